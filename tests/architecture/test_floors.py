@@ -1,4 +1,4 @@
-"""The house's rule: imports point down only, never up, sideways on the ground floor, or in a circle."""
+"""Imports point down only: never up, sideways on the ground floor, or in a circle."""
 
 import ast
 from pathlib import Path
