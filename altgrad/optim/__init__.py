@@ -1,0 +1,22 @@
+"""How weights move: parameter groups, optimisers, schedules, clipping and weight averaging."""
+
+from altgrad.optim.build import OPTIMIZERS, build_optimizer
+from altgrad.optim.clip import clip_gradients
+from altgrad.optim.config import OptimConfig
+from altgrad.optim.ema import WeightAverage
+from altgrad.optim.groups import ROLES, parameter_groups, parameter_roles
+from altgrad.optim.schedules import SCHEDULES, ScheduleConfig, build_schedule
+
+__all__ = [
+    "OPTIMIZERS",
+    "ROLES",
+    "SCHEDULES",
+    "OptimConfig",
+    "ScheduleConfig",
+    "WeightAverage",
+    "build_optimizer",
+    "build_schedule",
+    "clip_gradients",
+    "parameter_groups",
+    "parameter_roles",
+]

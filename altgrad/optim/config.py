@@ -1,0 +1,60 @@
+"""Settings of the optimiser (`optim.…`)."""
+
+from dataclasses import dataclass, field
+from typing import Optional
+
+from altgrad.optim.muon import SCALES
+
+
+@dataclass
+class OptimConfig:
+    """How the weights move.
+
+    The four `*_lr` are the learning rates of the parameter roles (see `groups.py`); null derives
+    them from `lr` by the optimiser's factors in `build.py`.
+    """
+
+    name: str = "adamw"
+    lr: float = 1e-3
+    matrix_lr: Optional[float] = None  # noqa: UP045 - the form OmegaConf reads everywhere
+    embedding_lr: Optional[float] = None  # noqa: UP045
+    head_lr: Optional[float] = None  # noqa: UP045
+    scalar_lr: Optional[float] = None  # noqa: UP045
+    width_scaling: bool = False  # embedding and head rates times (d_model / 768) ** -0.5
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.95])  # of Adam
+    eps: float = 1e-8  # of Adam
+    weight_decay: float = 0.1  # of 2-D parameters only
+    grad_clip: float = 1.0  # largest global L2 norm of the gradient; 0 = off
+    momentum: float = 0.95  # of Muon and SGD
+    nesterov: bool = True  # of Muon and SGD
+    ns_steps: int = 5  # Newton-Schulz steps of Muon
+    muon_scale: str = "original"  # or match_rms_adamw
+    momentum_warmup_steps: int = 0  # Muon's momentum rises from 0.85 to `momentum` over these
+    ema_decay: float = 0.0  # of the averaged weights used for evaluation; 0 = off
+
+    def check(self) -> None:
+        """Raise ValueError, in one line, for a value outside its range."""
+        for name in ("lr", "matrix_lr", "embedding_lr", "head_lr", "scalar_lr"):
+            _require(name, getattr(self, name) or 0.0, 0.0, float("inf"))
+        for name in ("eps", "weight_decay", "grad_clip"):
+            _require(name, getattr(self, name), 0.0, float("inf"))
+        _require("momentum", self.momentum, 0.0, 1.0)
+        _require("ema_decay", self.ema_decay, 0.0, 1.0)
+        _require("ns_steps", self.ns_steps, 1, 100)
+        _require("momentum_warmup_steps", self.momentum_warmup_steps, 0, float("inf"))
+        if len(self.betas) != 2 or not all(0.0 <= beta < 1.0 for beta in self.betas):
+            raise ValueError(f"optim.betas={list(self.betas)} must be two numbers in [0, 1)")
+        if self.muon_scale not in SCALES:
+            raise ValueError(
+                f"optim.muon_scale={self.muon_scale!r} is not one of {', '.join(SCALES)}"
+            )
+        if self.name == "sgd" and self.nesterov and self.momentum == 0.0:
+            raise ValueError(
+                "optim.nesterov=true needs optim.momentum above 0; set optim.nesterov=false"
+            )
+
+
+def _require(name: str, value: float, low: float, high: float) -> None:
+    """low <= value < high; NaN fails."""
+    if not low <= value < high:
+        raise ValueError(f"optim.{name}={value} must be in [{low}, {high})")

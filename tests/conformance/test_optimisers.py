@@ -1,0 +1,132 @@
+"""The battery every entry of OPTIMIZERS and every preset in conf/optim must pass."""
+
+import copy
+import json
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+import altgrad
+from altgrad.optim import OPTIMIZERS, OptimConfig, build_optimizer, parameter_roles
+from tests.optim.toy import ToyModel, train
+
+CONF = Path(altgrad.__file__).parent / "conf" / "optim"
+PRESETS = sorted(path.stem for path in CONF.glob("*.yaml"))
+
+
+def preset(name: str) -> OptimConfig:
+    """The preset merged into the dataclass as a run does it: unknown keys and types are refused."""
+    merged = OmegaConf.merge(
+        OmegaConf.structured(OptimConfig), OmegaConf.load(CONF / f"{name}.yaml")
+    )
+    return OmegaConf.to_object(merged)
+
+
+@pytest.fixture(params=PRESETS)
+def config(request) -> OptimConfig:
+    return preset(request.param)
+
+
+def test_every_optimiser_has_a_preset():
+    assert {preset(name).name for name in PRESETS} == set(OPTIMIZERS)
+
+
+def test_presets_name_settings_only():
+    known = {field.name for field in fields(OptimConfig)}
+    for name in PRESETS:
+        assert set(OmegaConf.load(CONF / f"{name}.yaml")) <= known
+
+
+def test_every_parameter_is_in_exactly_one_group(config):
+    model = ToyModel(tied=True)
+    optimizer = build_optimizer(model, config)
+    members = [id(p) for group in optimizer.param_groups for p in group["params"]]
+    assert sorted(members) == sorted(id(p) for p in model.parameters())
+
+
+def test_group_names_are_the_roles(config):
+    model = ToyModel()
+    optimizer = build_optimizer(model, config)
+    names = {id(p): name for name, p in model.named_parameters()}
+    roles = parameter_roles(model)
+    for group in optimizer.param_groups:
+        assert {roles[names[id(p)]] for p in group["params"]} == {group["name"]}
+
+
+def test_the_loss_falls_and_stays_finite(config):
+    model = ToyModel()
+    losses = train(model, build_optimizer(model, config), range(60))
+    assert all(torch.isfinite(p).all() for p in model.parameters())
+    assert sum(losses[-5:]) / 5 < 0.7 * losses[0]
+
+
+def quadratic(p: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    return 0.5 * (p - target).square().sum()
+
+
+def test_a_quadratic_decreases(config):
+    model = torch.nn.Linear(6, 6, bias=False)
+    target = torch.randn(6, 6, generator=torch.Generator().manual_seed(5))
+    model.weight.data = target + torch.randn(6, 6, generator=torch.Generator().manual_seed(6))
+    optimizer = build_optimizer(model, config)
+    first = quadratic(model.weight, target).item()
+    for _ in range(30):
+        optimizer.zero_grad()
+        quadratic(model.weight, target).backward()
+        optimizer.step()
+    assert quadratic(model.weight, target).item() < 0.97 * first
+
+
+def test_a_saved_state_continues_bit_for_bit(config):
+    model = ToyModel()
+    optimizer = build_optimizer(model, config)
+    train(model, optimizer, range(3))
+    resumed = copy.deepcopy(model)
+    second = build_optimizer(resumed, config)
+    second.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    train(model, optimizer, range(3, 7))
+    train(resumed, second, range(3, 7))
+    for p, q in zip(model.parameters(), resumed.parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=0, atol=0)
+
+
+def test_a_state_is_tensors_and_plain_values(config):
+    """So that a checkpoint needs no unpickling."""
+    model = ToyModel()
+    optimizer = build_optimizer(model, config)
+    train(model, optimizer, range(2))
+    state = optimizer.state_dict()
+    json.dumps(state["param_groups"])
+    for entry in state["state"].values():
+        for key, value in entry.items():
+            assert value is None or isinstance(value, torch.Tensor | int | float), key
+
+
+def test_parameters_without_a_gradient_stay(config):
+    model = ToyModel()
+    optimizer = build_optimizer(model, config)
+    before = [p.detach().clone() for p in model.parameters()]
+    optimizer.step()
+    torch.testing.assert_close([p.detach() for p in model.parameters()], before, rtol=0, atol=0)
+
+
+def test_a_closure_is_called_once_with_gradients_on(config):
+    model = ToyModel()
+    optimizer = build_optimizer(model, config)
+    calls = []
+
+    def closure() -> torch.Tensor:
+        calls.append(torch.is_grad_enabled())
+        return torch.tensor(7.0)
+
+    assert optimizer.step(closure).item() == 7.0
+    assert calls == [True]
+
+
+@pytest.mark.parametrize("name", sorted(OPTIMIZERS))
+def test_a_misspelt_name_is_refused_with_the_nearest(name):
+    with pytest.raises(ValueError, match=f"did you mean '{name}'"):
+        build_optimizer(ToyModel(), OptimConfig(name=name + "x"))
