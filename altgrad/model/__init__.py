@@ -1,0 +1,8 @@
+"""The network: one GPT assembled from named parts."""
+
+from altgrad.model.cache import KVCache
+from altgrad.model.config import GPTConfig
+from altgrad.model.gpt import GPT
+from altgrad.model.presets import preset, preset_names
+
+__all__ = ["GPT", "GPTConfig", "KVCache", "preset", "preset_names"]

@@ -1,0 +1,74 @@
+"""Attention parts: [B, T, C] -> [B, T, C], where position t reads positions up to t only."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from altgrad.model.backends import attend
+from altgrad.model.cache import KVCache
+from altgrad.model.config import GPTConfig
+from altgrad.model.norm import build_norm
+from altgrad.model.position import CosSin, apply_rotary_emb
+
+
+class CausalSelfAttention(nn.Module):
+    """Multi-head, grouped-query (n_kv_head < n_head) or multi-query (n_kv_head = 1) attention."""
+
+    def __init__(self, config: GPTConfig, layer_idx: int):
+        super().__init__()
+        config = config.resolved()
+        self.layer_idx = layer_idx
+        self.n_head, self.n_kv_head = config.n_head, config.n_kv_head
+        self.head_dim = config.head_dim
+        self.backend = config.attention_backend
+        self.window = config.window_of(layer_idx)
+        C, q_width, kv_width = (
+            config.n_embd,
+            self.n_head * self.head_dim,
+            self.n_kv_head * self.head_dim,
+        )
+        self.c_q = nn.Linear(C, q_width, bias=config.bias)
+        self.c_k = nn.Linear(C, kv_width, bias=config.bias)
+        self.c_v = nn.Linear(C, kv_width, bias=config.bias)
+        self.c_proj = nn.Linear(q_width, C, bias=config.bias)
+        self.q_norm = build_norm(config, self.head_dim) if config.qk_norm else nn.Identity()
+        self.k_norm = build_norm(config, self.head_dim) if config.qk_norm else nn.Identity()
+        self.dropout_p = config.dropout
+        self.dropout = nn.Dropout(config.dropout)
+        if config.has_value_embedding(layer_idx):
+            self.value_gain = nn.Parameter(torch.ones(self.n_kv_head, 1))
+
+    def reset_parameters(self) -> None:
+        if hasattr(self, "value_gain"):
+            nn.init.ones_(self.value_gain)
+
+    def forward(
+        self,
+        x: Float[Tensor, "B T C"],
+        cos_sin: CosSin | None = None,
+        kv_cache: KVCache | None = None,
+        value_embedding: Float[Tensor, "B T KD"] | None = None,
+    ) -> Float[Tensor, "B T C"]:
+        q, k, v = self._heads(x)  # each [B, T, heads, D]
+        if value_embedding is not None:
+            v = v + self.value_gain * value_embedding.view_as(v)
+        if cos_sin is not None:
+            q, k = apply_rotary_emb(q, *cos_sin), apply_rotary_emb(k, *cos_sin)
+        q, k = self.q_norm(q), self.k_norm(k)
+        q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)  # [B, heads, T, D]
+        if kv_cache is not None:
+            k, v = kv_cache.insert_kv(self.layer_idx, k, v)
+        y = attend(q, k, v, backend=self.backend, window=self.window, dropout_p=self._dropout_p)
+        y = y.transpose(1, 2).flatten(2)  # heads side by side: [B, T, H·D]
+        return self.dropout(self.c_proj(y))
+
+    def _heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        B, T, _ = x.shape
+        q = self.c_q(x).view(B, T, self.n_head, self.head_dim)
+        k = self.c_k(x).view(B, T, self.n_kv_head, self.head_dim)
+        v = self.c_v(x).view(B, T, self.n_kv_head, self.head_dim)
+        return q, k, v
+
+    @property
+    def _dropout_p(self) -> float:
+        return self.dropout_p if self.training else 0.0

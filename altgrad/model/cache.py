@@ -1,0 +1,48 @@
+"""Keys and values of the tokens seen so far, so that generation computes each of them once."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from altgrad.model.config import GPTConfig
+
+
+class KVCache:
+    """Storage for `max_len` positions of every layer, allocated at the first insert.
+
+    Each attention calls `insert_kv(layer_idx, k, v)` once per forward pass and attends over what
+    it returns; the position advances when the last layer has inserted.
+    """
+
+    def __init__(self, config: GPTConfig, max_len: int | None = None):
+        self.n_layer = config.n_layer
+        self.max_len = config.block_size if max_len is None else max_len
+        self.last_idx: Int[Tensor, "B 1"] | None = None  # of the embeddings that look back
+        self._storage: Tensor | None = None
+        self._pos = 0
+
+    def get_pos(self) -> int:
+        """Number of positions that every layer has already stored."""
+        return self._pos
+
+    def insert_kv(
+        self, layer_idx: int, k: Float[Tensor, "B K T D"], v: Float[Tensor, "B K T D"]
+    ) -> tuple[Float[Tensor, "B K S D"], Float[Tensor, "B K S D"]]:
+        """Store the new positions of one layer; returns all its keys and values so far.
+
+        Raises ValueError when they do not fit into `max_len`.
+        """
+        stop = self._pos + k.size(2)
+        if stop > self.max_len:
+            raise ValueError(f"{stop} positions do not fit into a cache of {self.max_len}")
+        if self._storage is None:
+            B, K, _, D = k.shape
+            self._storage = torch.empty(
+                2, self.n_layer, B, K, self.max_len, D, dtype=k.dtype, device=k.device
+            )
+        keys, values = self._storage[:, layer_idx]
+        keys[:, :, self._pos : stop] = k
+        values[:, :, self._pos : stop] = v
+        if layer_idx == self.n_layer - 1:
+            self._pos = stop
+        return keys[:, :, :stop], values[:, :, :stop]

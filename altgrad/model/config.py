@@ -1,0 +1,123 @@
+"""What a GPT is made of: sizes, the names of its parts, and the pairs that cannot be."""
+
+from dataclasses import dataclass, field, replace
+
+from altgrad.model.backends import BACKENDS
+from altgrad.model.init import SCHEMES
+from altgrad.model.parts import PARTS, check_name, check_part
+
+ROTARY = ("rope", "rope_reversed")
+DTYPES = ("float32", "bfloat16")
+
+
+@dataclass
+class GPTConfig:
+    """Sizes carry nanoGPT's names; parts are keys of `altgrad.model.parts.PARTS`.
+
+    The defaults are GPT-2's parts. `None` stands for a size that follows from others.
+    Raises ValueError at construction for an unknown name or an impossible pair.
+    """
+
+    vocab_size: int | None = None  # None: from the tokenizer
+    block_size: int = 1024
+    n_layer: int = 12
+    n_head: int = 12
+    n_embd: int = 768
+    dropout: float = 0.0
+    bias: bool = True  # in Linears and LayerNorms
+    n_kv_head: int | None = None  # None: n_head; fewer is GQA, 1 is MQA
+    head_dim: int | None = None  # None: n_embd / n_head
+    n_inner: int | None = None  # width inside the MLP; None: the MLP part's own rule
+
+    embedding: str = "token"
+    position: str = "learned"
+    norm: str = "layernorm"
+    attention: str = "causal"
+    mlp: str = "gelu_tanh"
+    block: str = "prenorm"
+    residual: str = "plain"
+    init: str = "gpt2"
+
+    norm_eps: float = 1e-5
+    embedding_norm: bool = False  # normalise right after the embedding
+    qk_norm: bool = False  # normalise queries and keys over head_dim
+    tie_head: bool = True  # lm_head shares the embedding's matrix
+    logit_softcap: float | None = None  # c: logits become c * tanh(logits / c)
+    rope_base: float = 10000.0
+    rope_dtype: str = "float32"  # of the stored cos/sin tables
+    attention_backend: str = "auto"
+    # Keys each query sees, -1 for all before it; the pattern repeats over the layers.
+    windows: list[int] = field(default_factory=lambda: [-1])
+    value_embeddings: bool = False  # in every second layer, the last included
+    bigram_rows: int = 65536  # largest table of embedding=bigram; V*V rows when that is fewer
+
+    def __post_init__(self) -> None:
+        self._check_sizes()
+        for kind in PARTS:
+            check_part(kind, getattr(self, kind))
+        check_name("model.init", self.init, SCHEMES)
+        check_name("model.attention_backend", self.attention_backend, BACKENDS)
+        check_name("model.rope_dtype", self.rope_dtype, DTYPES)
+        self._check_heads()
+        self._check_pairs()
+
+    def resolved(self) -> "GPTConfig":
+        """A copy with every size that follows from others filled in, as the parts see it."""
+        n_kv_head = self.n_head if self.n_kv_head is None else self.n_kv_head
+        head_dim = self.n_embd // self.n_head if self.head_dim is None else self.head_dim
+        return replace(self, n_kv_head=n_kv_head, head_dim=head_dim)
+
+    def window_of(self, layer_idx: int) -> int:
+        """Keys that a query of this layer sees, itself included; block_size when unlimited."""
+        window = self.windows[layer_idx % len(self.windows)]
+        return self.block_size if window == -1 else min(window, self.block_size)
+
+    def has_value_embedding(self, layer_idx: int) -> bool:
+        return self.value_embeddings and (self.n_layer - 1 - layer_idx) % 2 == 0
+
+    def _check_sizes(self) -> None:
+        for name in ("block_size", "n_layer", "n_head", "n_embd", "bigram_rows"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"model.{name}={getattr(self, name)} must be at least 1")
+        for name in ("vocab_size", "n_kv_head", "head_dim", "n_inner"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise ValueError(f"model.{name}={getattr(self, name)} must be at least 1, or null")
+        for name in ("norm_eps", "rope_base", "logit_softcap"):
+            if getattr(self, name) is not None and not getattr(self, name) > 0:
+                raise ValueError(f"model.{name}={getattr(self, name)} must be above 0")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"model.dropout={self.dropout} must be at least 0 and below 1")
+        if not self.windows or any(w < 1 and w != -1 for w in self.windows):
+            raise ValueError(f"model.windows={list(self.windows)} must hold -1 or sizes above 0")
+
+    def _check_heads(self) -> None:
+        if self.head_dim is None and self.n_embd % self.n_head:
+            raise ValueError(
+                f"model.n_embd={self.n_embd} is not divisible by model.n_head={self.n_head}: "
+                f"set n_embd={self.n_embd // self.n_head * self.n_head or self.n_head}, "
+                "another n_head, or head_dim"
+            )
+        if self.n_kv_head is not None and self.n_head % self.n_kv_head:
+            divisors = [k for k in range(1, self.n_head + 1) if self.n_head % k == 0]
+            raise ValueError(
+                f"model.n_head={self.n_head} is not divisible by model.n_kv_head={self.n_kv_head}: "
+                f"set n_kv_head to one of {', '.join(map(str, divisors))}"
+            )
+        head_dim = self.resolved_head_dim
+        if self.position in ROTARY and head_dim % 2:
+            raise ValueError(
+                f"model.position={self.position} rotates pairs, but model.n_embd={self.n_embd} "
+                f"with n_head={self.n_head} gives an odd head_dim={head_dim}: "
+                f"set head_dim={head_dim + 1}"
+            )
+
+    def _check_pairs(self) -> None:
+        if self.tie_head and self.init == "nanochat":
+            raise ValueError(
+                "model.tie_head=true with model.init=nanochat: a head that starts at zero would "
+                "zero the embedding too; set tie_head=false"
+            )
+
+    @property
+    def resolved_head_dim(self) -> int:
+        return self.head_dim if self.head_dim is not None else self.n_embd // self.n_head

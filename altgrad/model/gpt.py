@@ -1,0 +1,232 @@
+"""The network: tokens in, logits and loss out. All that varies lies in its parts (`parts.py`)."""
+
+import inspect
+from collections import Counter
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from altgrad.model import generate as sampling
+from altgrad.model.cache import KVCache
+from altgrad.model.config import GPTConfig
+from altgrad.model.init import draw_seed, initialise, own_random_stream, reset_other_modules
+from altgrad.model.norm import build_norm
+from altgrad.model.parts import check_name, resolve
+
+IGNORE_INDEX = -1
+REDUCTIONS = ("mean", "sum", "none")
+FUSED_ADAMW_DEVICES = ("cpu", "cuda", "mps", "xpu")
+
+
+class GPT(nn.Module):
+    """A decoder-only transformer assembled from the parts that `config` names.
+
+    All initialisation comes from `generator` (one draw; see `init.py`). Raises ValueError where
+    the configuration leaves vocab_size open or an outside part does not fit.
+    """
+
+    def __init__(self, config: GPTConfig, generator: torch.Generator | None = None):
+        super().__init__()
+        if config.vocab_size is None:
+            raise ValueError("model.vocab_size=null: set it to the tokenizer's vocabulary size")
+        self.config = config = config.resolved()
+        seed = draw_seed(generator)
+        with own_random_stream(seed):
+            self.transformer = nn.ModuleDict(_build_trunk(config))
+            self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
+        if config.tie_head:
+            self.lm_head.weight = self.transformer.wte.weight
+        initialise(self, scheme=config.init, n_layer=config.n_layer, seed=seed)
+
+    def init_weights(self, generator: torch.Generator | None = None) -> None:
+        """Set every parameter and table anew, e.g. after `to_empty` on a model built on `meta`."""
+        seed = draw_seed(generator)
+        with own_random_stream(seed):
+            reset_other_modules(self)
+        initialise(self, scheme=self.config.init, n_layer=self.config.n_layer, seed=seed)
+
+    def forward(
+        self,
+        idx: Int[Tensor, "B T"],
+        targets: Int[Tensor, "B T"] | None = None,
+        kv_cache: KVCache | None = None,
+        *,
+        loss_reduction: str = "mean",
+    ) -> tuple[Float[Tensor, "B T V"], Tensor | None]:
+        """Logits of every position, in float32 at least, and the loss where there are targets.
+
+        `targets[b, t]` is the token that follows `idx[b, t]`; -1 is left out. The loss is in nats:
+        a scalar for `mean` and `sum`, [B·T] for `none`. Raises ValueError for ids outside the
+        vocabulary (in eager mode), a wrong dtype or shape, and T > block_size.
+        """
+        self._check_input(idx, targets, kv_cache, loss_reduction)
+        logits = self._logits(self._trunk(idx, kv_cache))
+        if targets is None:
+            return logits, None
+        loss = F.cross_entropy(
+            logits.flatten(0, 1),
+            targets.flatten().long(),
+            ignore_index=IGNORE_INDEX,
+            reduction=loss_reduction,
+        )
+        return logits, loss
+
+    def _trunk(self, idx: Tensor, kv_cache: KVCache | None) -> Float[Tensor, "B T C"]:
+        parts = self.transformer
+        start = 0 if kv_cache is None else kv_cache.get_pos()
+        x = parts.ln_e(parts.wte(idx, kv_cache))
+        x, cos_sin = parts.wpe(x, start)
+        x = x0 = parts.drop(x)
+        for i, (block, residual) in enumerate(zip(parts.h, parts.residual, strict=True)):
+            x = block(residual(x, x0), cos_sin, kv_cache, **self._extra(i, idx))
+        return parts.ln_f(x)
+
+    def _extra(self, layer_idx: int, idx: Tensor) -> dict[str, Any]:
+        if not self.config.value_embeddings:
+            return {}
+        table = self.transformer.value_embeddings
+        key = str(layer_idx)
+        return {"value_embedding": table[key](idx) if key in table else None}
+
+    def _logits(self, x: Float[Tensor, "B T C"]) -> Float[Tensor, "B T V"]:
+        logits = self.lm_head(x)
+        if logits.dtype in (torch.bfloat16, torch.float16):
+            logits = logits.float()
+        cap = self.config.logit_softcap
+        return logits if cap is None else cap * torch.tanh(logits / cap)
+
+    def _check_input(
+        self, idx: Tensor, targets: Tensor | None, kv_cache: KVCache | None, reduction: str
+    ) -> None:
+        check_name("loss_reduction", reduction, REDUCTIONS)
+        if idx.dim() != 2 or idx.dtype not in (torch.int64, torch.int32):
+            raise ValueError(
+                f"idx must be int64 [B, T], got {str(idx.dtype)[6:]} {list(idx.shape)}"
+            )
+        length = idx.size(1) + (0 if kv_cache is None else kv_cache.get_pos())
+        if length > self.config.block_size:
+            raise ValueError(
+                f"{length} tokens are more than model.block_size={self.config.block_size}"
+            )
+        if targets is not None and (targets.shape != idx.shape or targets.is_floating_point()):
+            raise ValueError(
+                f"targets must be integers of idx's shape {list(idx.shape)}, "
+                f"got {str(targets.dtype)[6:]} {list(targets.shape)}"
+            )
+        if not (torch.compiler.is_compiling() or idx.is_meta or idx.numel() == 0):
+            self._check_range("idx", idx, low=0)
+            if targets is not None:
+                self._check_range("targets", targets, low=IGNORE_INDEX)
+
+    def _check_range(self, name: str, ids: Tensor, *, low: int) -> None:
+        smallest, largest = (int(v) for v in ids.aminmax())
+        if smallest < low or largest >= self.config.vocab_size:
+            wrong = smallest if smallest < low else largest
+            raise ValueError(
+                f"{name} holds {wrong}, outside {low} … {self.config.vocab_size - 1} "
+                f"(model.vocab_size={self.config.vocab_size})"
+            )
+
+    def generate(
+        self, idx: Int[Tensor, "B T"], max_new_tokens: int, **settings: Any
+    ) -> Int[Tensor, "B S"]:
+        """`idx` continued by `max_new_tokens` tokens; settings are those of `generate.stream`."""
+        tokens = sampling.stream(self, idx, max_new_tokens=max_new_tokens, **settings)
+        return torch.cat((idx, *(token.to(idx.dtype) for token in tokens)), dim=1)
+
+    def configure_optimizers(
+        self,
+        weight_decay: float,
+        learning_rate: float,
+        betas: tuple[float, float],
+        device_type: str,
+    ) -> torch.optim.AdamW:
+        """AdamW in two groups: matrices and embeddings decay, biases and gains do not."""
+        parameters = [p for p in self.parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": weight_decay},
+            {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
+        ]
+        fused = device_type in FUSED_ADAMW_DEVICES
+        return torch.optim.AdamW(groups, lr=learning_rate, betas=betas, fused=fused)
+
+    def num_parameters(self, *, exclude_positions: bool = False) -> int:
+        """Distinct parameters; nanoGPT's own count leaves the position table out."""
+        positions = sum(p.numel() for p in self.transformer.wpe.parameters())
+        total = sum(p.numel() for p in self.parameters())
+        return total - positions if exclude_positions else total
+
+    def num_parameters_by_group(self) -> dict[str, int]:
+        """Parameters of embedding, positions, attention, mlp, norms, head and the rest."""
+        counts: Counter[str] = Counter()
+        for name, parameter in self.named_parameters():
+            counts[_group_of(name)] += parameter.numel()
+        return dict(counts)
+
+    def estimate_flops(self) -> int:
+        """Floating-point operations of a training step, per token of a full block.
+
+        6 for each parameter that multiplies activations (lookup tables do not) and 12·D for each
+        head and key in view: PaLM's count (arXiv 2204.02311, appendix B).
+        """
+        head = self.lm_head.weight
+        lookups = {
+            m.weight for m in self.modules() if isinstance(m, nn.Embedding) and m.weight is not head
+        }
+        weights = self.num_parameters() - sum(w.numel() for w in lookups)
+        keys = sum(self.config.window_of(i) for i in range(self.config.n_layer))
+        return 6 * weights + 12 * self.config.n_head * self.config.head_dim * keys
+
+
+def _build_trunk(config: GPTConfig) -> dict[str, nn.Module]:
+    block, residual = resolve("block", config.block), resolve("residual", config.residual)
+    layers = range(config.n_layer)
+    trunk = {
+        "wte": resolve("embedding", config.embedding)(config),
+        "wpe": resolve("position", config.position)(config),
+        "ln_e": build_norm(config, config.n_embd) if config.embedding_norm else nn.Identity(),
+        "drop": nn.Dropout(config.dropout),
+        "h": nn.ModuleList(block(config, i) for i in layers),
+        "residual": nn.ModuleList(residual(config) for _ in layers),
+        "ln_f": build_norm(config, config.n_embd),
+    }
+    if config.value_embeddings:
+        _check_takes_values(trunk["h"], config)
+        width = config.n_kv_head * config.head_dim
+        trunk["value_embeddings"] = nn.ModuleDict(
+            {
+                str(i): nn.Embedding(config.vocab_size, width)
+                for i in layers
+                if config.has_value_embedding(i)
+            }
+        )
+    return trunk
+
+
+def _check_takes_values(blocks: nn.Module, config: GPTConfig) -> None:
+    """Refuse an outside attention whose forward has no place for a value embedding."""
+    for attention in (getattr(block, "attn", None) for block in blocks):
+        if attention and "value_embedding" not in inspect.signature(attention.forward).parameters:
+            raise ValueError(
+                f"model.value_embeddings=true needs an attention whose forward takes "
+                f"value_embedding; model.attention={config.attention} does not"
+            )
+
+
+def _group_of(name: str) -> str:
+    prefixes = {
+        "transformer.wte": "embedding",
+        "transformer.wpe": "position",
+        "transformer.value_embeddings": "embedding",
+        "lm_head": "head",
+    }
+    for prefix, group in prefixes.items():
+        if name.startswith(prefix):
+            return group
+    for piece, group in {".attn.": "attention", ".mlp.": "mlp", ".ln_": "norm"}.items():
+        if piece in name:
+            return group
+    return "other"

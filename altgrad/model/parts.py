@@ -1,0 +1,109 @@
+"""Which parts a GPT can be assembled from, and how a name in the configuration becomes a class.
+
+A variant is a file plus one line here. A name with a colon, `package.module:Class`, brings in
+outside code; the current directory counts as importable, so `mine:Attention` finds `./mine.py`.
+
+What each kind of part must look like:
+
+    embedding   __init__(config)             forward(idx, kv_cache=None) -> [B, T, C]
+    position    __init__(config)             forward(x, start) -> (x, cos_sin or None)
+    norm        __init__(width, config)      forward(x) -> x
+    attention   __init__(config, layer_idx)  forward(x, cos_sin=None, kv_cache=None) -> [B, T, C]
+    mlp         __init__(config)             forward(x) -> [B, T, C]
+    block       __init__(config, layer_idx)  forward(x, cos_sin=None, kv_cache=None) -> [B, T, C]
+    residual    __init__(config)             forward(x, x0) -> x, before each block
+
+Attention and block also get `value_embedding=...` when `config.value_embeddings` is set.
+The model initialises every Linear and Embedding it finds; a part with other parameters or buffers
+sets them in its constructor and again in `reset_parameters()`.
+"""
+
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Iterable
+
+from torch import nn
+
+PARTS: dict[str, dict[str, str]] = {
+    "embedding": {
+        "token": "altgrad.model.embedding:TokenEmbedding",
+        "bigram": "altgrad.model.embedding:BigramEmbedding",
+    },
+    "position": {
+        "learned": "altgrad.model.position:LearnedPosition",
+        "rope": "altgrad.model.position:RotaryPosition",
+        "rope_reversed": "altgrad.model.position:ReversedRotaryPosition",
+        "none": "altgrad.model.position:NoPosition",
+    },
+    "norm": {
+        "layernorm": "altgrad.model.norm:LayerNorm",
+        "rmsnorm": "altgrad.model.norm:RMSNorm",
+        "rmsnorm_plain": "altgrad.model.norm:PlainRMSNorm",
+    },
+    "attention": {
+        "causal": "altgrad.model.attention:CausalSelfAttention",
+    },
+    "mlp": {
+        "gelu": "altgrad.model.mlp:GELU",
+        "gelu_tanh": "altgrad.model.mlp:TanhGELU",
+        "relu2": "altgrad.model.mlp:SquaredReLU",
+        "swiglu": "altgrad.model.mlp:SwiGLU",
+    },
+    "block": {
+        "prenorm": "altgrad.model.block:Block",
+    },
+    "residual": {
+        "plain": "altgrad.model.residual:PlainResidual",
+        "mix": "altgrad.model.residual:MixedResidual",
+        "skip": "altgrad.model.residual:EmbeddingSkip",
+    },
+}
+
+
+def check_name(setting: str, name: str, allowed: Iterable[str], *, outside: bool = False) -> None:
+    """Refuse a name that is not in `allowed`, giving the set and the nearest match."""
+    if name in (allowed := list(allowed)):
+        return
+    near = difflib.get_close_matches(name, allowed, n=1, cutoff=0.4)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    own = ", or package.module:Class for your own" if outside else ""
+    raise ValueError(f"{setting}={name!r} is not one of {', '.join(allowed)}{own}{hint}")
+
+
+def check_part(kind: str, name: str) -> None:
+    """Refuse an unknown part name; a name with a colon is looked up only when it is resolved."""
+    if ":" not in name:
+        check_name(f"model.{kind}", name, PARTS[kind], outside=True)
+
+
+def resolve(kind: str, name: str) -> type[nn.Module]:
+    """The class behind a part's name: a key of `PARTS[kind]`, or `package.module:Class`."""
+    check_part(kind, name)
+    target = PARTS[kind].get(name, name)
+    found = _import(target, setting=f"model.{kind}={name}")
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        raise ValueError(f"model.{kind}={name}: {target} is not a subclass of torch.nn.Module")
+    return found
+
+
+def _import(target: str, *, setting: str) -> object:
+    module_name, _, class_name = target.partition(":")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if not module_name.startswith(error.name or "\0"):
+            raise  # the module exists; it is one of its own imports that is missing
+        raise ValueError(
+            f"{setting}: no module {module_name!r} in {os.getcwd()} or on the Python path"
+        ) from None
+    if not hasattr(module, class_name):
+        check_name(setting, class_name, [n for n, v in vars(module).items() if _is_part(v)])
+    return getattr(module, class_name)
+
+
+def _is_part(value: object) -> bool:
+    return isinstance(value, type) and issubclass(value, nn.Module)
