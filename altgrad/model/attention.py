@@ -36,7 +36,7 @@ class CausalSelfAttention(nn.Module):
         self.dropout_p = config.dropout
         self.dropout = nn.Dropout(config.dropout)
         if config.has_value_embedding(layer_idx):
-            self.value_gain = nn.Parameter(torch.ones(self.n_kv_head, 1))
+            self.value_gain = nn.Parameter(torch.ones(self.n_kv_head))
 
     def reset_parameters(self) -> None:
         if hasattr(self, "value_gain"):
@@ -51,7 +51,7 @@ class CausalSelfAttention(nn.Module):
     ) -> Float[Tensor, "B T C"]:
         q, k, v = self._heads(x)  # each [B, T, heads, D]
         if value_embedding is not None:
-            v = v + self.value_gain * value_embedding.view_as(v)
+            v = v + self.value_gain[:, None] * value_embedding.view_as(v)
         if cos_sin is not None:
             q, k = apply_rotary_emb(q, *cos_sin), apply_rotary_emb(k, *cos_sin)
         q, k = self.q_norm(q), self.k_norm(k)

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from altgrad.model import generate as sampling
 from altgrad.model.cache import KVCache
 from altgrad.model.config import GPTConfig
+from altgrad.model.generate import stream
 from altgrad.model.init import draw_seed, initialise, own_random_stream, reset_other_modules
 from altgrad.model.norm import build_norm
 from altgrad.model.parts import check_name, resolve
@@ -134,7 +134,7 @@ class GPT(nn.Module):
         self, idx: Int[Tensor, "B T"], max_new_tokens: int, **settings: Any
     ) -> Int[Tensor, "B S"]:
         """`idx` continued by `max_new_tokens` tokens; settings are those of `generate.stream`."""
-        tokens = sampling.stream(self, idx, max_new_tokens=max_new_tokens, **settings)
+        tokens = stream(self, idx, max_new_tokens=max_new_tokens, **settings)
         return torch.cat((idx, *(token.to(idx.dtype) for token in tokens)), dim=1)
 
     def configure_optimizers(
