@@ -116,7 +116,7 @@ def get_batch(
     check_block(len(tokens), block_size, what=f"the {split} split of {data_dir}")
     starts = torch.randint(len(tokens) - block_size, (batch_size,), generator=generator)
     x, y = gather(tokens, starts.numpy(), block_size)
-    if torch.device(device).type != "cuda":
-        return x.to(device), y.to(device)
-    # Pinned memory lets the copy to the GPU run beside the computation.
-    return tuple(t.pin_memory().to(device, non_blocking=True) for t in (x, y))  # type: ignore[return-value]
+    if torch.device(device).type == "cuda":
+        # Pinned memory lets the copy to the GPU run beside the computation.
+        x, y = x.pin_memory(), y.pin_memory()
+    return x.to(device, non_blocking=True), y.to(device, non_blocking=True)

@@ -1,0 +1,107 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from altgrad.data.errors import DataError
+from altgrad.data.gpt2 import GPT2Tokenizer
+from altgrad.data.metadata import Metadata
+from altgrad.data.tokenizers import ByteTokenizer, CharTokenizer, build_tokenizer, load_tokenizer
+
+SAMPLES = [
+    "Hello, world",
+    "it's  2\n\n\tdays",
+    "naïve — 日本語 🙂",
+    " <|endoftext|> ",
+    "",
+    "\r\n  ",
+]
+
+
+@given(st.text())
+def test_characters_come_back_as_they_were(text):
+    tokenizer = CharTokenizer.of_text(text)
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+    assert tokenizer.vocab_size == len(set(text))
+
+
+@given(st.text())
+def test_bytes_are_those_of_utf8(text):
+    tokenizer = ByteTokenizer()
+    assert bytes(tokenizer.encode(text)) == text.encode()
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+    assert tokenizer.encode_array(text).tolist() == tokenizer.encode(text)
+
+
+def test_characters_are_numbered_in_sorted_order():
+    assert CharTokenizer.of_text("banana ").encode("nab ") == [3, 1, 2, 0]
+
+
+@pytest.mark.parametrize("stranger", ["z", "é", "🙂"])
+def test_a_character_outside_the_vocabulary_is_refused(stranger):
+    with pytest.raises(DataError, match=f"character '{stranger}' is not among the 3"):
+        CharTokenizer.of_text("abc").encode("ab" + stranger)
+
+
+@pytest.fixture
+def oracle(small_gpt2_files):
+    """The reference implementation over the same two small files."""
+    from tokenizers import ByteLevelBPETokenizer
+
+    merges, vocabulary = small_gpt2_files
+    return ByteLevelBPETokenizer(str(vocabulary), str(merges))
+
+
+@given(st.text(max_size=60))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+def test_gpt2_encoding_equals_the_reference_over_the_same_files(oracle, small_gpt2_files, text):
+    tokenizer = GPT2Tokenizer(*small_gpt2_files)
+    assert tokenizer.encode(text) == oracle.encode(text).ids
+    assert tokenizer.encode_array(text).tolist() == tokenizer.encode(text)
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+@pytest.fixture(scope="module")
+def real_gpt2():
+    cache = Path(os.environ.get("ALTGRAD_CACHE") or "~/.cache/altgrad").expanduser()
+    if not (cache / "tokenizers" / "gpt2" / "encoder.json").is_file():
+        pytest.skip("GPT-2's two files are not in the cache; any run with tokenizer=gpt2 puts them")
+    return cache / "tokenizers" / "gpt2"
+
+
+def test_the_published_files_give_the_published_ids(real_gpt2):
+    tokenizer = GPT2Tokenizer.fetched(real_gpt2.parents[1])
+    assert tokenizer.encode("Hello world") == [15496, 995]
+    assert tokenizer.end_of_text == 50256
+    assert tokenizer.vocab_size == 50257
+
+
+@pytest.mark.parametrize("text", SAMPLES)
+def test_the_published_files_give_the_ids_of_transformers(real_gpt2, text):
+    from transformers import GPT2Tokenizer as Reference
+
+    files = real_gpt2 / "encoder.json", real_gpt2 / "vocab.bpe"
+    reference = Reference(vocab=str(files[0]), merges=str(files[1]))
+    expected = reference(text, split_special_tokens=True)["input_ids"]
+    assert GPT2Tokenizer.fetched(real_gpt2.parents[1]).encode(text) == expected
+
+
+def test_a_name_near_a_known_one_is_suggested(tmp_path):
+    with pytest.raises(DataError, match=r"did you mean 'char'\?\); allowed: byte, char, gpt2"):
+        build_tokenizer("chars", "abc", tmp_path)
+
+
+def test_the_description_builds_the_same_tokenizer_again():
+    made = CharTokenizer.of_text("so it goes")
+    meta = Metadata("own", "own", [], "", made.describe(), made.vocab_size, "uint16", {})
+    assert load_tokenizer(meta).encode("goes") == made.encode("goes")
+
+
+def test_a_folder_without_a_description_has_no_tokenizer(tmp_path):
+    for split in ("train", "val"):
+        np.arange(9, dtype=np.uint16).tofile(tmp_path / f"{split}.bin")
+    with pytest.raises(DataError, match=r"no meta\.json"):
+        load_tokenizer(tmp_path)
