@@ -40,7 +40,7 @@ class KVCache:
             self._storage = torch.empty(
                 2, self.n_layer, B, K, self.max_len, D, dtype=k.dtype, device=k.device
             )
-        keys, values = self._storage[:, layer_idx]
+        keys, values = self._storage[0, layer_idx], self._storage[1, layer_idx]
         keys[:, :, self._pos : stop] = k
         values[:, :, self._pos : stop] = v
         if layer_idx == self.n_layer - 1:

@@ -37,15 +37,18 @@ class GPT(nn.Module):
         with own_random_stream(seed):
             self.transformer = nn.ModuleDict(_build_trunk(config))
             self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
-        if config.tie_head:
-            self.lm_head.weight = self.transformer.wte.weight
-        initialise(self, scheme=config.init, n_layer=config.n_layer, seed=seed)
+        self._initialise(seed)
 
     def init_weights(self, generator: torch.Generator | None = None) -> None:
         """Set every parameter and table anew, e.g. after `to_empty` on a model built on `meta`."""
         seed = draw_seed(generator)
         with own_random_stream(seed):
             reset_other_modules(self)
+        self._initialise(seed)
+
+    def _initialise(self, seed: int) -> None:
+        if self.config.tie_head:  # here, because `to_empty` separates what was tied
+            self.lm_head.weight = self.transformer.wte.weight
         initialise(self, scheme=self.config.init, n_layer=self.config.n_layer, seed=seed)
 
     def forward(

@@ -84,7 +84,7 @@ def resolve(kind: str, name: str) -> type[nn.Module]:
     target = PARTS[kind].get(name, name)
     found = _import(target, setting=f"model.{kind}={name}")
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
-        raise ValueError(f"model.{kind}={name}: {target} is not a subclass of torch.nn.Module")
+        raise ValueError(f"model.{kind}={name} is not a subclass of torch.nn.Module")
     return found
 
 

@@ -1,0 +1,68 @@
+import pytest
+import torch
+
+from altgrad.model import GPT
+from altgrad.model.parts import PARTS, resolve
+from tests.model.outside import NoCacheAttention
+from tests.model.tiny import awake, tiny_config, tokens
+
+
+def test_every_name_in_the_tables_is_a_class():
+    for kind, table in PARTS.items():
+        for name in table:
+            assert issubclass(resolve(kind, name), torch.nn.Module)
+
+
+def test_outside_code_comes_in_by_module_and_class():
+    assert resolve("attention", "tests.model.outside:NoCacheAttention") is NoCacheAttention
+    model = GPT(tiny_config(attention="tests.model.outside:NoCacheAttention", n_kv_head=2))
+    assert isinstance(model.transformer.h[0].attn, NoCacheAttention)
+
+
+def test_outside_matrices_are_initialised_like_ours():
+    config = tiny_config(
+        attention="tests.model.outside:NoCacheAttention", init="nanochat", tie_head=False
+    )
+    attention = GPT(config).transformer.h[0].attn
+    assert attention.c_proj.weight.abs().max() == 0
+    assert attention.c_v.weight.std() > 0.1
+
+
+def test_a_file_in_the_current_directory_is_importable(tmp_path, monkeypatch):
+    (tmp_path / "my_part_of_this_test.py").write_text(
+        "from altgrad.model.mlp import GELU\nclass Mine(GELU):\n    pass\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    model = awake(tiny_config(mlp="my_part_of_this_test:Mine"))
+    assert type(model.transformer.h[0].mlp).__name__ == "Mine"
+    model(tokens())
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("no_such_module:Attention", "no module 'no_such_module'"),
+        ("tests.no_such.module:Attention", "no module 'tests.no_such.module'"),
+        ("tests.model.outside:NoCacheAtention", "did you mean 'NoCacheAttention'"),
+        ("tests.model.outside:NotAModule", "is not a subclass of torch.nn.Module"),
+        ("tests.model.tiny:T", "is not a subclass"),
+    ],
+)
+def test_what_cannot_be_found_is_one_clear_line(name, words):
+    with pytest.raises(ValueError, match=words) as caught:
+        GPT(tiny_config(attention=name))
+    assert f"model.attention={name.split(':')[0]}" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_error_inside_the_outside_module_is_its_own(tmp_path, monkeypatch):
+    (tmp_path / "broken_of_this_test.py").write_text("import a_missing_dependency\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ModuleNotFoundError, match="a_missing_dependency"):
+        resolve("mlp", "broken_of_this_test:MLP")
+
+
+def test_value_embeddings_need_an_attention_that_takes_them():
+    with pytest.raises(ValueError, match="forward takes value_embedding"):
+        GPT(tiny_config(attention="tests.model.outside:NoCacheAttention", value_embeddings=True))
