@@ -1,0 +1,417 @@
+"""Words typed by a person -> one call.
+
+The only file that knows Hydra and OmegaConf, through the compose API. Everything heavy is imported
+by the command that needs it, so that `altgrad --help` and `altgrad show` answer at once.
+"""
+
+import argparse
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Iterable
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+USER_MISTAKE = 2
+INTERRUPTED = 130
+
+EXAMPLES = """\
+examples:
+  altgrad train                                     the default GPT on Tiny Shakespeare
+  altgrad train model=gpt2 optim=adamw max_steps=500
+  altgrad train model.n_layer=8 data.batch_size=32 data.path=my.txt
+  altgrad config model=llama                        every setting, and where its value comes from
+  altgrad show                                      all runs: status, best loss
+  altgrad sample --prompt 'ROMEO:'                  text from the latest run
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns the exit code (0 done, 2 the user's mistake, 130 interrupted)."""
+    arguments = build_parser().parse_args(argv)
+    try:
+        return arguments.command(arguments) or 0
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except ValueError as error:
+        if os.environ.get("ALTGRAD_TRACEBACK"):
+            raise
+        print(f"altgrad: {' '.join(str(error).split())}", file=sys.stderr)
+        return USER_MISTAKE
+
+
+# -- the words ------------------------------------------------------------------------------------
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="altgrad",
+        description="Change one thing about how a small GPT is trained; learn whether it helped.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action=_Version)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_train(commands)
+    _add_resume(commands)
+    _add_config(commands)
+    _add_show(commands)
+    _add_sample(commands)
+    _add_plot(commands)
+    _add_data(commands)
+    return parser
+
+
+class _Version(argparse.Action):
+    def __init__(self, **how: Any) -> None:
+        super().__init__(**{**how, "nargs": 0, "help": "print the version"})
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from altgrad import __version__
+
+        parser.exit(message=f"altgrad {__version__}\n")
+
+
+def add_command(
+    commands: Any, name: str, run: Callable[[argparse.Namespace], int | None], summary: str
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        name,
+        help=summary,
+        description=summary[0].upper() + summary[1:] + ".",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(command=run)
+    return parser
+
+
+def add_overrides(parser: argparse.ArgumentParser) -> None:
+    """`KEY=VALUE` words, as `altgrad train` takes them."""
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="KEY=VALUE",
+        help="a setting (model.n_layer=8) or a preset of a group (model=gpt2); "
+        "`altgrad config` lists them",
+    )
+    parser.add_argument(
+        "--config-dir", metavar="DIR", help="folder with further presets, as DIR/GROUP/NAME.yaml"
+    )
+
+
+def _add_train(commands: Any) -> None:
+    parser = add_command(commands, "train", train, "train a model")
+    add_overrides(parser)
+    parser.epilog = _presets_help()
+
+
+def _add_resume(commands: Any) -> None:
+    parser = add_command(commands, "resume", resume, "continue a run from its newest checkpoint")
+    parser.add_argument("run", nargs="?", help="a run folder or its name (default: the latest)")
+
+
+def _add_config(commands: Any) -> None:
+    summary = "print the resolved configuration and where each value comes from"
+    add_overrides(add_command(commands, "config", show_config, summary))
+
+
+def _add_show(commands: Any) -> None:
+    parser = add_command(commands, "show", show, "list runs with status and best loss, or show one")
+    parser.add_argument("run", nargs="?", help="a run folder or its name")
+    parser.add_argument("--runs", default="runs", metavar="DIR", help="where the runs are (runs)")
+    parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def _add_sample(commands: Any) -> None:
+    parser = add_command(commands, "sample", sample, "write text with a trained model")
+    parser.add_argument("run", nargs="?", help="a run folder or its name (default: the latest)")
+    parser.add_argument("--prompt", default="\n", help="text to go on from")
+    parser.add_argument("--tokens", type=int, default=500, help="how many tokens to write (500)")
+    parser.add_argument("--temperature", type=float, default=0.8, help="0 is greedy (0.8)")
+    parser.add_argument("--top-k", type=int, help="only the k likeliest tokens")
+    parser.add_argument("--top-p", type=float, help="only the likeliest tokens of this total share")
+    parser.add_argument("--seed", type=int, default=1337, help="same seed, same text (1337)")
+    parser.add_argument("--checkpoint", choices=["best", "latest"], default="best")
+
+
+def _add_plot(commands: Any) -> None:
+    parser = add_command(commands, "plot", plot, "plot the losses of one or several runs")
+    parser.add_argument("runs", nargs="*", metavar="RUN", help="run folders (default: the latest)")
+    parser.add_argument("--out", metavar="FILE", help="the PNG to write")
+
+
+def _add_data(commands: Any) -> None:
+    parser = add_command(commands, "data", lambda _: parser.print_help(), "prepare corpora")
+    actions = parser.add_subparsers(title="actions", metavar="ACTION")
+    prepare = add_command(actions, "prepare", prepare_data, "download and tokenize a corpus")
+    prepare.add_argument("name", help="a preset of the group `data`, such as shakespeare_char")
+    add_overrides(prepare)
+
+
+# -- the calls ------------------------------------------------------------------------------------
+
+
+def train(arguments: argparse.Namespace) -> int:
+    config = compose_config(arguments.overrides, arguments.config_dir)
+    from altgrad.training.build import build_run
+    from altgrad.training.console import Console
+
+    console = Console()
+    return _run(build_run(config, listeners=[console], progress=console.preparing), console)
+
+
+def resume(arguments: argparse.Namespace) -> int:
+    from altgrad.training.run_folder import resolve_run
+
+    run = resolve_run(arguments.run)
+    from altgrad.training.build import resume_run
+    from altgrad.training.console import Console
+
+    console = Console()
+    return _run(resume_run(run, listeners=[console], progress=console.preparing), console)
+
+
+def _run(trainer: Any, console: Any) -> int:
+    from altgrad.training.closing import close_run
+
+    summary = trainer.train()
+    if not trainer.fabric.is_global_zero:
+        return 0
+    run = Path(os.path.relpath(summary["run_dir"]))
+    if summary["status"] == "interrupted":
+        resume = f"{program()} resume {shlex.quote(str(run))}"
+        console.say(f"stopped and saved at step {summary['step']}; continue with: {resume}")
+        return INTERRUPTED
+    close_run(trainer, summary, console)
+    return 0 if summary["status"] == "finished" else 1
+
+
+def program() -> str:
+    """This program as the person can type it again."""
+    typed = sys.argv[0]
+    if Path(typed).name == "__main__.py":
+        return f"{shlex.quote(os.path.relpath(sys.executable))} -m altgrad"
+    if shutil.which("altgrad") and Path(shutil.which("altgrad") or "").samefile(typed):
+        return "altgrad"
+    return shlex.quote(os.path.relpath(typed))
+
+
+def show_config(arguments: argparse.Namespace) -> None:
+    values, origin = compose_values(arguments.overrides, arguments.config_dir)
+    from altgrad.training.config import TrainConfig
+
+    resolved = TrainConfig.from_dict(values).to_dict()
+    for line in annotated_yaml(resolved, origin):
+        print(line)
+
+
+def show(arguments: argparse.Namespace) -> None:
+    import json
+
+    from altgrad.training.run_folder import find_runs, resolve_run
+    from altgrad.training.run_table import summarise_run
+
+    base = arguments.runs
+    runs = [resolve_run(arguments.run, base)] if arguments.run else find_runs(base)
+    summaries = [summarise_run(run) for run in runs]
+    if arguments.json:
+        print(json.dumps([s.to_dict() for s in summaries], indent=2))
+        return
+    from altgrad.training.run_view import print_run, print_runs
+
+    if arguments.run:
+        print_run(summaries[0])
+    else:
+        print_runs(summaries, base)
+
+
+def sample(arguments: argparse.Namespace) -> None:
+    from altgrad.training.run_folder import resolve_run
+
+    run = resolve_run(arguments.run)
+    from altgrad.training.build import load_run, stream_text
+
+    loaded = load_run(run, which=arguments.checkpoint)
+    how = {"temperature": arguments.temperature, "seed": arguments.seed}
+    how |= {k: v for k in ("top_k", "top_p") if (v := getattr(arguments, k)) is not None}
+    for piece in stream_text(loaded, arguments.prompt, arguments.tokens, **how):
+        print(piece, end="", flush=True)
+    print()
+
+
+def plot(arguments: argparse.Namespace) -> None:
+    from altgrad.training.plots import plot_runs, terminal_plot
+    from altgrad.training.run_folder import resolve_run
+
+    runs = [resolve_run(name) for name in arguments.runs] or [resolve_run(None)]
+    default = runs[0] / "figures" / ("loss.png" if len(runs) == 1 else "losses.png")
+    path = plot_runs(runs, Path(arguments.out) if arguments.out else default)
+    if len(runs) == 1 and sys.stdout.isatty():
+        print(terminal_plot(runs[0]))
+    print(path)
+
+
+def prepare_data(arguments: argparse.Namespace) -> None:
+    config = compose_config([f"data={arguments.name}", *arguments.overrides], arguments.config_dir)
+    from altgrad.data import prepare
+    from altgrad.training.console import Console
+
+    print(prepare(config.data, block_size=1, progress=Console().preparing))
+
+
+# -- the configuration ----------------------------------------------------------------------------
+
+
+def compose_config(overrides: list[str], config_dir: str | None = None) -> Any:
+    """Typed words -> `TrainConfig`, strictly.
+
+    Merge order, later wins: dataclass defaults, `conf/config.yaml`, the chosen preset of each
+    group, the experiment, the command line.
+    """
+    from altgrad.training.config import TrainConfig
+
+    return TrainConfig.from_dict(compose_values(overrides, config_dir)[0])
+
+
+def compose_values(
+    overrides: list[str], config_dir: str | None = None
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The composed values, and the origin of every setting by its full name."""
+    from hydra import compose, initialize_config_module
+    from hydra.core.config_store import ConfigStore
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    from altgrad.training.config import TrainConfig
+
+    words = [check_override(word, config_dir) for word in overrides]
+    extra = [f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"] if config_dir else []
+    ConfigStore.instance().store(name="dataclass_defaults", node=TrainConfig().to_dict())
+    try:
+        with initialize_config_module("altgrad.conf", version_base="1.3"):
+            composed = compose("config", [*extra, *words], return_hydra_config=True)
+        choices = OmegaConf.to_container(composed.hydra.runtime.choices)
+        OmegaConf.set_struct(composed, False)
+        composed.pop("hydra")
+        values = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ValueError(f"the configuration does not compose: {error}") from None
+    return values, origins(values, choices, words, config_dir)
+
+
+def check_override(word: str, config_dir: str | None) -> str:
+    """One `KEY=VALUE` word, or a line that says what is wrong with it."""
+    from altgrad.training.config import FLAT_NAMES, all_setting_names
+    from altgrad.training.settings import ConfigError, nearest
+
+    key, equals, value = word.partition("=")
+    key = key.lstrip("+")
+    if not equals or not key or key.startswith("~"):
+        raise ConfigError(f"{word!r} is not KEY=VALUE, such as max_steps=500 or model=gpt2.")
+    presets = preset_names(config_dir)
+    if key in presets:
+        _check_preset(key, value, presets[key])
+        return f"{key}={value}"
+    names = all_setting_names()
+    known = any(key == n or n.startswith(f"{key}.") or key.startswith(f"{n}.") for n in names)
+    if not known:
+        hint = (
+            f" Write {FLAT_NAMES[key]}=…" if key in FLAT_NAMES else nearest(key, [*presets, *names])
+        )
+        raise ConfigError(
+            f"unknown setting {key!r}.{hint} `altgrad config` lists all settings and their values."
+        )
+    return f"{key}={value}"
+
+
+def _check_preset(group: str, value: str, allowed: list[str]) -> None:
+    from altgrad.training.settings import ConfigError, nearest
+
+    if value not in allowed and not (group == "experiment" and value == "null"):
+        raise ConfigError(
+            f"{group}={value!r} is not a preset.{nearest(value, allowed)} "
+            f"Allowed: {', '.join(allowed) or 'none yet'}."
+        )
+
+
+def preset_names(config_dir: str | None = None) -> dict[str, list[str]]:
+    """Group -> names of its presets, ours and those of an overlay folder."""
+    roots = [Path(str(files("altgrad.conf")))] + ([Path(config_dir)] if config_dir else [])
+    if config_dir and not Path(config_dir).is_dir():
+        raise ValueError(f"--config-dir {config_dir}: no such folder.")
+    groups = sorted({d.name for root in roots for d in root.iterdir() if d.is_dir()})
+    return {
+        group: sorted({f.stem for root in roots for f in (root / group).glob("*.yaml")})
+        for group in groups
+        if not group.startswith(("_", "."))
+    }
+
+
+def _presets_help() -> str:
+    lines = [f"  {group}={'|'.join(names)}" for group, names in preset_names().items() if names]
+    return "presets:\n" + "\n".join(lines)
+
+
+def origins(
+    values: dict[str, Any], choices: dict[str, Any], words: Iterable[str], config_dir: str | None
+) -> dict[str, str]:
+    """Full setting name -> the file or word its value comes from; dataclass defaults are absent."""
+    import yaml
+
+    roots = [Path(str(files("altgrad.conf")))] + ([Path(config_dir)] if config_dir else [])
+    found: dict[str, str] = {}
+
+    def note(path: Path, prefix: str) -> None:
+        content = yaml.safe_load(path.read_text()) or {} if path.is_file() else {}
+        for name in flatten(content, prefix):
+            found[name] = "/".join(path.parts[-2:]) if path.name != "config.yaml" else path.name
+
+    for root in roots:
+        note(root / "config.yaml", "")
+        for group, name in choices.items():
+            note(root / group / f"{name}.yaml", "" if group == "experiment" else f"{group}.")
+    for word in words:
+        key = word.partition("=")[0]
+        found |= {
+            n: "command line"
+            for n in flatten(values)
+            if n == key or n.startswith(f"{key}.")
+            if key not in choices
+        }
+    return found
+
+
+def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dict -> `{"model.n_layer": 3}`."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def annotated_yaml(tree: dict[str, Any], origin: dict[str, str], prefix: str = "") -> list[str]:
+    """YAML lines with the origin of each value as a comment."""
+    import json
+
+    lines = []
+    indent = "  " * prefix.count(".")
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            lines += [f"{indent}{key}:", *annotated_yaml(value, origin, f"{prefix}{key}.")]
+        else:
+            text = f"{indent}{key}: {json.dumps(value)}"
+            lines.append(f"{text:<44} # {origin.get(prefix + key, 'default')}")
+    return lines
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,181 @@
+"""`TrainConfig`: every setting of one run, composed of the groups that live beside what they set.
+
+A config can be made from nested groups (`TrainConfig(model=GPTConfig(...))`), from a nested dict
+(`TrainConfig.from_dict`), or from the flat names that users of small GPTs already type
+(`TrainConfig(n_layer=2, learning_rate=1e-3)`). A flat name is the same setting as its nested twin:
+`config.learning_rate` *is* `config.optim.lr`.
+"""
+
+import dataclasses
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from altgrad.data import DataConfig
+from altgrad.model.config import GPTConfig
+from altgrad.optim import OptimConfig, ScheduleConfig
+from altgrad.quantization.recipe import PrecisionConfig
+from altgrad.training.guards import GuardConfig
+from altgrad.training.settings import (
+    ConfigError,
+    coerce,
+    from_dict,
+    get_setting,
+    hints,
+    refuse_unknown,
+    require,
+    require_choice,
+    set_setting,
+    setting_names,
+)
+from altgrad.training.trackers import TrackerConfig
+
+FLAT_NAMES = {
+    "n_layer": "model.n_layer",
+    "n_head": "model.n_head",
+    "n_embd": "model.n_embd",
+    "block_size": "model.block_size",
+    "vocab_size": "model.vocab_size",
+    "dropout": "model.dropout",
+    "batch_size": "data.batch_size",
+    "learning_rate": "optim.lr",
+    "weight_decay": "optim.weight_decay",
+    "grad_clip": "optim.grad_clip",
+    "warmup_steps": "schedule.warmup_steps",
+    "nan_patience": "guards.nan_patience",
+    "project": "tracker.project",
+}
+"""Flat name -> the one setting it means."""
+
+COMPUTE = ("auto", "32-true", "bf16-mixed", "bf16-true", "16-mixed")
+STRATEGIES = ("auto", "ddp", "fsdp")
+
+
+@dataclass(init=False)
+class TrainConfig:
+    """One run, completely described. Frequencies are in steps, -1 = off.
+
+    Attributes:
+        max_steps: optimiser steps.
+        seed: seeds initialisation, data order and dropout, each with its own generator.
+        compile: compile the network with `torch.compile`; null = if the machine can (a C++
+            compiler and Python's headers, or a GPU).
+        device: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`; `auto` takes an accelerator if there is
+            one.
+        devices, strategy: processes, and how they share the work: `auto`, `ddp`, `fsdp`.
+        accumulation: micro-batches per optimiser step; the batch is `accumulation` times larger.
+        eval_interval: evaluate the whole validation split every so many steps, and at the end.
+        checkpoint_interval: save every so many steps; the end and the best are saved regardless.
+        log_interval: write a line of metrics every so many steps.
+        max_checkpoints: recent checkpoints kept, beside the best.
+        sample_tokens: length of the text written at each evaluation; 0 = none.
+        run_dir: the run's folder; null makes a new one below `runs/`.
+        checkpoint_dir: where checkpoints go; null means `checkpoints/` in the run's folder.
+    """
+
+    model: GPTConfig = field(default_factory=GPTConfig)
+    precision: PrecisionConfig = field(default_factory=PrecisionConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    tracker: TrackerConfig = field(default_factory=TrackerConfig)
+    guards: GuardConfig = field(default_factory=GuardConfig)
+    max_steps: int = 1000
+    seed: int = 1337
+    compile: bool | None = False
+    device: str = "auto"
+    devices: int = 1
+    strategy: str = "auto"
+    accumulation: int = 1
+    eval_interval: int = 100
+    checkpoint_interval: int = -1
+    log_interval: int = 1
+    max_checkpoints: int = 2
+    sample_tokens: int = 0
+    run_dir: str | None = None
+    checkpoint_dir: str | None = None
+
+    def __init__(self, **settings: Any) -> None:
+        for f in fields(self):
+            default = f.default_factory() if callable(f.default_factory) else f.default
+            object.__setattr__(self, f.name, default)
+        kinds = hints(type(self))
+        for name in settings:
+            refuse_unknown(name, [*kinds, *FLAT_NAMES])
+        for name in (n for n in settings if n in kinds):
+            object.__setattr__(self, name, coerce(settings[name], kinds[name], name))
+        for name in (n for n in settings if n not in kinds):
+            set_setting(self, FLAT_NAMES[name], settings[name])
+        self.validate()
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "TrainConfig":
+        """From a nested dict, as `config.yaml` of a run folder holds it; strict.
+
+        Raises:
+            ConfigError: unknown key, wrong type, impossible pair.
+        """
+        return from_dict(cls, values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The nested dict that `from_dict` takes."""
+        return dataclasses.asdict(self)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in FLAT_NAMES:
+            return get_setting(self, FLAT_NAMES[name])
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        kinds = hints(type(self))
+        refuse_unknown(name, [*kinds, *FLAT_NAMES])
+        set_setting(self, FLAT_NAMES.get(name, name), value)
+
+    def validate(self) -> None:
+        """Refuse impossible values and pairs.
+
+        Raises:
+            ConfigError: in one line, with the cure.
+        """
+        _validate_numbers(self)
+        require_choice(self.precision.compute, COMPUTE, "precision.compute")
+        require_choice(self.strategy, STRATEGIES, "strategy")
+        _validate_device(self.device)
+        require(
+            self.devices == 1 or self.strategy != "auto",
+            f"devices={self.devices} needs strategy=ddp or strategy=fsdp to share the work.",
+        )
+        require(
+            self.schedule.warmup_steps <= self.max_steps,
+            f"schedule.warmup_steps={self.schedule.warmup_steps} is more than "
+            f"max_steps={self.max_steps}; lower it, or raise max_steps.",
+        )
+
+
+def _validate_numbers(config: TrainConfig) -> None:
+    for name in ("max_steps", "devices", "accumulation", "max_checkpoints", "data.batch_size"):
+        value = get_setting(config, name)
+        require(value >= 1, f"{name}={value} must be at least 1.")
+    for name in ("eval_interval", "checkpoint_interval", "log_interval"):
+        value = get_setting(config, name)
+        require(value == -1 or value >= 1, f"{name}={value} must be at least 1, or -1 for off.")
+    require(config.seed >= 0, f"seed={config.seed} must not be negative.")
+    require(
+        config.sample_tokens >= 0, f"sample_tokens={config.sample_tokens} must not be negative."
+    )
+
+
+def _validate_device(device: str) -> None:
+    kind, _, index = device.partition(":")
+    require_choice(kind, ("auto", "cpu", "cuda", "mps"), "device")
+    require(
+        not index or (kind == "cuda" and index.isdigit()),
+        f"device={device!r} has an index that means nothing; write device=cuda:0.",
+    )
+
+
+def all_setting_names() -> list[str]:
+    """Every full setting name of a run, e.g. `model.n_layer`."""
+    return setting_names(TrainConfig)
+
+
+__all__ = ["FLAT_NAMES", "ConfigError", "TrainConfig", "all_setting_names"]

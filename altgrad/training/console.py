@@ -1,0 +1,137 @@
+"""What a person sees of a run: a live bar on a terminal, plain lines in a pipe or a log."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console as RichConsole
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
+
+from altgrad.training.guards import Finding
+
+Metrics = dict[str, float]
+
+
+class Console:
+    """A listener (see `recorder.Listener`) that prints.
+
+    Args:
+        clock: seconds; another one for tests.
+        console: where to print.
+        plain_every_s: seconds between lines of progress when there is no terminal.
+    """
+
+    def __init__(
+        self,
+        *,
+        console: RichConsole | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+        plain_every_s: float = 10.0,
+    ) -> None:
+        self.console = console or RichConsole(highlight=False, soft_wrap=True)
+        self.clock = clock
+        self.plain_every_s = plain_every_s
+        self._bar: Progress | None = None
+        self._task = TaskID(0)
+        self._last_plain = clock()
+        self._first: tuple[int, float] | None = None
+
+    @property
+    def is_terminal(self) -> bool:
+        return self.console.is_terminal
+
+    def say(self, text: str) -> None:
+        self.console.print(text, markup=False)
+
+    def raw(self, text: str) -> None:
+        """Text with its own colours or columns, printed as it is."""
+        self.console.file.write(text + "\n")
+
+    def sample(self, text: str) -> None:
+        """A longer sample, indented."""
+        self.console.print("sample:", style="bold")
+        self.console.print(*("  " + line for line in text.splitlines()), sep="\n", markup=False)
+
+    def preparing(self, done: int, total: int) -> None:
+        """Progress of data preparation, in bytes."""
+        if self.is_terminal:
+            end = "\n" if done >= total else "\r"
+            self.console.print(f"preparing data: {done / max(total, 1):.0%} ", end=end)
+
+    def opened(self, folder: Path, step: int) -> None:
+        verb = f"resuming at step {step}" if step else "writing to"
+        self.console.print(f"{verb} {folder}", markup=False)
+        if self.console.is_terminal:
+            self._bar = _bar(self.console)
+            self._bar.start()
+            self._task = self._bar.add_task("compiling and first step", total=None, facts="")
+
+    def progress(self, step: int, end: int, metrics: Metrics) -> None:
+        now = self.clock()
+        self._first = self._first or (step, now)
+        facts = f"loss {metrics['loss']:.3f}"
+        if "tokens_per_s" in metrics:
+            facts += f" · {metrics['tokens_per_s']:,.0f} tokens/s · {self._time_left(step, end)}"
+        if self._bar is not None:
+            self._bar.update(
+                self._task, description="training", completed=step, total=end, facts=facts
+            )
+        elif now - self._last_plain >= self.plain_every_s:
+            self._last_plain = now
+            self.console.print(f"step {step}/{end} · {facts}", markup=False)
+
+    def _time_left(self, step: int, end: int) -> str:
+        """From the pace since the first step, evaluations and saves included."""
+        assert self._first is not None
+        first_step, start = self._first
+        if step == first_step:
+            return ""
+        seconds = (self.clock() - start) / (step - first_step) * (end - step)
+        return f"{duration(seconds)} left"
+
+    def evaluated(self, step: int, metrics: Metrics, sample: str) -> None:
+        loss, perplexity = metrics["val_loss"], metrics["val_perplexity"]
+        line = f"step {step} · validation loss {loss:.4f} · perplexity {perplexity:.3f}"
+        if "val_bits_per_byte" in metrics:
+            line += f" · {metrics['val_bits_per_byte']:.4f} bits/byte"
+        line += f" · {duration(metrics['train_s'])} of training"
+        self.console.print(line, style="bold", markup=False)
+        if sample:
+            self.console.print("  " + one_line(sample), style="dim", markup=False)
+
+    def alert(self, step: int, finding: Finding) -> None:
+        self.console.print(f"step {step}: {finding.reason}", style="bold red", markup=False)
+
+    def closed(self, status: str) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+        self._first = None
+
+
+def _bar(console: RichConsole) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[facts]}"),
+        console=console,
+        transient=True,
+        expand=True,
+    )
+
+
+def duration(seconds: float) -> str:
+    """`45 s`, `3 min 20 s`, `2 h 05 min`."""
+    total = round(seconds)
+    if total < 60:
+        return f"{total} s"
+    if total < 3600:
+        return f"{total // 60} min {total % 60:02d} s"
+    return f"{total // 3600} h {total % 3600 // 60:02d} min"
+
+
+def one_line(text: str, width: int = 76) -> str:
+    """A short sample on one line, line breaks shown as ⏎."""
+    flat = " ".join(text.replace("\n", " ⏎ ").split())
+    return flat if len(flat) <= width else flat[: width - 1] + "…"

@@ -1,0 +1,87 @@
+"""Settings -> Lightning Fabric: device, precision and strategy of a run."""
+
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+from lightning.fabric.plugins import MixedPrecision
+from lightning.fabric.strategies import ModelParallelStrategy
+from torch import nn
+
+from altgrad.training.config import TrainConfig
+from altgrad.training.environment import can_compile, has_fast_bf16
+from altgrad.training.settings import ConfigError
+
+
+def pick_device(wish: str) -> torch.device:
+    """The device a run computes on.
+
+    Raises:
+        ConfigError: the machine does not have it.
+    """
+    if wish == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda", 0)
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    device = torch.device(wish)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        raise ConfigError(f"device={wish}: this machine has {count} CUDA devices; use device=auto.")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError("device=mps: this machine has no Apple GPU; use device=auto.")
+    return device
+
+
+def pick_compute(wish: str, device: torch.device) -> str:
+    """`auto` becomes `bf16-mixed` where the device has bf16 instructions, else `32-true`."""
+    if wish != "auto":
+        return wish
+    return "bf16-mixed" if has_fast_bf16(device) else "32-true"
+
+
+def pick_compile(wish: bool | None, device: torch.device) -> bool:
+    """`null` becomes whether the machine can compile.
+
+    Raises:
+        ConfigError: compilation was asked for and cannot be had.
+    """
+    if wish and not can_compile(device):
+        raise ConfigError(
+            "compile=true needs a C++ compiler and Python's headers (or Triton on a GPU), which "
+            "this machine lacks; install them, or use compile=false."
+        )
+    return can_compile(device) if wish is None else wish
+
+
+def make_fabric(config: TrainConfig, device: torch.device) -> Fabric:
+    """Fabric for these settings; not launched yet."""
+    compute = pick_compute(config.precision.compute, device)
+    machine: dict[str, Any] = {"accelerator": device.type, "devices": config.devices}
+    if device.type == "cuda" and config.devices == 1:
+        machine["devices"] = [device.index or 0]
+    if compute == "16-mixed":
+        scaler = torch.amp.GradScaler(device.type)
+        arithmetic: dict[str, Any] = {
+            "plugins": [MixedPrecision("16-mixed", device.type, scaler=scaler)]
+        }
+    else:
+        arithmetic = {"precision": compute}
+    return Fabric(**machine, **arithmetic, strategy=_strategy(config.strategy))
+
+
+def _strategy(name: str) -> Any:
+    if name == "fsdp":
+        return ModelParallelStrategy(
+            parallelize_fn=_shard, data_parallel_size="auto", tensor_parallel_size=1
+        )
+    return name
+
+
+def _shard(model: nn.Module, mesh: Any) -> nn.Module:
+    """FSDP2: every block, then the rest, split over the processes of the mesh."""
+    from torch.distributed.fsdp import fully_shard
+
+    data_parallel = mesh["data_parallel"]
+    for block in getattr(getattr(model, "transformer", model), "h", []):
+        fully_shard(block, mesh=data_parallel)
+    return fully_shard(model, mesh=data_parallel)

@@ -1,0 +1,37 @@
+"""Numbers about a run, as pure functions. Names and units: docs/training.md."""
+
+import math
+
+PEAK_FLOPS = {
+    "H200": 989e12,
+    "H100": 989e12,
+    "A100": 312e12,
+    "L40S": 362e12,
+    "L4": 121e12,
+    "A10": 125e12,
+    "RTX 4090": 165e12,
+    "RTX 3090": 71e12,
+    "T4": 65e12,
+}
+"""Dense half-precision matrix throughput in FLOP/s by GPU name, from the vendors' data sheets."""
+
+
+def compute_perplexity(loss: float) -> float:
+    """exp(loss) for a loss in nats per token; inf where it exceeds the range of a float."""
+    return math.exp(loss) if loss < 700 else math.inf
+
+
+def bits_per_byte(loss: float, tokens: int, text_bytes: int) -> float:
+    """Loss in nats per token -> bits per byte of text: comparable across tokenizers."""
+    return loss / math.log(2) * tokens / text_bytes
+
+
+def peak_flops(device_name: str) -> float | None:
+    """Known peak of a GPU by name, or None: then no utilisation is reported."""
+    matches = [name for name in PEAK_FLOPS if name in device_name]
+    return PEAK_FLOPS[max(matches, key=len)] if matches else None
+
+
+def model_flops_utilisation(tokens_per_s: float, flops_per_token: float, peak: float) -> float:
+    """Share of the peak spent on the model's own arithmetic (PaLM, arXiv 2204.02311, app. B)."""
+    return tokens_per_s * flops_per_token / peak

@@ -1,0 +1,70 @@
+"""Reading finished and running runs back from their folders, for tables. Loads no torch."""
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from altgrad.training.run_folder import RunFolder, read_jsonl, run_status
+
+
+@dataclass
+class RunSummary:
+    """One line of `altgrad show`. Losses are nats per token; None = not known yet."""
+
+    name: str
+    path: str
+    status: str
+    step: int
+    max_steps: int
+    best_val_loss: float | None
+    val_loss: float | None
+    precision: str
+    optimiser: str
+    layers: int
+    width: int
+    train_s: float | None
+    tokens_per_s: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def summarise_run(root: Path) -> RunSummary:
+    """What the folder says about its run."""
+    folder = RunFolder(root)
+    config = read_settings(folder.config)
+    lines = list(read_jsonl(folder.metrics))
+    val_losses = [m["val_loss"] for m in lines if "val_loss" in m]
+    finite = [v for v in val_losses if math.isfinite(v)]
+    rates = sorted(m["tokens_per_s"] for m in lines if "tokens_per_s" in m)
+    return RunSummary(
+        name=root.name,
+        path=str(root),
+        status=run_status(root),
+        step=lines[-1]["step"] if lines else 0,
+        max_steps=config["max_steps"],
+        best_val_loss=min(finite, default=None),
+        val_loss=val_losses[-1] if val_losses else None,
+        precision=str(config["precision"]["compute"]),
+        optimiser=str(config["optim"]["name"]),
+        layers=config["model"]["n_layer"],
+        width=config["model"]["n_embd"],
+        train_s=lines[-1].get("train_s") if lines else None,
+        tokens_per_s=rates[len(rates) // 2] if rates else None,
+    )
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """A run's `config.yaml` as a plain dict.
+
+    Raises:
+        ValueError: unreadable.
+    """
+    try:
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        return yaml.load(path.read_text(), Loader=loader)
+    except (OSError, yaml.YAMLError) as error:
+        raise ValueError(f"cannot read {path}: {error}") from None

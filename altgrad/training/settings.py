@@ -1,0 +1,168 @@
+"""Plain dicts into config dataclasses, strictly: the one place that says no to a setting.
+
+A config is a dataclass of ints, floats, bools, strings, lists and further dataclasses.
+`from_dict` builds one from nested dicts; `setting_names` lists every full name (`model.n_layer`).
+Everything unknown or of the wrong type is refused in one line with the nearest match.
+"""
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be honoured. The message is one line: value, allowed set, cure."""
+
+
+def nearest(word: str, allowed: Iterable[str]) -> str:
+    """` Did you mean 'x'?` for the closest allowed word, or an empty string."""
+    allowed = list(allowed)
+    leaves = {name.rsplit(".", 1)[-1]: name for name in reversed(allowed)}
+    close = difflib.get_close_matches(word, allowed, n=1, cutoff=0.5)
+    if not close and "." not in word:
+        close = [leaves[leaf] for leaf in difflib.get_close_matches(word, leaves, n=1, cutoff=0.6)]
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def refuse_unknown(key: str, allowed: Iterable[str], what: str = "setting") -> None:
+    """Raise `ConfigError` if `key` is not allowed."""
+    allowed = list(allowed)
+    if key not in allowed:
+        hint = nearest(key, allowed)
+        listed = "" if hint and len(allowed) > 40 else f" Allowed: {', '.join(sorted(allowed))}."
+        raise ConfigError(f"unknown {what} {key!r}.{hint}{listed}")
+
+
+def setting_names(config_class: type, prefix: str = "") -> list[str]:
+    """Full dotted names of all leaf settings of a config dataclass."""
+    names = []
+    for name, kind in hints(config_class).items():
+        if dataclasses.is_dataclass(kind):
+            names += setting_names(kind, f"{prefix}{name}.")
+        else:
+            names.append(prefix + name)
+    return names
+
+
+def hints(config_class: type) -> dict[str, Any]:
+    """Field name -> resolved type, in field order."""
+    resolved = typing.get_type_hints(config_class)
+    return {f.name: resolved[f.name] for f in dataclasses.fields(config_class)}
+
+
+def from_dict(config_class: type[T], values: dict[str, Any], prefix: str = "") -> T:
+    """Build `config_class` from a nested dict; missing keys take the dataclass' defaults.
+
+    Raises:
+        ConfigError: unknown key or wrong type, with the full name of the setting.
+    """
+    kinds = hints(config_class)
+    for key in values:
+        if key not in kinds:
+            everything = [prefix + name for name in setting_names(config_class)]
+            refuse_unknown(prefix + key, everything)
+    built = {key: coerce(value, kinds[key], prefix + key) for key, value in values.items()}
+    return config_class(**built)
+
+
+def coerce(value: Any, kind: Any, name: str) -> Any:
+    """`value` as `kind`, if it is one; an int is also a float, 3.0 is also an int.
+
+    Raises:
+        ConfigError: naming the setting, the value and the type wanted.
+    """
+    if kind is Any:
+        return value
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        return _coerce_union(value, kind, name)
+    if dataclasses.is_dataclass(kind):
+        return _coerce_dataclass(value, kind, name)
+    if typing.get_origin(kind) is list:
+        return _coerce_list(value, kind, name)
+    if typing.get_origin(kind) is dict:
+        return _coerce_dict(value, kind, name)
+    return _coerce_scalar(value, kind, name)
+
+
+def _coerce_union(value: Any, kind: Any, name: str) -> Any:
+    options = typing.get_args(kind)
+    if value is None and type(None) in options:
+        return None
+    errors = []
+    for option in (o for o in options if o is not type(None)):
+        try:
+            return coerce(value, option, name)
+        except ConfigError as error:
+            errors.append(error)
+    also = " or null" if type(None) in options else ""
+    raise ConfigError(str(errors[0]).removesuffix(".") + also + ".")
+
+
+def _coerce_dataclass(value: Any, kind: Any, name: str) -> Any:
+    if isinstance(value, kind):
+        return value
+    if isinstance(value, dict):
+        return from_dict(kind, value, f"{name}.")
+    first = next(iter(hints(kind)))
+    raise ConfigError(f"{name}={value!r} is a group of settings; write {name}.{first}=…")
+
+
+def _coerce_list(value: Any, kind: Any, name: str) -> list[Any]:
+    if not isinstance(value, list | tuple):
+        raise ConfigError(f"{name}={value!r} must be a list, such as {name}=[…].")
+    (item,) = typing.get_args(kind) or (Any,)
+    return [coerce(v, item, f"{name}[{i}]") for i, v in enumerate(value)]
+
+
+def _coerce_dict(value: Any, kind: Any, name: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ConfigError(f"{name}={value!r} must be a mapping, such as {name}={{key: value}}.")
+    item = (typing.get_args(kind) or (str, Any))[1]
+    return {str(k): coerce(v, item, f"{name}.{k}") for k, v in value.items()}
+
+
+def _coerce_scalar(value: Any, kind: type, name: str) -> Any:
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if kind is int and isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, kind) and not (kind in (int, float) and isinstance(value, bool)):
+        return value
+    wanted = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+    raise ConfigError(f"{name}={value!r} must be {wanted.get(kind, kind.__name__)}.")
+
+
+def get_setting(config: Any, name: str) -> Any:
+    """The value of a full dotted name."""
+    for part in name.split("."):
+        config = getattr(config, part)
+    return config
+
+
+def set_setting(config: Any, name: str, value: Any) -> None:
+    """Set a full dotted name, with the same strictness as `from_dict`."""
+    *parents, leaf = name.split(".")
+    for part in parents:
+        config = getattr(config, part)
+    kinds = hints(type(config))
+    refuse_unknown(leaf, kinds)
+    object.__setattr__(config, leaf, coerce(value, kinds[leaf], name))
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise `ConfigError(message)` unless the condition holds."""
+    if not condition:
+        raise ConfigError(message)
+
+
+def require_choice(value: str, allowed: Iterable[str], name: str) -> None:
+    """Refuse a value outside its allowed set, with the nearest match."""
+    allowed = list(allowed)
+    if value not in allowed:
+        hint = nearest(str(value), allowed)
+        raise ConfigError(f"{name}={value!r} is not known.{hint} Allowed: {', '.join(allowed)}.")

@@ -1,0 +1,96 @@
+"""One optimiser step: forward and backward over the micro-batches, then judge, then move.
+
+Fabric supplies what depends on the machine: device, autocast, gradient scaler, several processes.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor, nn
+
+from altgrad.training.guards import Finding
+
+
+@dataclass
+class StepOutcome:
+    """Values of one step, on the host. `loss` is the mean over all micro-batches and processes."""
+
+    loss: float
+    grad_norm: float
+    finding: Finding
+
+
+class TrainingStep:
+    """Callable `(x, y) -> StepOutcome`.
+
+    Args:
+        fabric: machine, precision, strategy.
+        network: the module Fabric has set up; `network(x, y) -> (logits, loss)`.
+        optimizer: the optimiser Fabric has set up.
+        accumulation: micro-batches that `x` and `y` are cut into along the batch.
+        grad_clip: largest L2 norm of the whole gradient; 0 = no clipping.
+        judge: decides from (loss, grad_norm) whether the optimiser may move.
+    """
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        network: nn.Module,
+        optimizer: Any,
+        *,
+        accumulation: int,
+        grad_clip: float,
+        judge: Callable[[float, float], Finding],
+    ) -> None:
+        self.fabric = fabric
+        self.network = network
+        self.optimizer = optimizer
+        self.accumulation = accumulation
+        self.grad_clip = grad_clip
+        self.judge = judge
+
+    def __call__(self, x: Tensor, y: Tensor) -> StepOutcome:
+        self.network.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self._accumulate_gradients(x, y)
+        norm = self._clip()
+        outcome = self._judge(loss, norm)
+        if outcome.finding.action == "continue":
+            self.optimizer.step()
+        return outcome
+
+    def _accumulate_gradients(self, x: Tensor, y: Tensor) -> Tensor:
+        """Backward through every micro-batch; gradients are those of the mean loss."""
+        pieces = list(zip(x.chunk(self.accumulation), y.chunk(self.accumulation), strict=True))
+        assert len(pieces) == self.accumulation, "the batch does not split into micro-batches"
+        losses = []
+        for i, (x_i, y_i) in enumerate(pieces):
+            with self._sync_only_on_the_last(i == len(pieces) - 1):
+                _, loss = self.network(x_i, y_i)
+                self.fabric.backward(loss / len(pieces))
+            losses.append(loss.detach().float())
+        return torch.stack(losses).mean()
+
+    def _sync_only_on_the_last(self, last: bool) -> AbstractContextManager[None]:
+        if last or self.fabric.world_size == 1:
+            return nullcontext()
+        return self.fabric.no_backward_sync(self.network)
+
+    def _clip(self) -> Tensor:
+        """Gradient norm before clipping. Gradients are unscaled first where a scaler is in use."""
+        limit = self.grad_clip or float("inf")
+        return self.fabric.clip_gradients(
+            self.network, self.optimizer, max_norm=limit, error_if_nonfinite=False
+        )
+
+    def _judge(self, loss: Tensor, norm: Tensor) -> StepOutcome:
+        """The step's only host synchronisation."""
+        if self.fabric.world_size > 1:
+            loss = self.fabric.all_reduce(loss, reduce_op="mean")
+        norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
+        loss_value, norm_value = torch.stack([loss, norm.to(loss)]).tolist()
+        return StepOutcome(loss_value, norm_value, self.judge(loss_value, norm_value))

@@ -1,0 +1,77 @@
+"""`TrainConfig`: one setting, one value, whatever name it is typed under."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import altgrad
+from altgrad.training.config import FLAT_NAMES, ConfigError, TrainConfig, all_setting_names
+from altgrad.training.settings import get_setting
+
+
+def test_a_flat_name_is_its_nested_twin():
+    config = TrainConfig(n_layer=3, learning_rate=0.5, batch_size=7, vocab_size=11, project="")
+    assert config.model.n_layer == config.n_layer == 3
+    assert config.optim.lr == config.learning_rate == 0.5
+    assert config.data.batch_size == 7
+    assert config.tracker.project == ""
+    config.n_layer = 5
+    assert config.model.n_layer == 5
+
+
+@pytest.mark.parametrize("flat", FLAT_NAMES)
+def test_every_flat_name_leads_to_a_setting(flat):
+    assert FLAT_NAMES[flat] in all_setting_names()
+    assert getattr(TrainConfig(), flat) == get_setting(TrainConfig(), FLAT_NAMES[flat])
+
+
+def test_a_config_survives_its_dict():
+    config = TrainConfig(n_layer=3, seed=5, run_dir="here")
+    assert TrainConfig.from_dict(config.to_dict()) == config
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"n_layr": 3}, ["'n_layr'", "'n_layer'"]),
+        ({"max_steps": 0}, ["max_steps=0"]),
+        ({"max_steps": "many"}, ["max_steps='many'"]),
+        ({"eval_interval": 0}, ["eval_interval=0", "-1 for off"]),
+        ({"seed": -1}, ["seed=-1"]),
+        ({"device": "gpu"}, ["device='gpu'", "cuda"]),
+        ({"device": "cpu:1"}, ["cpu:1"]),
+        ({"strategy": "dpp"}, ["'dpp'", "'ddp'"]),
+        ({"devices": 2}, ["devices=2", "strategy=ddp"]),
+        ({"warmup_steps": 10, "max_steps": 5}, ["schedule.warmup_steps=10", "max_steps=5"]),
+        ({"nan_patience": 0}, ["nan_patience=0"]),
+        ({"precision": {"compute": "bf16"}}, ["'bf16'", "'bf16-mixed'"]),
+    ],
+)
+def test_impossible_settings_are_refused_in_one_line(settings, words):
+    with pytest.raises(ValueError) as caught:
+        TrainConfig(**settings)
+    assert "\n" not in str(caught.value)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_setting_an_unknown_attribute_is_refused():
+    config = TrainConfig()
+    with pytest.raises(ConfigError, match="max_step"):
+        config.max_step = 3
+
+
+def _attributes_read() -> set[str]:
+    """Every attribute name that some file of the package reads."""
+    names = set()
+    for path in Path(altgrad.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+                names.add(node.attr)
+    return names
+
+
+@pytest.mark.parametrize("name", all_setting_names())
+def test_every_setting_is_read_somewhere(name):
+    assert name.rsplit(".", 1)[-1] in _attributes_read()
