@@ -13,6 +13,7 @@ at the full rate. A factor reaches f at k = N, one past the last step, so that n
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Optional
 
 from altgrad.optim.names import lookup
 
@@ -23,14 +24,18 @@ Schedule = Callable[[int], float]
 class ScheduleConfig:
     """The learning rate over time (`schedule.…`)."""
 
-    name: str = "cosine"
-    warmup_steps: int = 20
+    name: str = "constant"
+    warmup_steps: Optional[int] = 0  # noqa: UP045 - null: a tenth of the run, at most 20 steps
     min_lr_fraction: float = 0.1  # where cosine and trapezoid end, as a fraction of the peak
     decay_fraction: float = 0.4  # of the run, over which trapezoid falls
 
+    def warmup(self, max_steps: int) -> int:
+        """Warm-up steps in a run of `max_steps`."""
+        return min(20, max_steps // 10) if self.warmup_steps is None else self.warmup_steps
+
     def check(self, max_steps: int) -> None:
         """Raise ValueError, in one line, for a value outside its range."""
-        if not 0 <= self.warmup_steps <= max_steps:
+        if not 0 <= self.warmup(max_steps) <= max_steps:
             raise ValueError(
                 f"schedule.warmup_steps={self.warmup_steps} must be in [0, max_steps={max_steps}]; "
                 "lower it or raise max_steps"
@@ -52,7 +57,7 @@ def constant(config: ScheduleConfig, max_steps: int) -> Schedule:
 
 
 def cosine(config: ScheduleConfig, max_steps: int) -> Schedule:
-    floor, start = config.min_lr_fraction, config.warmup_steps
+    floor, start = config.min_lr_fraction, config.warmup(max_steps)
 
     def factor(step: int) -> float:
         progress = (step - start) / max(1, max_steps - start)
@@ -89,7 +94,7 @@ def build_schedule(config: ScheduleConfig, max_steps: int) -> Schedule:
     """
     config.check(max_steps)
     main = lookup(SCHEDULES, config.name, "schedule.name")(config, max_steps)
-    warmup_steps = config.warmup_steps
+    warmup_steps = config.warmup(max_steps)
 
     def factor(step: int) -> float:
         warmup = (step + 1) / warmup_steps if step < warmup_steps else 1.0

@@ -12,4 +12,4 @@ class PrecisionConfig:
         `32-true` elsewhere.
     """
 
-    compute: str = "auto"
+    compute: str = "32-true"

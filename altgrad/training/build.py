@@ -11,7 +11,7 @@ import yaml
 from lightning.fabric import Fabric
 from torch import Tensor
 
-from altgrad.data import Metadata, Tokenizer, load_tokenizer, prepare
+from altgrad.data import Metadata, Tokenizer, load_metadata, load_tokenizer, prepare
 from altgrad.model import GPT
 from altgrad.training.checkpoint import CheckpointManager, find_checkpoint, load_into, load_weights
 from altgrad.training.config import TrainConfig
@@ -47,13 +47,13 @@ def build_run(
     fabric.launch()
     # 2 The tokens, prepared once by the first process; the vocabulary follows the tokenizer.
     data_dir = _prepare_once(fabric, config, progress)
-    metadata = Metadata.read(data_dir)
+    metadata = load_metadata(data_dir)
     fit_vocabulary(config, metadata)
     # 3 The network, initialised from its own generator.
     model = GPT(config.model, initialisation_generator(config.seed))
     # 4 Who writes down what happens, and who is shown.
     recorder = Recorder(config, enabled=fabric.is_global_zero, listeners=listeners)
-    sampler = make_sampler(model, load_tokenizer(data_dir), config.sample_tokens, config.seed)
+    sampler = make_sampler(model, data_dir, config) if metadata.tokenizer else None
     # 5 The run.
     return Trainer(config, model, data_dir, fabric=fabric, recorder=recorder, sampler=sampler)
 
@@ -78,22 +78,27 @@ def _prepare_once(fabric: Fabric, config: TrainConfig, progress: Progress | None
 
 
 def fit_vocabulary(config: TrainConfig, metadata: Metadata) -> None:
-    """Take the tokenizer's vocabulary size, or refuse one that is too small for it."""
-    if config.model.vocab_size is None:
-        config.model.vocab_size = metadata.vocab_size
-    if config.model.vocab_size < metadata.vocab_size:
+    """Take the tokenizer's vocabulary size, or refuse one that does not go with it."""
+    asked, needed = config.model.vocab_size, metadata.vocab_size
+    if asked is None and needed is None:
         raise ConfigError(
-            f"model.vocab_size={config.model.vocab_size} is less than the {metadata.vocab_size} "
-            f"tokens of the {metadata.tokenizer_name} tokenizer; leave it out, it follows the data."
+            f"{metadata.corpus} does not say how large its vocabulary is; set model.vocab_size."
         )
+    if asked is not None and needed is not None and asked < needed:
+        raise ConfigError(
+            f"model.vocab_size={asked} is less than the {needed} tokens of the data; "
+            "leave it out, it follows the tokenizer."
+        )
+    config.model.vocab_size = needed if asked is None else asked
 
 
-def make_sampler(model: GPT, tokenizer: Tokenizer, tokens: int, seed: int) -> Sampler:
+def make_sampler(model: GPT, data_dir: Path, config: TrainConfig) -> Sampler:
     """`sampler(step, tokens) -> text`, starting from a line break; the same seed every time."""
+    tokenizer = load_tokenizer(data_dir)
 
-    def sample(step: int, length: int = tokens) -> str:
+    def sample(step: int, length: int = config.sample_tokens) -> str:
         start = _prompt_ids(model, tokenizer, "\n")
-        made = model.generate(start, length, seed=seed, temperature=0.8)
+        made = model.generate(start, length, seed=config.seed, temperature=0.8)
         return tokenizer.decode(made[0, start.shape[1] :].tolist())
 
     return sample

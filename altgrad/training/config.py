@@ -24,7 +24,6 @@ from altgrad.training.settings import (
     refuse_unknown,
     require,
     require_choice,
-    set_setting,
     setting_names,
 )
 from altgrad.training.trackers import TrackerConfig
@@ -103,9 +102,20 @@ class TrainConfig:
             refuse_unknown(name, [*kinds, *FLAT_NAMES])
         for name in (n for n in settings if n in kinds):
             object.__setattr__(self, name, coerce(settings[name], kinds[name], name))
-        for name in (n for n in settings if n not in kinds):
-            set_setting(self, FLAT_NAMES[name], settings[name])
+        flat = {FLAT_NAMES[n]: value for n, value in settings.items() if n not in kinds}
+        self._replace(flat)
         self.validate()
+
+    def _replace(self, changes: dict[str, Any]) -> None:
+        """Set full names; each group is built anew, so that it checks itself as a whole."""
+        for group in {name.partition(".")[0] for name in changes}:
+            old = getattr(self, group)
+            kinds = hints(type(old))
+            inside = {
+                n.partition(".")[2]: v for n, v in changes.items() if n.startswith(f"{group}.")
+            }
+            new = {n: coerce(v, kinds[n], f"{group}.{n}") for n, v in inside.items()}
+            object.__setattr__(self, group, dataclasses.replace(old, **new))
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "TrainConfig":
@@ -128,7 +138,10 @@ class TrainConfig:
     def __setattr__(self, name: str, value: Any) -> None:
         kinds = hints(type(self))
         refuse_unknown(name, [*kinds, *FLAT_NAMES])
-        set_setting(self, FLAT_NAMES.get(name, name), value)
+        if name in FLAT_NAMES:
+            self._replace({FLAT_NAMES[name]: value})
+        else:
+            object.__setattr__(self, name, coerce(value, kinds[name], name))
 
     def validate(self) -> None:
         """Refuse impossible values and pairs.
@@ -144,11 +157,8 @@ class TrainConfig:
             self.devices == 1 or self.strategy != "auto",
             f"devices={self.devices} needs strategy=ddp or strategy=fsdp to share the work.",
         )
-        require(
-            self.schedule.warmup_steps <= self.max_steps,
-            f"schedule.warmup_steps={self.schedule.warmup_steps} is more than "
-            f"max_steps={self.max_steps}; lower it, or raise max_steps.",
-        )
+        self.optim.check()
+        self.schedule.check(self.max_steps)
 
 
 def _validate_numbers(config: TrainConfig) -> None:

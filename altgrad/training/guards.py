@@ -13,6 +13,10 @@ class GuardConfig:
 
     nan_patience: int = 10
 
+    def __post_init__(self) -> None:
+        if self.nan_patience < 1:
+            raise ValueError(f"guards.nan_patience={self.nan_patience} must be at least 1.")
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -27,8 +31,6 @@ class NonFiniteGuard:
     """Refuses steps whose loss or gradient is not finite; gives up after `patience` in a row."""
 
     def __init__(self, patience: int) -> None:
-        if patience < 1:
-            raise ValueError(f"guards.nan_patience={patience} must be at least 1.")
         self.patience = patience
         self.in_a_row = 0
 

@@ -21,9 +21,9 @@ def compute_perplexity(loss: float) -> float:
     return math.exp(loss) if loss < 700 else math.inf
 
 
-def bits_per_byte(loss: float, tokens: int, text_bytes: int) -> float:
+def bits_per_byte(loss: float, bytes_per_token: float) -> float:
     """Loss in nats per token -> bits per byte of text: comparable across tokenizers."""
-    return loss / math.log(2) * tokens / text_bytes
+    return loss / math.log(2) / bytes_per_token
 
 
 def peak_flops(device_name: str) -> float | None:

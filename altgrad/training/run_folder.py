@@ -14,7 +14,7 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 LAYOUT_VERSION = 1
 END_STATES = ("finished", "interrupted", "failed", "diverged")
@@ -25,7 +25,7 @@ class RunFolder:
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
-        self._lock: TextIO | None = None
+        self._lock: int | None = None
 
     config = property(lambda self: self.root / "config.yaml")
     environment = property(lambda self: self.root / "environment.json")
@@ -53,11 +53,11 @@ class RunFolder:
         """Hold the run for this process until it ends or `unlock()`."""
         if self._lock is not None:
             return
-        lock = (self.root / ".lock").open("w", encoding="utf-8")
+        lock = os.open(self.root / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            lock.close()
+            os.close(lock)
             raise ValueError(
                 f"another process is writing {self.root}; wait for it, or choose another run_dir."
             ) from None
@@ -65,7 +65,7 @@ class RunFolder:
 
     def unlock(self) -> None:
         if self._lock is not None:
-            self._lock.close()
+            os.close(self._lock)
             self._lock = None
 
     def write_json(self, path: Path, content: Any) -> None:

@@ -144,16 +144,6 @@ def get_setting(config: Any, name: str) -> Any:
     return config
 
 
-def set_setting(config: Any, name: str, value: Any) -> None:
-    """Set a full dotted name, with the same strictness as `from_dict`."""
-    *parents, leaf = name.split(".")
-    for part in parents:
-        config = getattr(config, part)
-    kinds = hints(type(config))
-    refuse_unknown(leaf, kinds)
-    object.__setattr__(config, leaf, coerce(value, kinds[leaf], name))
-
-
 def require(condition: bool, message: str) -> None:
     """Raise `ConfigError(message)` unless the condition holds."""
     if not condition:

@@ -12,6 +12,7 @@ import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
+from altgrad.optim import clip_gradients
 from altgrad.training.guards import Finding
 
 
@@ -82,15 +83,14 @@ class TrainingStep:
 
     def _clip(self) -> Tensor:
         """Gradient norm before clipping. Gradients are unscaled first where a scaler is in use."""
-        limit = self.grad_clip or float("inf")
-        return self.fabric.clip_gradients(
-            self.network, self.optimizer, max_norm=limit, error_if_nonfinite=False
-        )
+        plain = self.optimizer.optimizer
+        self.fabric.strategy.precision.unscale_gradients(plain)
+        parameters = [p for group in plain.param_groups for p in group["params"]]
+        return clip_gradients(parameters, self.grad_clip)
 
     def _judge(self, loss: Tensor, norm: Tensor) -> StepOutcome:
         """The step's only host synchronisation."""
         if self.fabric.world_size > 1:
             loss = self.fabric.all_reduce(loss, reduce_op="mean")
-        norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
         loss_value, norm_value = torch.stack([loss, norm.to(loss)]).tolist()
         return StepOutcome(loss_value, norm_value, self.judge(loss_value, norm_value))

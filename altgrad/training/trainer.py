@@ -4,9 +4,11 @@ A batch becomes a number in this order: tokens on disk -> `BatchSource` -> `Trai
 backward, guard, optimiser) -> one `log(step, metrics)` to every tracker.
 """
 
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,8 @@ import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
-from altgrad.data import BatchSource, Metadata, evaluation_batches, load_tokens
-from altgrad.optim import build_optimizer, build_schedule
+from altgrad.data import BatchSource, evaluation_batches, load_metadata, load_tokens
+from altgrad.optim import WeightAverage, build_optimizer, build_schedule
 from altgrad.training import sharding
 from altgrad.training.checkpoint import CheckpointManager, find_checkpoint, load_checkpoint
 from altgrad.training.config import TrainConfig
@@ -90,6 +92,8 @@ class Trainer:
         self._fabric_optimizer = self.fabric.setup_optimizers(self.optimizer)
         self.scaler = getattr(self.fabric.strategy.precision, "scaler", None)
         self.schedule = build_schedule(self.config.schedule, self.config.max_steps)
+        decay = self.config.optim.ema_decay
+        self.average = WeightAverage(self.model, decay) if decay else None
         self.guard = NonFiniteGuard(self.config.guards.nan_patience)
         self._take_step = TrainingStep(
             self.fabric,
@@ -106,12 +110,12 @@ class Trainer:
         self.batches = BatchSource(
             load_tokens(self.data_dir, "train"),
             block,
-            batch * self.config.accumulation,
+            batch_size=batch,
             seed=self.config.seed,
             rank=self.fabric.global_rank,
             world_size=self.fabric.world_size,
         )
-        self.metadata = Metadata.read_if_present(self.data_dir)
+        self.metadata = load_metadata(self.data_dir)
 
     # -- one step -------------------------------------------------------------------------------
 
@@ -126,6 +130,8 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * scale
         outcome = self._take_step(x.to(self.device), y.to(self.device))
+        if self.average is not None and outcome.finding.action == "continue":
+            self.average.update()
         self.step += 1
         self._last_outcome = outcome
         return self._step_metrics(outcome)
@@ -148,18 +154,22 @@ class Trainer:
     # -- evaluation -----------------------------------------------------------------------------
 
     def eval_step(self) -> float:
-        """Mean loss (nats per token) over the whole validation split; the same for every call."""
+        """Mean loss (nats per token) over the whole validation split; draws no random number.
+
+        With `optim.ema_decay` it is the loss of the averaged weights.
+        """
         was_training = self._network.training
         self._network.eval()
+        averaged = self.average.swapped() if self.average is not None else nullcontext()
         try:
-            with torch.no_grad():
+            with torch.no_grad(), averaged:
                 return self._mean_loss(self._validation_batches())
         finally:
             self._network.train(was_training)
 
     def _validation_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         block, batch = self.config.model.block_size, self.config.data.batch_size
-        return evaluation_batches(self.val_tokens, block, batch)
+        return evaluation_batches(self.val_tokens, block, batch_size=batch)
 
     def _mean_loss(self, batches: Iterator[tuple[Tensor, Tensor]]) -> float:
         """Every process sees every batch: the sum is the same however many processes there are."""
@@ -175,9 +185,8 @@ class Trainer:
         start = time.perf_counter()
         val_loss = self.eval_step()
         metrics = {"val_loss": val_loss, "val_perplexity": compute_perplexity(val_loss)}
-        if self.metadata is not None:
-            tokens, size = self.metadata.tokens["val"], self.metadata.bytes["val"]
-            metrics["val_bits_per_byte"] = bits_per_byte(val_loss, tokens, size)
+        if bytes_per_token := self.metadata.bytes_per_token("val"):
+            metrics["val_bits_per_byte"] = bits_per_byte(val_loss, bytes_per_token)
         metrics["eval_s"] = time.perf_counter() - start
         return metrics
 
@@ -225,7 +234,7 @@ class Trainer:
     def _timed_step(self, first: bool) -> Metrics:
         """One step with its duration. A first step that compiles is timed apart."""
         start = time.perf_counter()
-        x, y = self.batches.next_batch()
+        self._batch = x, y = self._next_batch()
         metrics = self.train_step(x, y)
         seconds = time.perf_counter() - start
         if first and self.config.compile:
@@ -233,6 +242,11 @@ class Trainer:
             return {**metrics, "compile_s": seconds, "train_s": self.train_s}
         self.train_s += seconds
         return {**metrics, **self._speed(x.numel(), seconds), "train_s": self.train_s}
+
+    def _next_batch(self) -> tuple[Tensor, Tensor]:
+        """`accumulation` micro-batches, one below the other."""
+        pieces = [self.batches.next_batch() for _ in range(self.config.accumulation)]
+        return torch.cat([x for x, _ in pieces]), torch.cat([y for _, y in pieces])
 
     def _speed(self, tokens: int, seconds: float) -> Metrics:
         rate = tokens * self.fabric.world_size / seconds
@@ -273,13 +287,11 @@ class Trainer:
         """The first of a series of bad steps is kept, with the batch that caused it."""
         self.recorder.alert(self.step, finding)
         if finding.first:
-            batch = self.batches.batch(self.batches.position - 1)
-            self._save_anomaly(batch, metrics)
+            self._save_anomaly(metrics)
 
     def _data_facts(self) -> dict[str, Any]:
-        """What `data.json` says: folder, and the metadata if the folder has any."""
-        facts = self.metadata.to_dict() if self.metadata is not None else {}
-        return {"data_dir": str(self.data_dir), **facts}
+        """What `data.json` says: the folder of tokens and its description."""
+        return {"data_dir": str(self.data_dir), **dataclasses.asdict(self.metadata)}
 
     def _summary(self, status: str) -> dict[str, Any]:
         return {
@@ -305,6 +317,7 @@ class Trainer:
                 "best_val_loss": self.best_val_loss,
                 "batches": self.batches.state_dict(),
                 "guard": self.guard.state_dict(),
+                "average": self.average.state_dict() if self.average is not None else None,
                 "random": global_state(),
                 "train_s": self.train_s,
             },
@@ -318,9 +331,9 @@ class Trainer:
         self._saved_step = self.step
         self.fabric.barrier()
 
-    def _save_anomaly(self, batch: tuple[Tensor, Tensor], metrics: Metrics) -> None:
+    def _save_anomaly(self, metrics: Metrics) -> None:
         state = self._state(math.inf)
-        state["extra"] |= {"batch_x": batch[0], "batch_y": batch[1], "metrics": metrics}
+        state["extra"] |= {"batch_x": self._batch[0], "batch_y": self._batch[1], "metrics": metrics}
         if self.fabric.is_global_zero:
             self.recorder.saved(self.step, self.anomalies.save(**state), kind="anomaly")
         self.fabric.barrier()
@@ -345,6 +358,8 @@ class Trainer:
         self.train_s = saved.extra["train_s"]
         self.batches.load_state_dict(saved.extra["batches"])
         self.guard.load_state_dict(saved.extra["guard"])
+        if self.average is not None:
+            self.average.load_state_dict(saved.extra["average"])
         restore_global_state(saved.extra["random"])
         self.recorder.resumed_at = self.step
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from altgrad.training.guards import NonFiniteGuard
+from altgrad.training.guards import GuardConfig, NonFiniteGuard
 
 
 def test_finite_numbers_pass():
@@ -43,4 +43,4 @@ def test_its_count_survives_a_checkpoint():
 
 def test_no_patience_is_refused():
     with pytest.raises(ValueError, match="nan_patience=0"):
-        NonFiniteGuard(0)
+        GuardConfig(nan_patience=0)

@@ -29,7 +29,14 @@ def test_nested_dicts_become_dataclasses():
 
 
 def test_names_are_full_and_dotted():
-    expected = ["engine.power_kw", "engine.cylinders", "engine.valves", "name", "electric", "extras"]
+    expected = [
+        "engine.power_kw",
+        "engine.cylinders",
+        "engine.valves",
+        "name",
+        "electric",
+        "extras",
+    ]
     assert setting_names(Car) == expected
 
 

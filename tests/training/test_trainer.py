@@ -47,7 +47,7 @@ def test_the_attributes_that_users_know_are_there(make_trainer):
 
 
 def test_it_learns(make_trainer):
-    trainer = make_trainer(max_steps=60, eval_interval=60)
+    trainer = make_trainer(max_steps=150, eval_interval=150)
     before = trainer.eval_step()
     summary = trainer.train()
     assert summary["status"] == "finished"
@@ -117,8 +117,8 @@ def test_the_run_folder_explains_itself(make_trainer):
     environment = json.loads(folder.environment.read_text())
     assert environment["torch"] == torch.__version__
     assert "n_layer: 2" in folder.config.read_text()
-    assert [e["event"] for e in read_jsonl(folder.events)][0] == "started"
-    assert [e["event"] for e in read_jsonl(folder.events)][-1] == "finished"
+    events = [e["event"] for e in read_jsonl(folder.events)]
+    assert (events[0], events[-1]) == ("started", "finished")
 
 
 def test_a_folder_with_a_run_is_not_overwritten(make_trainer):
@@ -148,7 +148,9 @@ def test_resuming_equals_never_stopping(make_trainer, tmp_path, optimiser):
     assert second.step == 4
     second.train()
     assert torch.equal(weights(whole), weights(second))
-    losses = [[m["loss"] for m in read_jsonl(tmp_path / d / "metrics.jsonl")] for d in ("whole", "cut")]
+    losses = [
+        [m["loss"] for m in read_jsonl(tmp_path / d / "metrics.jsonl")] for d in ("whole", "cut")
+    ]
     assert losses[0] == losses[1]
 
 
