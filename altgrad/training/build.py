@@ -13,6 +13,7 @@ from torch import Tensor
 
 from altgrad.data import Metadata, Tokenizer, load_metadata, load_tokenizer, prepare
 from altgrad.model import GPT
+from altgrad.model.generate import stream
 from altgrad.training.checkpoint import CheckpointManager, find_checkpoint, load_into, load_weights
 from altgrad.training.config import TrainConfig
 from altgrad.training.fabric import make_fabric, pick_compile, pick_compute, pick_device
@@ -110,7 +111,7 @@ def _prompt_ids(model: GPT, tokenizer: Tokenizer, prompt: str) -> Tensor:
 
 
 def stream_text(run: "LoadedRun", prompt: str, tokens: int, **how: Any) -> Iterator[str]:
-    """The prompt, then text as it is made; `how` is passed on to `GPT.stream`.
+    """The prompt, then text as it is made; `how` is passed on to `model.generate.stream`.
 
     Raises:
         ValueError: the prompt has a character that the tokenizer does not know.
@@ -119,7 +120,7 @@ def stream_text(run: "LoadedRun", prompt: str, tokens: int, **how: Any) -> Itera
     start = _prompt_ids(run.model, run.tokenizer, prompt)
     ids: list[int] = []
     shown = 0
-    for token in run.model.stream(start, tokens, **how):
+    for token in stream(run.model, start, max_new_tokens=tokens, **how):
         ids.append(int(token))
         text = run.tokenizer.decode(ids)
         if not text.endswith("\ufffd"):

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
@@ -58,9 +59,11 @@ class Console:
             end = "\n" if done >= total else "\r"
             self.console.print(f"preparing data: {done / max(total, 1):.0%} ", end=end)
 
-    def opened(self, folder: Path, step: int) -> None:
-        verb = f"resuming at step {step}" if step else "writing to"
-        self.console.print(f"{verb} {folder}", markup=False)
+    def opened(self, folder: Path, step: int, facts: dict[str, Any]) -> None:
+        for name, fact in facts.items():
+            self.say(f"{name:>8}  {fact}")
+        where = f"{folder}, resumed at step {step}" if step else str(folder)
+        self.say(f"{'run':>8}  {where}")
         if self.console.is_terminal:
             self._bar = _bar(self.console)
             self._bar.start()

@@ -1,5 +1,6 @@
 """Settings -> Lightning Fabric: device, precision and strategy of a run."""
 
+import logging
 from typing import Any
 
 import torch
@@ -55,6 +56,7 @@ def pick_compile(wish: bool | None, device: torch.device) -> bool:
 
 def make_fabric(config: TrainConfig, device: torch.device) -> Fabric:
     """Fabric for these settings; not launched yet."""
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     compute = pick_compute(config.precision.compute, device)
     machine: dict[str, Any] = {"accelerator": device.type, "devices": config.devices}
     if device.type == "cuda" and config.devices == 1:

@@ -22,7 +22,7 @@ Metrics = dict[str, float]
 class Listener(Protocol):
     """Somebody who watches a run: the console, a test, a notebook."""
 
-    def opened(self, folder: Path, step: int) -> None: ...
+    def opened(self, folder: Path, step: int, facts: dict[str, Any]) -> None: ...
 
     def progress(self, step: int, end: int, metrics: Metrics) -> None: ...
 
@@ -53,8 +53,10 @@ class Recorder:
         self.resumed_at: int | None = None
         self.trackers: list[Tracker] = []
 
-    def open(self, data: dict[str, Any]) -> None:
+    def open(self, data: dict[str, Any], facts: dict[str, Any]) -> None:
         """Make the folder, or take up one that is being resumed.
+
+        `data` goes into `data.json`; `facts` are what a person wants to see at the start.
 
         Raises:
             ValueError: the folder holds another run, or another process is writing it.
@@ -75,7 +77,7 @@ class Recorder:
         self.folder.event(kind, step=self.resumed_at or 0, layout=LAYOUT_VERSION)
         self.trackers = open_trackers(self.config.tracker, self.folder)
         for listener in self.listeners:
-            listener.opened(self.folder.root, self.resumed_at or 0)
+            listener.opened(self.folder.root, self.resumed_at or 0, facts)
 
     def _describe(self, data: dict[str, Any]) -> None:
         settings = yaml.safe_dump(self.config.to_dict(), sort_keys=False)

@@ -20,7 +20,7 @@ def print_runs(summaries: Sequence[RunSummary], base: str) -> None:
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title, justify in COLUMNS:
-        table.add_column(title, justify=justify, no_wrap=title == "run")
+        table.add_column(title, justify=justify, no_wrap=True, min_width=MIN_WIDTH.get(title))
     for s in summaries:
         table.add_row(*_cells(s), style=None)
     console.print(table)
@@ -36,6 +36,10 @@ COLUMNS = (
     ("model", "left"),
     ("tokens/s", "right"),
 )
+
+
+MIN_WIDTH = {"run": 22, "status": 11, "step": 7, "best loss": 9}
+"""What a narrow terminal must not cut off."""
 
 
 def _cells(s: RunSummary) -> list[str]:

@@ -202,7 +202,7 @@ class Trainer:
             `run_dir`, `train_s`, `compile_s`.
         """
         end = self.config.max_steps if max_steps is None else max_steps
-        self.recorder.open(self._data_facts())
+        self.recorder.open(self._data_facts(), self._facts())
         status, self._result = "failed", {"val_loss": math.nan, "compile_s": 0.0}
         try:
             with StopSignal() as stop:
@@ -292,6 +292,22 @@ class Trainer:
     def _data_facts(self) -> dict[str, Any]:
         """What `data.json` says: the folder of tokens and its description."""
         return {"data_dir": str(self.data_dir), **dataclasses.asdict(self.metadata)}
+
+    def _facts(self) -> dict[str, Any]:
+        """What a person wants to know before a run starts."""
+        config = self.config
+        processes = f" x {self.fabric.world_size} {config.strategy}" if config.devices > 1 else ""
+        per_step = config.data.batch_size * config.accumulation * self.fabric.world_size
+        return {
+            "model": f"{config.model.n_layer} layers x {config.model.n_embd}, "
+            f"{sum(p.numel() for p in self.model.parameters()):,} parameters",
+            "data": f"{self.metadata.corpus}, {self.metadata.splits['train'].tokens:,} tokens "
+            f"to learn from, {len(self.val_tokens):,} to validate on",
+            "work": f"{config.max_steps:,} steps of {per_step} x {config.model.block_size} tokens, "
+            f"{config.optim.name}",
+            "machine": f"{self.device}{processes}, {config.precision.compute}, "
+            f"{'compiled' if config.compile else 'not compiled'}",
+        }
 
     def _summary(self, status: str) -> dict[str, Any]:
         return {
