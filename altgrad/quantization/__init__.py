@@ -1,0 +1,24 @@
+"""Number formats, rounding, scaling, counting; and training with them.
+
+Names load when they are used, so `altgrad.quantization.Format` needs no torch.
+"""
+
+from importlib import import_module
+
+_HOME = {
+    "Format": "formats",
+    "CATALOGUE": "catalogue",
+    "SPLITS": "catalogue",
+    "catalogue_table": "catalogue",
+}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str):
+    if name not in _HOME:
+        raise AttributeError(f"module 'altgrad.quantization' has no attribute {name!r}")
+    return getattr(import_module(f"altgrad.quantization.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__
