@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from altgrad.model.backends import attend
 from altgrad.model.cache import KVCache
-from altgrad.model.config import GPTConfig
+from altgrad.model.config import GPTConfig, known
 from altgrad.model.norm import build_norm
 from altgrad.model.position import CosSin, apply_rotary_emb
 
@@ -18,15 +18,12 @@ class CausalSelfAttention(nn.Module):
         super().__init__()
         config = config.resolved()
         self.layer_idx = layer_idx
-        self.n_head, self.n_kv_head = config.n_head, config.n_kv_head
-        self.head_dim = config.head_dim
+        self.n_head, self.n_kv_head = config.n_head, known(config.n_kv_head)
+        self.head_dim = known(config.head_dim)
         self.backend = config.attention_backend
         self.window = config.window_of(layer_idx)
-        C, q_width, kv_width = (
-            config.n_embd,
-            self.n_head * self.head_dim,
-            self.n_kv_head * self.head_dim,
-        )
+        q_width, kv_width = self.n_head * self.head_dim, self.n_kv_head * self.head_dim
+        C = config.n_embd
         self.c_q = nn.Linear(C, q_width, bias=config.bias)
         self.c_k = nn.Linear(C, kv_width, bias=config.bias)
         self.c_v = nn.Linear(C, kv_width, bias=config.bias)

@@ -10,6 +10,12 @@ ROTARY = ("rope", "rope_reversed")
 DTYPES = ("float32", "bfloat16")
 
 
+def known(value: int | None) -> int:
+    """A size that `GPTConfig.resolved` has filled in."""
+    assert value is not None
+    return value
+
+
 @dataclass
 class GPTConfig:
     """Sizes carry nanoGPT's names; parts are keys of `altgrad.model.parts.PARTS`.

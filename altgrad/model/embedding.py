@@ -6,7 +6,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from altgrad.model.cache import KVCache
-from altgrad.model.config import GPTConfig
+from altgrad.model.config import GPTConfig, known
 
 # Odd multipliers that spread (previous, token) pairs over the rows of a hashed table.
 HASH_PREVIOUS, HASH_TOKEN = 36313, 27191
@@ -16,8 +16,7 @@ class TokenEmbedding(nn.Embedding):
     """One learned vector per token."""
 
     def __init__(self, config: GPTConfig):
-        assert config.vocab_size is not None
-        super().__init__(config.vocab_size, config.n_embd)
+        super().__init__(known(config.vocab_size), config.n_embd)
 
     def forward(
         self, idx: Int[Tensor, "B T"], kv_cache: KVCache | None = None
@@ -34,7 +33,7 @@ class BigramEmbedding(TokenEmbedding):
 
     def __init__(self, config: GPTConfig):
         super().__init__(config)
-        pairs = config.vocab_size**2
+        pairs = self.num_embeddings**2
         self.exact = pairs <= config.bigram_rows
         self.bigram = nn.Embedding(pairs if self.exact else config.bigram_rows, config.n_embd)
 

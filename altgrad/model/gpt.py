@@ -1,7 +1,5 @@
 """The network: tokens in, logits and loss out. All that varies lies in its parts (`parts.py`)."""
 
-import inspect
-from collections import Counter
 from typing import Any
 
 import torch
@@ -10,11 +8,12 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from altgrad.model.cache import KVCache
-from altgrad.model.config import GPTConfig
+from altgrad.model.config import GPTConfig, known
 from altgrad.model.generate import stream
 from altgrad.model.init import draw_seed, initialise, own_random_stream, reset_other_modules
-from altgrad.model.norm import build_norm
-from altgrad.model.parts import check_name, resolve
+from altgrad.model.parts import check_name
+from altgrad.model.size import flops_per_token, parameters_by_group
+from altgrad.model.trunk import Trunk
 
 IGNORE_INDEX = -1
 REDUCTIONS = ("mean", "sum", "none")
@@ -35,8 +34,8 @@ class GPT(nn.Module):
         self.config = config = config.resolved()
         seed = draw_seed(generator)
         with own_random_stream(seed):
-            self.transformer = nn.ModuleDict(_build_trunk(config))
-            self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
+            self.transformer = Trunk(config)
+            self.lm_head = nn.Linear(config.n_embd, known(config.vocab_size), bias=False)
         self._initialise(seed)
 
     def init_weights(self, generator: torch.Generator | None = None) -> None:
@@ -48,7 +47,7 @@ class GPT(nn.Module):
 
     def _initialise(self, seed: int) -> None:
         if self.config.tie_head:  # here, because `to_empty` separates what was tied
-            self.lm_head.weight = self.transformer.wte.weight
+            self.lm_head.weight = self.transformer.wte.weight  # type: ignore[assignment]
         initialise(self, scheme=self.config.init, n_layer=self.config.n_layer, seed=seed)
 
     def forward(
@@ -66,7 +65,7 @@ class GPT(nn.Module):
         vocabulary (in eager mode), a wrong dtype or shape, and T > block_size.
         """
         self._check_input(idx, targets, kv_cache, loss_reduction)
-        logits = self._logits(self._trunk(idx, kv_cache))
+        logits = self._logits(self.transformer(idx, kv_cache))
         if targets is None:
             return logits, None
         loss = F.cross_entropy(
@@ -76,23 +75,6 @@ class GPT(nn.Module):
             reduction=loss_reduction,
         )
         return logits, loss
-
-    def _trunk(self, idx: Tensor, kv_cache: KVCache | None) -> Float[Tensor, "B T C"]:
-        parts = self.transformer
-        start = 0 if kv_cache is None else kv_cache.get_pos()
-        x = parts.ln_e(parts.wte(idx, kv_cache))
-        x, cos_sin = parts.wpe(x, start)
-        x = x0 = parts.drop(x)
-        for i, (block, residual) in enumerate(zip(parts.h, parts.residual, strict=True)):
-            x = block(residual(x, x0), cos_sin, kv_cache, **self._extra(i, idx))
-        return parts.ln_f(x)
-
-    def _extra(self, layer_idx: int, idx: Tensor) -> dict[str, Any]:
-        if not self.config.value_embeddings:
-            return {}
-        table = self.transformer.value_embeddings
-        key = str(layer_idx)
-        return {"value_embedding": table[key](idx) if key in table else None}
 
     def _logits(self, x: Float[Tensor, "B T C"]) -> Float[Tensor, "B T V"]:
         logits = self.lm_head(x)
@@ -125,12 +107,13 @@ class GPT(nn.Module):
                 self._check_range("targets", targets, low=IGNORE_INDEX)
 
     def _check_range(self, name: str, ids: Tensor, *, low: int) -> None:
+        vocab_size = known(self.config.vocab_size)
         smallest, largest = (int(v) for v in ids.aminmax())
-        if smallest < low or largest >= self.config.vocab_size:
+        if smallest < low or largest >= vocab_size:
             wrong = smallest if smallest < low else largest
             raise ValueError(
-                f"{name} holds {wrong}, outside {low} … {self.config.vocab_size - 1} "
-                f"(model.vocab_size={self.config.vocab_size})"
+                f"{name} holds {wrong}, outside {low} … {vocab_size - 1} "
+                f"(model.vocab_size={vocab_size})"
             )
 
     def generate(
@@ -149,7 +132,7 @@ class GPT(nn.Module):
     ) -> torch.optim.AdamW:
         """AdamW in two groups: matrices and embeddings decay, biases and gains do not."""
         parameters = [p for p in self.parameters() if p.requires_grad]
-        groups = [
+        groups: list[dict[str, Any]] = [
             {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": weight_decay},
             {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
         ]
@@ -163,73 +146,9 @@ class GPT(nn.Module):
         return total - positions if exclude_positions else total
 
     def num_parameters_by_group(self) -> dict[str, int]:
-        """Parameters of embedding, positions, attention, mlp, norms, head and the rest."""
-        counts: Counter[str] = Counter()
-        for name, parameter in self.named_parameters():
-            counts[_group_of(name)] += parameter.numel()
-        return dict(counts)
+        """Parameters of embedding, position, attention, mlp, norm, head and the rest."""
+        return parameters_by_group(self)
 
     def estimate_flops(self) -> int:
-        """Floating-point operations of a training step, per token of a full block.
-
-        6 for each parameter that multiplies activations (lookup tables do not) and 12·D for each
-        head and key in view: PaLM's count (arXiv 2204.02311, appendix B).
-        """
-        head = self.lm_head.weight
-        lookups = {
-            m.weight for m in self.modules() if isinstance(m, nn.Embedding) and m.weight is not head
-        }
-        weights = self.num_parameters() - sum(w.numel() for w in lookups)
-        keys = sum(self.config.window_of(i) for i in range(self.config.n_layer))
-        return 6 * weights + 12 * self.config.n_head * self.config.head_dim * keys
-
-
-def _build_trunk(config: GPTConfig) -> dict[str, nn.Module]:
-    block, residual = resolve("block", config.block), resolve("residual", config.residual)
-    layers = range(config.n_layer)
-    trunk = {
-        "wte": resolve("embedding", config.embedding)(config),
-        "wpe": resolve("position", config.position)(config),
-        "ln_e": build_norm(config, config.n_embd) if config.embedding_norm else nn.Identity(),
-        "drop": nn.Dropout(config.dropout),
-        "h": nn.ModuleList(block(config, i) for i in layers),
-        "residual": nn.ModuleList(residual(config) for _ in layers),
-        "ln_f": build_norm(config, config.n_embd),
-    }
-    if config.value_embeddings:
-        _check_takes_values(trunk["h"], config)
-        width = config.n_kv_head * config.head_dim
-        trunk["value_embeddings"] = nn.ModuleDict(
-            {
-                str(i): nn.Embedding(config.vocab_size, width)
-                for i in layers
-                if config.has_value_embedding(i)
-            }
-        )
-    return trunk
-
-
-def _check_takes_values(blocks: nn.Module, config: GPTConfig) -> None:
-    """Refuse an outside attention whose forward has no place for a value embedding."""
-    for attention in (getattr(block, "attn", None) for block in blocks):
-        if attention and "value_embedding" not in inspect.signature(attention.forward).parameters:
-            raise ValueError(
-                f"model.value_embeddings=true needs an attention whose forward takes "
-                f"value_embedding; model.attention={config.attention} does not"
-            )
-
-
-def _group_of(name: str) -> str:
-    prefixes = {
-        "transformer.wte": "embedding",
-        "transformer.wpe": "position",
-        "transformer.value_embeddings": "embedding",
-        "lm_head": "head",
-    }
-    for prefix, group in prefixes.items():
-        if name.startswith(prefix):
-            return group
-    for piece, group in {".attn.": "attention", ".mlp.": "mlp", ".ln_": "norm"}.items():
-        if piece in name:
-            return group
-    return "other"
+        """Floating-point operations of a training step, per token (see `size.py`)."""
+        return flops_per_token(self)

@@ -75,7 +75,7 @@ def reset_other_modules(model: nn.Module) -> None:
     """`reset_parameters()` of all that `initialise` does not set: norms, tables, gains."""
     for module in model.modules():
         if not isinstance(module, nn.Linear | nn.Embedding) and hasattr(module, "reset_parameters"):
-            module.reset_parameters()
+            module.reset_parameters()  # type: ignore[operator]
 
 
 def draw_seed(generator: torch.Generator | None) -> int:

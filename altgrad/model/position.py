@@ -22,7 +22,9 @@ class LearnedPosition(nn.Embedding):
     def __init__(self, config: GPTConfig):
         super().__init__(config.block_size, config.n_embd)
 
-    def forward(self, x: Float[Tensor, "B T C"], start: int) -> tuple[Tensor, CosSin | None]:
+    def forward(  # type: ignore[override]
+        self, x: Float[Tensor, "B T C"], start: int
+    ) -> tuple[Tensor, CosSin | None]:
         return x + self.weight[start : start + x.size(1)], None
 
 
@@ -43,6 +45,8 @@ class RotaryPosition(nn.Module):
     The tables are constants: buffers, and not in the state_dict.
     """
 
+    cos: Tensor
+    sin: Tensor
     sign = -1.0  # of sin, so that `apply_rotary_emb`, which turns by -angle, turns by +angle
 
     def __init__(self, config: GPTConfig):

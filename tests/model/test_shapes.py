@@ -2,6 +2,9 @@
 
 import subprocess
 import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
 
 SCRIPT = """
 from jaxtyping import install_import_hook
@@ -25,7 +28,7 @@ print("checked")
 
 def test_forward_and_generation_keep_to_their_declared_shapes():
     run = subprocess.run(
-        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=120, cwd=ROOT
     )
     assert run.stdout == "checked\n", run.stderr[-2000:]
 
@@ -33,5 +36,7 @@ def test_forward_and_generation_keep_to_their_declared_shapes():
 def test_importing_the_network_loads_torch_and_nothing_else_of_weight():
     heavy = "lightning transformers wandb pandas scipy matplotlib hydra omegaconf tiktoken yaml"
     code = f"import altgrad.model, sys; print([m for m in '{heavy}'.split() if m in sys.modules])"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=ROOT
+    )
     assert run.stdout == "[]\n", run.stderr[-2000:]
