@@ -1,7 +1,6 @@
 """Settings of the optimiser (`optim.…`)."""
 
 from dataclasses import dataclass, field
-from typing import Optional
 
 from altgrad.optim.muon import SCALES
 
@@ -16,10 +15,10 @@ class OptimConfig:
 
     name: str = "adamw"
     lr: float = 1e-3
-    matrix_lr: Optional[float] = None  # noqa: UP045 - the form OmegaConf reads everywhere
-    embedding_lr: Optional[float] = None  # noqa: UP045
-    head_lr: Optional[float] = None  # noqa: UP045
-    scalar_lr: Optional[float] = None  # noqa: UP045
+    matrix_lr: float | None = None
+    embedding_lr: float | None = None
+    head_lr: float | None = None
+    scalar_lr: float | None = None
     width_scaling: bool = False  # embedding and head rates times (d_model / 768) ** -0.5
     betas: list[float] = field(default_factory=lambda: [0.9, 0.95])  # of Adam
     eps: float = 1e-8  # of Adam

@@ -15,7 +15,7 @@ class ToyModel(nn.Module):
         self.lm_head = nn.Linear(8, 11, bias=False)
         if tied:
             self.lm_head.weight = self.wte.weight
-        self.gain = nn.Parameter(torch.ones(()))
+        self.gain = nn.Parameter(torch.ones(1))
         for p in self.parameters():
             p.data = (p.ndim < 2) + 0.3 * torch.randn(p.shape, generator=generator)
         self.to(dtype)
