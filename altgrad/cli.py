@@ -282,6 +282,8 @@ def compose_values(
     overrides: list[str], config_dir: str | None = None
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """The composed values, and the origin of every setting by its full name."""
+    if config_dir and not Path(config_dir).is_dir():
+        raise ValueError(f"--config-dir {config_dir}: no such folder.")
     from hydra import compose, initialize_config_module
     from hydra.core.config_store import ConfigStore
     from hydra.errors import HydraException
@@ -343,8 +345,6 @@ def _check_preset(group: str, value: str, allowed: list[str]) -> None:
 def preset_names(config_dir: str | None = None) -> dict[str, list[str]]:
     """Group -> names of its presets, ours and those of an overlay folder."""
     roots = [Path(str(files("altgrad.conf")))] + ([Path(config_dir)] if config_dir else [])
-    if config_dir and not Path(config_dir).is_dir():
-        raise ValueError(f"--config-dir {config_dir}: no such folder.")
     groups = sorted({d.name for root in roots for d in root.iterdir() if d.is_dir()})
     return {
         group: sorted({f.stem for root in roots for f in (root / group).glob("*.yaml")})
@@ -400,7 +400,7 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def annotated_yaml(tree: dict[str, Any], origin: dict[str, str], prefix: str = "") -> list[str]:
     """YAML lines with the origin of each value as a comment."""
-    import json
+    import yaml
 
     lines = []
     indent = "  " * prefix.count(".")
@@ -408,7 +408,8 @@ def annotated_yaml(tree: dict[str, Any], origin: dict[str, str], prefix: str = "
         if isinstance(value, dict) and value:
             lines += [f"{indent}{key}:", *annotated_yaml(value, origin, f"{prefix}{key}.")]
         else:
-            text = f"{indent}{key}: {json.dumps(value)}"
+            scalar = yaml.safe_dump(value, default_flow_style=True).removesuffix("...\n").strip()
+            text = f"{indent}{key}: {scalar}"
             lines.append(f"{text:<44} # {origin.get(prefix + key, 'default')}")
     return lines
 

@@ -1,6 +1,7 @@
 """Settings -> Lightning Fabric: device, precision and strategy of a run."""
 
 import logging
+import os
 from typing import Any
 
 import torch
@@ -68,15 +69,17 @@ def make_fabric(config: TrainConfig, device: torch.device) -> Fabric:
         }
     else:
         arithmetic = {"precision": compute}
-    return Fabric(**machine, **arithmetic, strategy=_strategy(config.strategy))
+    return Fabric(**machine, **arithmetic, strategy=_strategy(config))
 
 
-def _strategy(name: str) -> Any:
-    if name == "fsdp":
-        return ModelParallelStrategy(
-            parallelize_fn=_shard, data_parallel_size="auto", tensor_parallel_size=1
-        )
-    return name
+def _strategy(config: TrainConfig) -> Any:
+    if config.strategy != "fsdp":
+        return config.strategy
+    # Under torchrun the processes of all nodes count; "auto" would count nodes, not processes.
+    processes = int(os.environ.get("WORLD_SIZE", config.devices))
+    return ModelParallelStrategy(
+        parallelize_fn=_shard, data_parallel_size=processes, tensor_parallel_size=1
+    )
 
 
 def _shard(model: nn.Module, mesh: Any) -> nn.Module:

@@ -20,7 +20,9 @@ def model_state(model: nn.Module) -> dict[str, Tensor]:
     """Whole weights under the model's own names; on other processes than 0 possibly empty."""
     if not is_sharded(model):
         return model.state_dict()
-    return {name: _whole(t) for name, t in model.state_dict().items()}
+    once = {name for name, _ in model.named_parameters()}
+    tied = {name for name, _ in model.named_parameters(remove_duplicate=False)} - once
+    return {name: _whole(t) for name, t in model.state_dict().items() if name not in tied}
 
 
 def optimizer_state(model: nn.Module, optimizer: Optimizer) -> dict[str, Any]:

@@ -1,0 +1,212 @@
+"""Words typed by a person: understood exactly, or refused in one line with exit code 2."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from altgrad.cli import (
+    USER_MISTAKE,
+    compose_config,
+    compose_values,
+    main,
+    preset_names,
+)
+from altgrad.training.config import all_setting_names
+
+TINY = [
+    "model=nanochat",
+    "model.n_layer=1",
+    "model.n_head=2",
+    "model.n_kv_head=1",
+    "model.n_embd=16",
+    "model.block_size=8",
+    "data.path=text.txt",
+    "data.batch_size=2",
+    "compile=false",
+    "device=cpu",
+    "precision=fp32",
+    "max_steps=3",
+    "eval_interval=2",
+    "sample_tokens=5",
+]
+
+
+@pytest.fixture
+def text(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text("To be, or not to be, that is the question.\n" * 20)
+    return path
+
+
+def refused(capsys, *words: str) -> str:
+    assert main(list(words)) == USER_MISTAKE
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert "Traceback" not in message
+    return message
+
+
+def test_a_group_and_a_setting_compose():
+    config = compose_config(["model=gpt2", "model.n_layer=2", "optim=adamw", "max_steps=7"])
+    assert (config.model.n_layer, config.model.tie_head, config.max_steps) == (2, True, 7)
+    assert config.optim.name == "adamw"
+
+
+@pytest.mark.parametrize(
+    ("group", "name"), [(g, n) for g, names in preset_names().items() for n in names]
+)
+def test_every_preset_composes_alone(group, name):
+    compose_config([f"{group}={name}"])
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["modle=gpt2"], ["'modle'", "'model'"]),
+        (["model=gpt3"], ["'gpt3'", "'gpt2'", "llama"]),
+        (["model.n_layr=3"], ["'model.n_layr'", "'model.n_layer'"]),
+        (["n_layer=3"], ["Write model.n_layer"]),
+        (["learning_rate=3"], ["Write optim.lr"]),
+        (["model.n_head=5", "model.n_embd=256"], ["model.n_head=5", "model.n_embd=256"]),
+        (["+model.foo=1"], ["'model.foo'"]),
+        (["model.n_layer=many"], ["model.n_layer='many'", "whole number"]),
+        (["model.n_layer=2.5"], ["model.n_layer=2.5"]),
+        (["model.n_layer=null"], ["model.n_layer=None"]),
+        (["optim.name=adm"], ["optim.name", "adamw"]),
+        (["tracker.names=[wand]"], ["tracker.names"]),
+        (["max_steps"], ["KEY=VALUE"]),
+        (["max_steps=[1"], ["does not compose"]),
+        (["data.path=missing.txt"], ["missing.txt"]),
+        (["data.path=empty.txt"], ["empty.txt"]),
+        (["data.path=short.txt"], ["short", "block_size"]),
+        (["device=cuda:99"], ["device=cuda:99"]),
+        (["--config-dir", "nowhere"], ["nowhere"]),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line(capsys, words, expected):
+    Path("empty.txt").touch()
+    Path("short.txt").write_text("hi")
+    message = refused(capsys, "train", *words)
+    for word in expected:
+        assert word in message
+
+
+def test_a_broken_preset_of_ones_own_is_refused(capsys, tmp_path):
+    (tmp_path / "mine" / "model").mkdir(parents=True)
+    (tmp_path / "mine" / "model" / "odd.yaml").write_text("n_layrs: 2\n")
+    message = refused(capsys, "train", "--config-dir", str(tmp_path / "mine"), "model=odd")
+    assert "model.n_layrs" in message
+
+
+def test_an_overlay_folder_adds_presets(tmp_path):
+    (tmp_path / "mine" / "optim").mkdir(parents=True)
+    (tmp_path / "mine" / "optim" / "slow.yaml").write_text("name: adamw\nlr: 1.0e-5\n")
+    config = compose_config(["optim=slow"], str(tmp_path / "mine"))
+    assert config.optim.lr == 1e-5
+
+
+def test_every_value_has_an_origin(capsys):
+    assert main(["config", "model=gpt2", "model.n_layer=2"]) == 0
+    printed = capsys.readouterr().out
+    lines = {line.split(":")[0].strip(): line for line in printed.splitlines()}
+    assert lines["n_layer"].endswith("# command line")
+    assert lines["n_head"].endswith("# model/gpt2.yaml")
+    assert lines["max_steps"].endswith("# config.yaml")
+    assert lines["seed"].endswith("# default")
+    names = [n.rsplit(".", 1)[-1] for n in all_setting_names()]
+    assert set(names) <= set(lines)
+
+
+def test_the_printed_configuration_is_yaml_that_means_the_same(capsys):
+    main(["config", "model=llama"])
+    printed = yaml.safe_load(capsys.readouterr().out)
+    from altgrad.training.config import TrainConfig
+
+    assert TrainConfig.from_dict(printed) == compose_config(["model=llama"])
+
+
+def test_origins_name_every_changed_value():
+    values, origin = compose_values(["schedule=cosine", "seed=3"])
+    assert origin["seed"] == "command line"
+    assert origin["schedule.name"] == "schedule/cosine.yaml"
+    assert values["schedule"]["name"] == "cosine"
+
+
+def test_train_show_sample_plot_and_resume(text, capsys):
+    assert main(["train", *TINY]) == 0
+    out = capsys.readouterr().out
+    assert "validation loss" in out
+    assert "run folder: runs/" in out
+    run = next(p for p in Path("runs").iterdir() if not p.is_symlink())
+    assert (run / "figures" / "loss.png").stat().st_size > 1000
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3]
+    assert "val_loss" in lines[-1]
+
+    assert main(["show", "--json"]) == 0
+    (shown,) = json.loads(capsys.readouterr().out)
+    assert (shown["status"], shown["step"]) == ("finished", 3)
+    assert main(["show"]) == 0
+    assert "finished" in capsys.readouterr().out
+    assert main(["show", run.name]) == 0
+    assert "best_val_loss" in capsys.readouterr().out
+
+    texts = []
+    for _ in range(2):
+        assert main(["sample", "--tokens", "9", "--prompt", "To be"]) == 0
+        texts.append(capsys.readouterr().out)
+    assert texts[0] == texts[1]
+    assert texts[0].startswith("To be")
+    assert len(texts[0]) == len("To be") + 9 + 1
+
+    assert main(["plot", str(run), "--out", "mine.png"]) == 0
+    assert Path("mine.png").read_bytes().startswith(b"\x89PNG")
+    assert main(["resume", str(run)]) == 0
+
+
+def test_a_prompt_with_unknown_characters_is_refused(text, capsys):
+    main(["train", *TINY])
+    capsys.readouterr()
+    assert "日" in refused(capsys, "sample", "--prompt", "日本")
+
+
+def test_no_runs_is_said_kindly(capsys):
+    assert main(["show"]) == 0
+    assert "altgrad train" in capsys.readouterr().out
+    assert "altgrad train" in refused(capsys, "sample")
+
+
+def test_outside_parts_train(text, capsys):
+    Path("mine.py").write_text(
+        "from torch import nn\n"
+        "class Half(nn.Module):\n"
+        "    def __init__(self, config):\n"
+        "        super().__init__()\n"
+        "        self.c_proj = nn.Linear(config.n_embd, config.n_embd)\n"
+        "    def forward(self, x):\n"
+        "        return self.c_proj(x)\n"
+    )
+    assert main(["train", *TINY, "model.mlp=mine:Half"]) == 0
+    assert "Hal" in refused(capsys, "train", *TINY, "model.mlp=mine:Hal")
+
+
+@pytest.mark.parametrize("words", [["--help"], ["show"]])
+def test_light_commands_load_nothing_of_weight(words):
+    code = (
+        "import sys\nfrom altgrad.cli import main\n"
+        f"try: main({words!r})\nexcept SystemExit: pass\n"
+        "heavy = {'torch', 'numpy', 'hydra', 'lightning', 'pandas', 'matplotlib'}\n"
+        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stderr.strip().endswith("[]")
+
+
+def test_the_package_itself_is_light():
+    code = "import sys, altgrad; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "False"

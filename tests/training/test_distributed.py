@@ -1,0 +1,70 @@
+"""Two processes on CPU (gloo) do what one process does with twice the accumulation."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import altgrad
+from altgrad.training import Trainer
+from altgrad.training.checkpoint import find_checkpoint, load_weights
+
+SCRIPT = """
+import sys, json
+from altgrad.training import TrainConfig, Trainer, GPT
+import torch
+settings = json.loads(sys.argv[1])
+config = TrainConfig(**settings)
+model = GPT(config.model, torch.Generator().manual_seed(config.seed))
+trainer = Trainer(config, model, sys.argv[2], "cpu")
+if len(sys.argv) > 3:
+    trainer.resume(sys.argv[3])
+trainer.train(int(sys.argv[4]) if len(sys.argv) > 4 else None)
+"""
+
+
+def run_script(*words: str) -> None:
+    root = Path(altgrad.__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "script.py", *words],
+        env={**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def losses(run: Path) -> list[float]:
+    return [json.loads(line)["loss"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+@pytest.mark.parametrize("optimiser", ["adamw", "muon"])
+def test_two_processes_equal_one_with_twice_the_accumulation(
+    make_config, make_model, data_dir, tmp_path, strategy, optimiser
+):
+    Path("script.py").write_text(SCRIPT)
+    config = make_config(accumulation=2, max_steps=4, run_dir=str(tmp_path / "one"))
+    config.optim.name = optimiser
+    Trainer(config, make_model(config), data_dir, "cpu").train()
+
+    settings = {
+        **config.to_dict(),
+        "accumulation": 1,
+        "devices": 2,
+        "strategy": strategy,
+        "run_dir": str(tmp_path / "two"),
+    }
+    run_script(json.dumps(settings), str(data_dir))
+    np.testing.assert_allclose(losses(tmp_path / "two"), losses(tmp_path / "one"), rtol=1e-5)
+    one = load_weights(find_checkpoint(tmp_path / "one"))
+    two = load_weights(find_checkpoint(tmp_path / "two"))
+    assert one.keys() == two.keys()
+    for name in one:
+        torch.testing.assert_close(two[name], one[name], rtol=1e-4, atol=1e-5)
