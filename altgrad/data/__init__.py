@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from altgrad.data.config import DataConfig
 from altgrad.data.errors import DataError
-from altgrad.data.metadata import Metadata, load_metadata
+from altgrad.data.metadata import Metadata, load_metadata, split_hashes
 
 # Not lazily: the module has the function's name, and would take its place once imported.
 from altgrad.data.prepare import prepare
@@ -39,6 +39,7 @@ __all__ = [
     "load_tokenizer",
     "load_tokens",
     "prepare",
+    "split_hashes",
 ]
 
 

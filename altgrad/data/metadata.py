@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from altgrad.data.errors import DataError
+from altgrad.data.files import sha256_of
 
 META = "meta.json"
 FORMAT_VERSION = 1
@@ -92,3 +93,10 @@ def _describe_plain(folder: Path) -> Metadata:
         dtype="uint16",
         splits=splits,
     )
+
+
+def split_hashes(folder: str | Path) -> dict[str, str]:
+    """sha256 of each split's tokens: from the description, else of the file as it is now."""
+    folder = Path(folder)
+    splits = load_metadata(folder).splits
+    return {name: info.sha256 or sha256_of(folder / f"{name}.bin") for name, info in splits.items()}

@@ -14,6 +14,7 @@ from altgrad.training.config import TrainConfig
 from altgrad.training.environment import describe_environment
 from altgrad.training.guards import Finding
 from altgrad.training.run_folder import LAYOUT_VERSION, RunFolder, new_run_path, write_atomically
+from altgrad.training.sources import code_versions
 from altgrad.training.trackers import Tracker, open_trackers
 
 Metrics = dict[str, float]
@@ -80,9 +81,10 @@ class Recorder:
             listener.opened(self.folder.root, self.resumed_at or 0, facts)
 
     def _describe(self, data: dict[str, Any]) -> None:
-        settings = yaml.safe_dump(self.config.to_dict(), sort_keys=False)
-        write_atomically(self.folder.config, settings)
-        self.folder.write_json(self.folder.environment, describe_environment())
+        settings = self.config.to_dict()
+        write_atomically(self.folder.config, yaml.safe_dump(settings, sort_keys=False))
+        environment = {**describe_environment(), "code": code_versions(settings)}
+        self.folder.write_json(self.folder.environment, environment)
         self.folder.write_json(self.folder.data, data)
 
     def log(self, step: int, metrics: Metrics) -> None:

@@ -16,7 +16,7 @@ import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
-from altgrad.data import BatchSource, evaluation_batches, load_metadata, load_tokens
+from altgrad.data import BatchSource, evaluation_batches, load_metadata, load_tokens, split_hashes
 from altgrad.optim import WeightAverage, build_optimizer, build_schedule
 from altgrad.training import sharding
 from altgrad.training.checkpoint import CheckpointManager, find_checkpoint, load_checkpoint
@@ -291,7 +291,12 @@ class Trainer:
 
     def _data_facts(self) -> dict[str, Any]:
         """What `data.json` says: the folder of tokens and its description."""
-        return {"data_dir": str(self.data_dir), **dataclasses.asdict(self.metadata)}
+        described = dataclasses.asdict(self.metadata)
+        return {
+            "data_dir": str(self.data_dir),
+            **described,
+            "sha256": split_hashes(self.data_dir),
+        }
 
     def _facts(self) -> dict[str, Any]:
         """What a person wants to know before a run starts."""
