@@ -1,8 +1,10 @@
 """What a person sees of a run: a live bar on a terminal, plain lines in a pipe or a log."""
 
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from rich.console import Console as RichConsole
@@ -35,7 +37,9 @@ class Console:
         self._bar: Progress | None = None
         self._task = TaskID(0)
         self._last_plain = clock()
-        self._first: tuple[int, float] | None = None
+        self._start = 0
+        self._steps: deque[float] = deque(maxlen=30)
+        self._evaluations: list[float] = []
 
     @property
     def is_terminal(self) -> bool:
@@ -60,6 +64,9 @@ class Console:
             self.console.print(f"preparing data: {done / max(total, 1):.0%} ", end=end)
 
     def opened(self, folder: Path, step: int, facts: dict[str, Any]) -> None:
+        self._start = step
+        self._steps.clear()
+        self._evaluations.clear()
         for name, fact in facts.items():
             self.say(f"{name:>8}  {fact}")
         where = f"{folder}, resumed at step {step}" if step else str(folder)
@@ -71,10 +78,10 @@ class Console:
 
     def progress(self, step: int, end: int, metrics: Metrics) -> None:
         now = self.clock()
-        self._first = self._first or (step, now)
         facts = f"loss {metrics['loss']:.3f}"
         if "tokens_per_s" in metrics:
-            facts += f" · {metrics['tokens_per_s']:,.0f} tokens/s · {self._time_left(step, end)}"
+            facts += f" · {metrics['tokens_per_s']:,.0f} tokens/s"
+            facts += f" · {self._time_left(step, end, metrics)}"
         if self._bar is not None:
             self._bar.update(
                 self._task, description="training", completed=step, total=end, facts=facts
@@ -83,14 +90,15 @@ class Console:
             self._last_plain = now
             self.console.print(f"step {step}/{end} · {facts}", markup=False)
 
-    def _time_left(self, step: int, end: int) -> str:
-        """From the pace since the first step, evaluations and saves included."""
-        assert self._first is not None
-        first_step, start = self._first
-        if step == first_step:
-            return ""
-        seconds = (self.clock() - start) / (step - first_step) * (end - step)
-        return f"{duration(seconds)} left"
+    def _time_left(self, step: int, end: int, metrics: Metrics) -> str:
+        """From the pace of the last steps and of the evaluations so far, compilation left out."""
+        self._steps.append(metrics["step_ms"] / 1e3)
+        if "eval_s" in metrics:
+            self._evaluations.append(metrics["eval_s"])
+        pace = median(self._steps)
+        if self._evaluations:
+            pace += min(self._evaluations) * len(self._evaluations) / max(step - self._start, 1)
+        return f"{duration(pace * (end - step))} left"
 
     def evaluated(self, step: int, metrics: Metrics, sample: str) -> None:
         loss, perplexity = metrics["val_loss"], metrics["val_perplexity"]
@@ -109,7 +117,6 @@ class Console:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
-        self._first = None
 
 
 def _bar(console: RichConsole) -> Progress:

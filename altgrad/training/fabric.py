@@ -57,7 +57,7 @@ def pick_compile(wish: bool | None, device: torch.device) -> bool:
 
 def make_fabric(config: TrainConfig, device: torch.device) -> Fabric:
     """Fabric for these settings; not launched yet."""
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    _keep_quiet()
     compute = pick_compute(config.precision.compute, device)
     machine: dict[str, Any] = {"accelerator": device.type, "devices": config.devices}
     if device.type == "cuda" and config.devices == 1:
@@ -70,6 +70,13 @@ def make_fabric(config: TrainConfig, device: torch.device) -> Fabric:
     else:
         arithmetic = {"precision": compute}
     return Fabric(**machine, **arithmetic, strategy=_strategy(config))
+
+
+def _keep_quiet() -> None:
+    """Fabric announces its arithmetic at every start; the run's own first lines say it already."""
+    from lightning_utilities.core import rank_zero
+
+    rank_zero.log.setLevel(logging.WARNING)
 
 
 def _strategy(config: TrainConfig) -> Any:
