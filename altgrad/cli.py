@@ -62,6 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_config(commands)
     _add_show(commands)
     _add_sample(commands)
+    _add_eval(commands)
     _add_plot(commands)
     _add_data(commands)
     return parser
@@ -137,6 +138,32 @@ def _add_sample(commands: Any) -> None:
     parser.add_argument("--top-p", type=float, help="only the likeliest tokens of this total share")
     parser.add_argument("--seed", type=int, default=1337, help="same seed, same text (1337)")
     parser.add_argument("--checkpoint", choices=["best", "latest"], default="best")
+
+
+def _add_eval(commands: Any) -> None:
+    summary = "measure a run: bits per byte, CORE's tasks, lm-eval's"
+    parser = add_command(commands, "eval", evaluate, summary)
+    parser.add_argument("run", nargs="?", help="a run folder or its name (default: the latest)")
+    parser.add_argument(
+        "--tasks",
+        nargs="+",
+        default=["loss"],
+        metavar="TASK",
+        help="loss, core, names of CORE's tasks (hellaswag), lm-eval:NAME (default: loss)",
+    )
+    parser.add_argument("--text", action="append", default=[], metavar="FILE", help="its loss too")
+    parser.add_argument("--bundle", metavar="PATH", help="CORE's data, a folder or zip file")
+    parser.add_argument("--max-per-task", type=int, default=-1, metavar="N", help="a quick look")
+    parser.add_argument(
+        "--unknown",
+        choices=["refuse", "skip"],
+        default="refuse",
+        help="examples with characters that the tokenizer does not know (refuse)",
+    )
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--dtype", choices=["auto", "fp32", "bf16"], default="auto")
+    parser.add_argument("--checkpoint", choices=["best", "latest"], default="best")
+    parser.add_argument("--json", action="store_true", help="for programs")
 
 
 def _add_plot(commands: Any) -> None:
@@ -242,6 +269,25 @@ def sample(arguments: argparse.Namespace) -> None:
     for piece in stream_text(loaded, arguments.prompt, arguments.tokens, **how):
         print(piece, end="", flush=True)
     print()
+
+
+def evaluate(arguments: argparse.Namespace) -> None:
+    from altgrad.training.run_folder import resolve_run
+
+    run = resolve_run(arguments.run)
+    from altgrad.evaluate.run import Wishes
+    from altgrad.evaluate.view import evaluate_and_show
+
+    wishes = Wishes(
+        tasks=arguments.tasks,
+        texts=[Path(text) for text in arguments.text],
+        bundle=arguments.bundle,
+        max_per_task=arguments.max_per_task,
+        unknown=arguments.unknown,
+        device=arguments.device,
+        dtype=arguments.dtype,
+    )
+    evaluate_and_show(run, wishes, checkpoint=arguments.checkpoint, as_json=arguments.json)
 
 
 def plot(arguments: argparse.Namespace) -> None:

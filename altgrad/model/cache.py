@@ -46,3 +46,16 @@ class KVCache:
         if layer_idx == self.n_layer - 1:
             self._pos = stop
         return keys[:, :, :stop], values[:, :, :stop]
+
+    def repeated(self, counts: Int[Tensor, "B"], max_len: int) -> "KVCache":
+        """A copy in which row b stands `counts[b]` times, with room for `max_len` positions."""
+        assert self._storage is not None, "nothing stored yet"
+        copy = KVCache.__new__(KVCache)
+        copy.n_layer, copy.max_len, copy._pos = self.n_layer, max_len, self._pos
+        last = self.last_idx
+        copy.last_idx = None if last is None else last.repeat_interleave(counts, dim=0)
+        _, L, _, K, _, D = self._storage.shape
+        copy._storage = self._storage.new_empty(2, L, int(counts.sum()), K, max_len, D)
+        kept = self._storage[..., : self._pos, :]
+        copy._storage[..., : self._pos, :] = kept.repeat_interleave(counts, dim=2)
+        return copy

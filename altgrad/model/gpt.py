@@ -65,7 +65,7 @@ class GPT(nn.Module):
         vocabulary (in eager mode), a wrong dtype or shape, and T > block_size.
         """
         self._check_input(idx, targets, kv_cache, loss_reduction)
-        logits = self._logits(self.transformer(idx, kv_cache))
+        logits = self.head(self.transformer(idx, kv_cache))
         if targets is None:
             return logits, None
         loss = F.cross_entropy(
@@ -76,7 +76,8 @@ class GPT(nn.Module):
         )
         return logits, loss
 
-    def _logits(self, x: Float[Tensor, "B T C"]) -> Float[Tensor, "B T V"]:
+    def head(self, x: Float[Tensor, "B T C"]) -> Float[Tensor, "B T V"]:
+        """Logits of what the trunk gives, in float32 at least, capped where the config says so."""
         logits = self.lm_head(x)
         if logits.dtype in (torch.bfloat16, torch.float16):
             logits = logits.float()

@@ -14,6 +14,8 @@ FLOOR = {
     "training": 1,
     "compare": 2,
     "learn": 2,
+    "evaluate": 2,
+    "interchange": 2,
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
 

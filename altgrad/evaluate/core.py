@@ -1,0 +1,156 @@
+"""CORE: accuracy on DCLM's tasks, centred so that guessing is 0 and perfection 1, and averaged.
+
+centred = (accuracy - baseline) / (1 - baseline); CORE is the plain mean over all 22 tasks (DCLM,
+arXiv 2406.11794, appendix G). Anything less than the 22 tasks is not called CORE.
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from altgrad.data.errors import DataError
+from altgrad.evaluate.bundle import CORE_TASKS, Bundle, Task
+from altgrad.evaluate.questions import Question, ask, shuffled
+from altgrad.evaluate.scoring import answer, score_questions
+from altgrad.model import GPT
+
+Progress = Callable[[int, int], None]
+UNKNOWN = ("refuse", "skip")
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """Accuracy on `asked` of a task's `available` examples."""
+
+    task: str
+    shots: int
+    available: int
+    asked: int
+    skipped: int
+    accuracy: float
+    baseline: float
+    seconds: float
+
+    @property
+    def error(self) -> float:
+        """Standard error of the accuracy, the examples taken as a sample; 0 for a single one."""
+        p, n = self.accuracy, self.asked
+        return math.sqrt(p * (1 - p) / (n - 1)) if n > 1 else 0.0
+
+    @property
+    def centred(self) -> float:
+        return centred(self.accuracy, self.baseline)
+
+    @property
+    def centred_error(self) -> float:
+        return self.error / (1 - self.baseline)
+
+    def to_dict(self) -> dict[str, Any]:
+        derived = ("error", "centred", "centred_error")
+        return {**asdict(self), **{name: getattr(self, name) for name in derived}}
+
+
+@dataclass(frozen=True)
+class Aggregate:
+    """The mean of centred accuracies, its standard error, and what it may be called."""
+
+    label: str
+    value: float
+    error: float
+    is_core: bool
+
+
+def centred(accuracy: float, baseline: float) -> float:
+    """0 for guessing, 1 for perfection, below 0 for worse than guessing."""
+    return (accuracy - baseline) / (1 - baseline)
+
+
+def aggregate(results: Sequence[TaskResult]) -> Aggregate:
+    """The mean over tasks, called CORE only if it is over all examples of all 22."""
+    value = sum(r.centred for r in results) / len(results)
+    error = math.sqrt(sum(r.centred_error**2 for r in results)) / len(results)
+    of_core = [r for r in results if r.task in CORE_TASKS]
+    every_task = {r.task for r in results} == set(CORE_TASKS)
+    every_example = all(r.asked == r.available for r in results)
+    if every_task and every_example:
+        return Aggregate("CORE", value, error, True)
+    label = f"mean centred accuracy of {len(of_core)} of CORE's {len(CORE_TASKS)} tasks"
+    if not every_example:
+        label += ", on a part of their examples"
+    return Aggregate(label, value, error, False)
+
+
+def evaluate_tasks(
+    model: GPT,
+    tokenizer: Any,
+    bundle: Bundle,
+    tasks: Sequence[Task],
+    *,
+    max_per_task: int = -1,
+    unknown: str = "refuse",
+    batch_tokens: int = 8192,
+    started: Callable[[Task, int], None] | None = None,
+    finished: Callable[[TaskResult], None] | None = None,
+    progress: Progress | None = None,
+) -> list[TaskResult]:
+    """Accuracy of `model` on each task.
+
+    `max_per_task` asks that many examples, a random sample that is the same every time and for
+    every model; the examples shown first still come from all. `unknown="skip"` leaves out
+    examples with characters that the tokenizer does not know, instead of refusing.
+    """
+    if max_per_task != -1 and max_per_task < 1:
+        raise DataError(f"max_per_task={max_per_task}: must be at least 1, or -1 for all")
+    if unknown not in UNKNOWN:
+        raise DataError(f"unknown={unknown!r}: allowed are {', '.join(UNKNOWN)}")
+    results = []
+    for task in tasks:
+        start = time.perf_counter()
+        items = shuffled(bundle.items(task))
+        count = len(items) if max_per_task == -1 else min(max_per_task, len(items))
+        if started:
+            started(task, count)
+        questions = _questions(task, items, count, tokenizer, skip=unknown == "skip")
+        right = _right(model, questions, batch_tokens, progress)
+        result = TaskResult(
+            task=task.name,
+            shots=task.shots,
+            available=len(items),
+            asked=len(questions),
+            skipped=count - len(questions),
+            accuracy=right / len(questions),
+            baseline=task.baseline,
+            seconds=time.perf_counter() - start,
+        )
+        results.append(result)
+        if finished:
+            finished(result)
+    return results
+
+
+def _questions(
+    task: Task, items: Sequence[dict[str, Any]], count: int, tokenizer: Any, *, skip: bool
+) -> list[Question]:
+    first = getattr(tokenizer, "end_of_text", None)
+    questions = []
+    for index in range(count):
+        try:
+            questions.append(ask(task, items, index, tokenizer, first=first))
+        except DataError as error:
+            if not skip:
+                raise DataError(
+                    f"task {task.name}: {error}; take a model with another tokenizer "
+                    "(data.tokenizer=byte or gpt2), or --unknown skip"
+                ) from None
+    if not questions:
+        raise DataError(f"task {task.name}: no example is without unknown characters")
+    return questions
+
+
+def _right(
+    model: GPT, questions: Sequence[Question], batch_tokens: int, progress: Progress | None
+) -> int:
+    scores = score_questions(model, questions, batch_tokens=batch_tokens, progress=progress)
+    return sum(answer(q, s) for q, s in zip(questions, scores, strict=True))

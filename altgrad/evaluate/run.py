@@ -1,0 +1,173 @@
+"""One run evaluated: its model on a device, the tasks that were asked for, a report."""
+
+import copy
+import json
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from altgrad.data import DataError, prepare
+from altgrad.evaluate.bundle import find_bundle
+from altgrad.evaluate.core import Aggregate, TaskResult, aggregate, evaluate_tasks
+from altgrad.evaluate.corpus import CorpusResult, evaluate_file, evaluate_split
+from altgrad.model import GPT
+from altgrad.training.build import LoadedRun
+from altgrad.training.environment import has_fast_bf16
+from altgrad.training.fabric import pick_device
+from altgrad.training.run_folder import write_atomically
+
+LOSS = "loss"
+HARNESS = "lm-eval:"
+DTYPES = ("auto", "fp32", "bf16")
+FOLDER = "evaluations"
+
+
+@dataclass
+class Report:
+    """Everything one `altgrad eval` found."""
+
+    step: int
+    dtype: str
+    corpora: list[CorpusResult] = field(default_factory=list)
+    tasks: list[TaskResult] = field(default_factory=list)
+    harness: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def total(self) -> Aggregate | None:
+        return aggregate(self.tasks) if self.tasks else None
+
+    def to_dict(self) -> dict[str, Any]:
+        total = self.total
+        return {
+            "step": self.step,
+            "dtype": self.dtype,
+            "corpora": [c.to_dict() for c in self.corpora],
+            "tasks": [t.to_dict() for t in self.tasks],
+            "total": vars(total) if total else None,
+            "lm_eval": self.harness,
+        }
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What to evaluate, and how.
+
+    tasks: `loss`, `core`, names of CORE's tasks, `lm-eval:NAME`. texts: files whose loss is wanted.
+    """
+
+    tasks: Sequence[str] = (LOSS,)
+    texts: Sequence[Path] = ()
+    bundle: str | None = None
+    max_per_task: int = -1
+    unknown: str = "refuse"
+    device: str = "auto"
+    dtype: str = "auto"
+    batch_tokens: int = 8192
+
+
+class Watcher:
+    """Somebody who watches an evaluation; does nothing by default."""
+
+    def corpus(self, result: CorpusResult) -> None: ...
+
+    def task(self, result: TaskResult) -> None: ...
+
+    def progress(self, done: int, total: int) -> None: ...
+
+
+def evaluate_run(run: LoadedRun, wishes: Wishes, watcher: Watcher | None = None) -> Report:
+    """Evaluate what `wishes` names; every name is checked before any work.
+
+    Raises:
+        DataError: an unknown task, no bundle, a text that does not fit the tokenizer.
+    """
+    watcher = watcher or Watcher()
+    device = pick_device(wishes.device)
+    dtype = pick_dtype(wishes.dtype, device)
+    report = Report(run.step, str(dtype).removeprefix("torch."))
+    names = [t for t in wishes.tasks if t != LOSS and not t.startswith(HARNESS)]
+    bundle = find_bundle(wishes.bundle) if names else None
+    tasks = bundle.select(names) if bundle else []
+    harness = [t.removeprefix(HARNESS) for t in wishes.tasks if t.startswith(HARNESS)]
+
+    model = run.model.to(device).eval()
+    for result in _corpora(run, model, wishes, device, watcher.progress):
+        report.corpora.append(result)
+        watcher.corpus(result)
+    if bundle:
+        report.tasks = evaluate_tasks(
+            in_dtype(model, dtype),
+            run.tokenizer,
+            bundle,
+            tasks,
+            max_per_task=wishes.max_per_task,
+            unknown=wishes.unknown,
+            batch_tokens=wishes.batch_tokens,
+            finished=watcher.task,
+            progress=watcher.progress,
+        )
+    if harness:
+        from altgrad.evaluate.harness import run_harness
+
+        limit = None if wishes.max_per_task == -1 else wishes.max_per_task
+        report.harness = run_harness(in_dtype(model, dtype), run.tokenizer, harness, limit=limit)
+    return report
+
+
+def _corpora(
+    run: LoadedRun,
+    model: GPT,
+    wishes: Wishes,
+    device: torch.device,
+    progress: Callable[[int, int], None],
+) -> list[CorpusResult]:
+    """In the arithmetic the run was trained in, so that the numbers are the run's own."""
+    compute = run.config.precision.compute
+    how: dict[str, Any] = {"batch_size": run.config.data.batch_size, "progress": progress}
+    results = []
+    with arithmetic(compute, device):
+        if LOSS in wishes.tasks:
+            folder = prepare(run.config.data, block_size=model.config.block_size)
+            results.append(evaluate_split(model, folder, **how))
+        for path in wishes.texts:
+            results.append(evaluate_file(model, run.tokenizer, path, **how))
+    return results
+
+
+def arithmetic(compute: str, device: torch.device) -> AbstractContextManager[Any]:
+    """The context in which a run of this `precision.compute` computes."""
+    if compute == "bf16-mixed":
+        return torch.autocast(device.type, torch.bfloat16)
+    if compute == "16-mixed":
+        return torch.autocast(device.type, torch.float16)
+    return nullcontext()
+
+
+def pick_dtype(wish: str, device: torch.device) -> torch.dtype:
+    """`auto` is bf16 where the device multiplies it fast."""
+    if wish not in DTYPES:
+        raise DataError(f"dtype={wish!r}: allowed are {', '.join(DTYPES)}")
+    if wish == "auto":
+        wish = "bf16" if has_fast_bf16(device) else "fp32"
+    return {"bf16": torch.bfloat16, "fp32": torch.float32}[wish]
+
+
+def in_dtype(model: GPT, dtype: torch.dtype) -> GPT:
+    """The model itself, or a copy whose weights and activations are `dtype`."""
+    if next(model.parameters()).dtype == dtype:
+        return model
+    return copy.deepcopy(model).to(dtype)
+
+
+def keep_report(folder: Path, report: Report) -> Path:
+    """Write the report into the run folder, under a name of its own."""
+    (folder / FOLDER).mkdir(exist_ok=True)
+    name = f"step_{report.step:08d}-{time.strftime('%Y%m%d-%H%M%S')}.json"
+    path = folder / FOLDER / name
+    write_atomically(path, json.dumps(report.to_dict(), indent=1) + "\n")
+    return path

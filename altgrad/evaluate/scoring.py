@@ -1,0 +1,193 @@
+"""Questions to answers with one model: batched, the shared beginning of the choices computed once.
+
+Questions whose rows share a beginning of the same length (rounded down to a multiple of `GRAIN`)
+go together: one pass over the beginnings fills a KV cache, each row of the cache is repeated for
+its choices, and a second pass runs the remaining tokens, padded on the right, where padding cannot
+be seen. Other rows are sorted by length and run whole. The head runs only where a token is scored.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from altgrad.evaluate.questions import Question, Row, common_prefix, fit
+from altgrad.model import GPT, KVCache
+
+GRAIN = 16
+MIN_SHARED = 2 * GRAIN
+HEAD_TOKENS = 512
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Score:
+    """Of one row: mean loss (nats) of its scored tokens, their number, all of them likeliest?"""
+
+    loss: float
+    tokens: int
+    greedy: bool
+
+    @property
+    def total(self) -> float:
+        """Log-probability of the scored tokens together."""
+        return -self.loss * self.tokens
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a row belongs: question number, row number, and how much is in the cache."""
+
+    question: int
+    row: int
+
+
+def answer(question: Question, scores: Sequence[Score]) -> bool:
+    """Whether the model was right."""
+    if question.gold is None:
+        return scores[0].greedy
+    losses = [score.loss for score in scores]
+    return losses.index(min(losses)) == question.gold
+
+
+@torch.inference_mode()
+def score_questions(
+    model: GPT,
+    questions: Sequence[Question],
+    *,
+    batch_tokens: int = 8192,
+    share: bool = True,
+    progress: Progress | None = None,
+) -> list[list[Score]]:
+    """A `Score` for every row of every question, in order.
+
+    `batch_tokens` bounds the tokens of one forward pass; `share=False` computes every row whole.
+    """
+    questions = [fit(question, model.config.block_size) for question in questions]
+    scores: list[list[Score | None]] = [[None] * len(q.rows) for q in questions]
+    done = 0
+    for places, found in _run(model, questions, batch_tokens, share and _caches(model)):
+        for place, score in zip(places, found, strict=True):
+            scores[place.question][place.row] = score
+        done += len(places)
+        if progress:
+            progress(done, sum(len(q.rows) for q in questions))
+    return scores  # type: ignore[return-value]
+
+
+def _run(
+    model: GPT, questions: Sequence[Question], batch_tokens: int, share: bool
+) -> Iterator[tuple[list[_Place], list[Score]]]:
+    shared: dict[int, list[int]] = defaultdict(list)
+    for number, question in enumerate(questions):
+        shared[_shared_length(question) if share else 0].append(number)
+    whole = shared.pop(0, [])
+    for length, numbers in sorted(shared.items()):
+        for batch in _by_tokens(numbers, questions, batch_tokens):
+            yield _score_shared(model, questions, batch, length)
+    places = [_Place(n, r) for n in whole for r in range(len(questions[n].rows))]
+    yield from _score_whole(model, questions, places, batch_tokens)
+
+
+def _shared_length(question: Question) -> int:
+    """Tokens at the beginning that are computed once: a multiple of GRAIN, 0 if not worth it."""
+    if len(question.rows) < 2:
+        return 0
+    limit = min(row.start for row in question.rows) - 1
+    shared = min(limit, common_prefix([row.tokens for row in question.rows]))
+    return 0 if shared < MIN_SHARED else shared // GRAIN * GRAIN
+
+
+def _by_tokens(
+    numbers: list[int], questions: Sequence[Question], batch_tokens: int
+) -> Iterator[list[int]]:
+    """Question numbers in batches whose rows, padded, stay below `batch_tokens`."""
+    ordered = sorted(numbers, key=lambda n: max(len(r.tokens) for r in questions[n].rows))
+    batch: list[int] = []
+    rows = 0
+    for n in ordered:
+        longest = max(len(row.tokens) for row in questions[n].rows)
+        if batch and (rows + len(questions[n].rows)) * longest > batch_tokens:
+            yield batch
+            batch, rows = [], 0
+        batch.append(n)
+        rows += len(questions[n].rows)
+    if batch:
+        yield batch
+
+
+def _score_shared(
+    model: GPT, questions: Sequence[Question], batch: list[int], length: int
+) -> tuple[list[_Place], list[Score]]:
+    device = next(model.parameters()).device
+    heads = torch.tensor([questions[n].rows[0].tokens[:length] for n in batch], device=device)
+    cache = KVCache(model.config, length)
+    model.transformer(heads, cache)
+    places = [_Place(n, r) for n in batch for r in range(len(questions[n].rows))]
+    rows = [_row(questions, place, length) for place in places]
+    counts = torch.tensor([len(questions[n].rows) for n in batch], device=device)
+    longest = max(len(row.tokens) for row in rows) - 1
+    return places, _score_rows(model, rows, cache.repeated(counts, length + longest))
+
+
+def _row(questions: Sequence[Question], place: _Place, skip: int) -> Row:
+    row = questions[place.question].rows[place.row]
+    return Row(row.tokens[skip:], row.start - skip)
+
+
+def _score_whole(
+    model: GPT, questions: Sequence[Question], places: list[_Place], batch_tokens: int
+) -> Iterator[tuple[list[_Place], list[Score]]]:
+    def length(place: _Place) -> int:
+        return len(questions[place.question].rows[place.row].tokens)
+
+    batch: list[_Place] = []
+    for place in sorted(places, key=length):
+        if batch and (len(batch) + 1) * length(place) > batch_tokens:
+            yield batch, _score_rows(model, [_row(questions, p, 0) for p in batch], None)
+            batch = []
+        batch.append(place)
+    if batch:
+        yield batch, _score_rows(model, [_row(questions, p, 0) for p in batch], None)
+
+
+def _score_rows(model: GPT, rows: Sequence[Row], cache: KVCache | None) -> list[Score]:
+    """One forward pass over rows padded on the right; the head only where a token is scored."""
+    device = next(model.parameters()).device
+    inputs = torch.zeros(len(rows), max(len(r.tokens) for r in rows) - 1, dtype=torch.long)
+    for i, row in enumerate(rows):
+        inputs[i, : len(row.tokens) - 1] = torch.tensor(row.tokens[:-1])
+    hidden = model.transformer(inputs.to(device), cache)  # [rows, T, C]
+    counts = [len(row.tokens) - row.start for row in rows]
+    where = [
+        (i, t) for i, row in enumerate(rows) for t in range(row.start - 1, len(row.tokens) - 1)
+    ]
+    at = torch.tensor(where, device=device)
+    targets = torch.tensor([t for row in rows for t in row.tokens[row.start :]], device=device)
+    losses, hits = _losses(model, hidden[at[:, 0], at[:, 1]], targets)
+    pairs = zip(losses.split(counts), hits.split(counts), strict=True)
+    return [Score(float(loss.mean()), len(loss), bool(hit.all())) for loss, hit in pairs]
+
+
+def _losses(model: GPT, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Loss of each target (float64, CPU) and whether it was the likeliest token, both (N,)."""
+    losses, hits = [], []
+    for h, target in zip(hidden.split(HEAD_TOKENS), targets.split(HEAD_TOKENS), strict=True):
+        logits = model.head(h[None])[0]
+        losses.append(F.cross_entropy(logits, target, reduction="none").double().cpu())
+        hits.append((logits.argmax(-1) == target).cpu())
+    return torch.cat(losses), torch.cat(hits)
+
+
+def _caches(model: GPT) -> bool:
+    """Whether the model's attention fills a KV cache; an outside part may not."""
+    cache = KVCache(model.config, 2)
+    model.transformer(torch.zeros(1, 2, dtype=torch.long, device=_device(model)), cache)
+    return cache.get_pos() == 2
+
+
+def _device(model: GPT) -> torch.device:
+    return next(model.parameters()).device
