@@ -11,7 +11,7 @@
 The last query is always at the last key: with a cache there are more keys than queries.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -54,16 +54,27 @@ def chunked(
     window: int,
     dropout_p: float,
 ) -> Float[Tensor, "B H Tq D"]:
-    """`explicit` on blocks of queries, each with only the keys that one of them may see."""
-    n_query, n_key = q.size(-2), k.size(-2)
+    """`explicit` on blocks of queries, each with only the blocks of keys that it may see.
+
+    Keys are cut once and joined again for each block of queries: then the gradient of a block of
+    keys is a plain sum, which compiles better than the gradient of overlapping slices.
+    """
+    cached = k.size(-2) - q.size(-2)
+    queries = q.split(CHUNK, dim=-2)
+    widths = [part.size(-2) for part in queries]
+    widths[0] += cached
+    keys, values = k.split(widths, dim=-2), v.split(widths, dim=-2)
     outputs = []
-    for start in range(0, n_query, CHUNK):
-        stop = min(start + CHUNK, n_query)
-        last = n_key - n_query + stop
-        first = max(0, last - (stop - start) - window + 1)
-        part = q[..., start:stop, :], k[..., first:last, :], v[..., first:last, :]
+    for i, query in enumerate(queries):
+        # The first query sees window - 1 keys before it; block i - j ends (j - 1) CHUNK + 1 before.
+        first = max(0, i - 1 - (window - 2) // CHUNK)
+        part = query, _join(keys[first : i + 1]), _join(values[first : i + 1])
         outputs.append(explicit(*part, window=window, dropout_p=dropout_p))
-    return torch.cat(outputs, dim=-2)
+    return _join(outputs)
+
+
+def _join(blocks: Sequence[Tensor]) -> Tensor:
+    return blocks[0] if len(blocks) == 1 else torch.cat(blocks, dim=-2)
 
 
 def _sdpa(

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -31,3 +32,33 @@ class Block(nn.Module):
     ) -> Float[Tensor, "B T C"]:
         x = x + self.attn(self.ln_1(x), cos_sin, kv_cache, **extra)
         return x + self.mlp(self.ln_2(x))
+
+
+class ShiftBlock(Block):
+    """`Block` that first adds what each channel held one position earlier: x_t += mix ⊙ x_{t-1}.
+
+    A learned number per channel, zero at the start. Pairs of neighbouring positions are thus there
+    from the first layer on, and three, four … further up, without spending a head on them.
+    Source: the token shift of RWKV (Peng et al. 2023, arXiv 2305.13048), here on the stream.
+    """
+
+    def __init__(self, config: GPTConfig, layer_idx: int):
+        super().__init__(config, layer_idx)
+        self.layer_idx = layer_idx
+        self.mix = nn.Parameter(torch.empty(config.n_embd))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        nn.init.zeros_(self.mix)
+
+    def forward(
+        self,
+        x: Float[Tensor, "B T C"],
+        cos_sin: CosSin | None = None,
+        kv_cache: KVCache | None = None,
+        **extra: Any,
+    ) -> Float[Tensor, "B T C"]:
+        before = None if kv_cache is None else kv_cache.swap_last(self.layer_idx, x)
+        first = torch.zeros_like(x[:, :1]) if before is None else before
+        x = x + self.mix * torch.cat((first, x[:, :-1]), dim=1)
+        return super().forward(x, cos_sin, kv_cache, **extra)

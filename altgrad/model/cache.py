@@ -18,6 +18,7 @@ class KVCache:
         self.n_layer = config.n_layer
         self.max_len = config.block_size if max_len is None else max_len
         self.last_idx: Int[Tensor, "B 1"] | None = None  # of the embeddings that look back
+        self._last: dict[int, Tensor] = {}  # layer -> stream [B, 1, C], of blocks that look back
         self._storage: Tensor | None = None
         self._pos = 0
 
@@ -54,8 +55,15 @@ class KVCache:
         copy.n_layer, copy.max_len, copy._pos = self.n_layer, max_len, self._pos
         last = self.last_idx
         copy.last_idx = None if last is None else last.repeat_interleave(counts, dim=0)
+        copy._last = {i: x.repeat_interleave(counts, dim=0) for i, x in self._last.items()}
         _, L, _, K, _, D = self._storage.shape
         copy._storage = self._storage.new_empty(2, L, int(counts.sum()), K, max_len, D)
         kept = self._storage[..., : self._pos, :]
         copy._storage[..., : self._pos, :] = kept.repeat_interleave(counts, dim=2)
         return copy
+
+    def swap_last(self, layer_idx: int, x: Float[Tensor, "B T C"]) -> Tensor | None:
+        """The stream of a layer at the position before these (None at the start); keeps theirs."""
+        before = self._last.get(layer_idx)
+        self._last[layer_idx] = x[:, -1:]
+        return before

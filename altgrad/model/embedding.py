@@ -3,16 +3,17 @@
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from altgrad.model.cache import KVCache
 from altgrad.model.config import GPTConfig, known
+from altgrad.model.lookup import Lookup
 
 # Odd multipliers that spread (previous, token) pairs over the rows of a hashed table.
 HASH_PREVIOUS, HASH_TOKEN = 36313, 27191
 
 
-class TokenEmbedding(nn.Embedding):
+class TokenEmbedding(Lookup):
     """One learned vector per token."""
 
     def __init__(self, config: GPTConfig):
@@ -35,7 +36,7 @@ class BigramEmbedding(TokenEmbedding):
         super().__init__(config)
         pairs = self.num_embeddings**2
         self.exact = pairs <= config.bigram_rows
-        self.bigram = nn.Embedding(pairs if self.exact else config.bigram_rows, config.n_embd)
+        self.bigram = Lookup(pairs if self.exact else config.bigram_rows, config.n_embd)
 
     def forward(
         self, idx: Int[Tensor, "B T"], kv_cache: KVCache | None = None

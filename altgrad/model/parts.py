@@ -53,6 +53,7 @@ PARTS: dict[str, dict[str, str]] = {
     },
     "block": {
         "prenorm": "altgrad.model.block:Block",
+        "shift": "altgrad.model.block:ShiftBlock",
     },
     "residual": {
         "plain": "altgrad.model.residual:PlainResidual",

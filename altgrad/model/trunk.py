@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from altgrad.model.cache import KVCache
 from altgrad.model.config import GPTConfig, known
+from altgrad.model.lookup import Lookup
 from altgrad.model.norm import build_norm
 from altgrad.model.parts import resolve
 
@@ -33,7 +34,7 @@ class Trunk(nn.Module):
             _check_takes_values(self.h, config)
             width = known(config.n_kv_head) * known(config.head_dim)
             for i in filter(config.has_value_embedding, layers):
-                self.value_embeddings[str(i)] = nn.Embedding(known(config.vocab_size), width)
+                self.value_embeddings[str(i)] = Lookup(known(config.vocab_size), width)
 
     def forward(
         self, idx: Int[Tensor, "B T"], kv_cache: KVCache | None = None

@@ -29,7 +29,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 } | {f"init={name}": {"init": name, "tie_head": False} for name in SCHEMES}
 PRESETS = {f"preset={name}": {"preset": name} for name in preset_names()}
 # Tracing takes a second each: the presets, and what none of them contains.
-COMPILED = {*PRESETS, "embedding=bigram", "residual=mix", "residual=skip"}
+COMPILED = {*PRESETS, "embedding=bigram", "residual=mix", "residual=skip", "block=shift"}
 COMPILED |= {"windows", "value_embeddings"}
 VARIANTS = ONE_PART | OPTIONS | PRESETS
 

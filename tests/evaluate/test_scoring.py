@@ -37,6 +37,7 @@ VARIANTS = {
     "gpt2": {},
     "llama": {"position": "rope", "norm": "rmsnorm", "mlp": "swiglu", "bias": False},
     "bigram": {"embedding": "bigram", "bigram_rows": 999},
+    "shift": {"block": "shift", "position": "rope"},
     "window": {"windows": [20, -1]},
     "short": {"block_size": 64},
     "capped": {"logit_softcap": 5.0, "qk_norm": True, "position": "none"},

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from altgrad.model.backends import attend
+from altgrad.model.backends import CHUNK, attend
 
 
 @pytest.mark.parametrize(
@@ -15,6 +15,26 @@ def test_a_backend_that_torch_does_not_have_here_is_refused(backend, dropout_p, 
     q, k, v = torch.randn(3, 1, 2, 4, 8)
     with pytest.raises(ValueError, match=f"model.attention_backend={backend} {reason}"):
         attend(q, k, v, backend=backend, dropout_p=dropout_p)
+
+
+@pytest.mark.parametrize("window", [1, 2, CHUNK, CHUNK + 1, CHUNK + 2, None])
+@pytest.mark.parametrize("cached", [0, 5, CHUNK])
+@pytest.mark.parametrize("length", [1, CHUNK, 2 * CHUNK + 7])
+def test_chunks_of_queries_change_nothing(length, cached, window):
+    q, k, v = (torch.randn(2, 2, n, 4).double() for n in (length, cached + length, cached + length))
+    expected = attend(q, k, v, backend="explicit", window=window)
+    torch.testing.assert_close(attend(q, k, v, backend="chunked", window=window), expected)
+
+
+@pytest.mark.parametrize("window", [None, CHUNK + 1])
+def test_chunks_never_read_a_block_that_the_mask_empties(window):
+    length = 4 * CHUNK
+    q, k, v = (torch.randn(1, 1, length, 4) for _ in range(3))
+    k[:, :, 3 * CHUNK :] = float("nan")  # of the last chunk's own keys
+    if window:
+        k[:, :, :CHUNK] = float("nan")  # out of the third chunk's window
+    out = attend(q, k, v, backend="chunked", window=window)
+    assert out[:, :, 2 * CHUNK : 3 * CHUNK].isfinite().all()
 
 
 @pytest.mark.gpu
