@@ -2,6 +2,8 @@
 
 import math
 
+from altgrad.training.gradients import compute_gradient_stats, gradient_cosine_similarity
+
 PEAK_FLOPS = {
     "H200": 989e12,
     "H100": 989e12,
@@ -35,3 +37,14 @@ def peak_flops(device_name: str) -> float | None:
 def model_flops_utilisation(tokens_per_s: float, flops_per_token: float, peak: float) -> float:
     """Share of the peak spent on the model's own arithmetic (PaLM, arXiv 2204.02311, app. B)."""
     return tokens_per_s * flops_per_token / peak
+
+
+__all__ = [
+    "PEAK_FLOPS",
+    "bits_per_byte",
+    "compute_gradient_stats",
+    "compute_perplexity",
+    "gradient_cosine_similarity",
+    "model_flops_utilisation",
+    "peak_flops",
+]

@@ -1,0 +1,44 @@
+"""Faults put into a run on purpose, to see that it survives them: `faults.loss_nan_at_step=50`.
+
+The documented way to try out the guards; off by default, and announced where it acts.
+"""
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+
+@dataclass
+class FaultConfig:
+    """Settings `faults.*`; steps count from 1, -1 = never.
+
+    loss_nan_at_step, gradient_inf_at_step: the first step whose loss becomes NaN, or whose
+        gradients become infinite while the loss stays finite.
+    steps: how many steps in a row.
+    """
+
+    loss_nan_at_step: int = -1
+    gradient_inf_at_step: int = -1
+    steps: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("loss_nan_at_step", "gradient_inf_at_step"):
+            value = getattr(self, name)
+            if value != -1 and value < 1:
+                raise ValueError(f"faults.{name}={value} must be at least 1, or -1 for never.")
+        if self.steps < 1:
+            raise ValueError(f"faults.steps={self.steps} must be at least 1.")
+
+    def spoil_loss(self, loss: Tensor, step: int) -> Tensor:
+        """The loss, or NaN in its place."""
+        return loss * float("nan") if self._hits(self.loss_nan_at_step, step) else loss
+
+    def spoil_gradients(self, model: nn.Module, step: int) -> None:
+        """Infinity into one entry of every gradient."""
+        if self._hits(self.gradient_inf_at_step, step):
+            for parameter in model.parameters():
+                if parameter.grad is not None:
+                    parameter.grad.view(-1)[0] = float("inf")
+
+    def _hits(self, first: int, step: int) -> bool:
+        return first != -1 and first <= step < first + self.steps

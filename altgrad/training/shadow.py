@@ -1,0 +1,141 @@
+"""The FP32 shadow: the same network without rounding, on the same weights and the same batch.
+
+Beside a rounded step it answers what the rounding did to the gradient: its direction (cosine) and
+its error in decibels, per parameter. Its random numbers are the run's (the same dropout masks) and
+never disturb the run's.
+"""
+
+import copy
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from altgrad.training.gradients import (
+    Metrics,
+    check_same_names,
+    gradient_cosine_similarity,
+    gradients_of,
+    mean_of_finite,
+    mean_over_std,
+    read_table,
+    summarise_gradient,
+)
+
+
+class FP32ShadowModel:
+    """An FP32 twin of a model, without its precision recipe.
+
+    Args:
+        model: `model(x, y) -> (logits, loss)`; copied, never changed.
+
+    Attributes:
+        model: the twin, in float32, in training mode.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        from altgrad.quantization.convert import strip_recipe
+
+        self.model = strip_recipe(copy.deepcopy(model)).float()
+        self.model.requires_grad_(True)
+        self.model.train()
+        self._network: Any = self.model
+
+    def compile(self) -> None:
+        """Compile the twin's forward and backward, as the run's own network is."""
+        self._network = torch.compile(self.model)
+
+    @torch.no_grad()
+    def sync_weights(self, source: nn.Module) -> None:
+        """Copy parameters and buffers from `source`, as they are stored, in float32.
+
+        Raises:
+            ValueError: the parameters have different names.
+        """
+        check_same_names(source, self.model)
+        own = dict(self.model.named_parameters())
+        for name, parameter in source.named_parameters():
+            whole = parameter.full_tensor() if hasattr(parameter, "full_tensor") else parameter
+            own[name].copy_(whole)
+
+    def forward_backward(self, x: Tensor, y: Tensor, *, accumulation: int = 1) -> Tensor:
+        """Gradients of the mean loss over `x`, `y` into the twin; returns that loss, detached.
+
+        Global generators are left as they were found, whatever dropout draws here.
+        """
+        self.model.zero_grad(set_to_none=True)
+        losses = []
+        with _borrowed_random_state():
+            for x_i, y_i in zip(x.chunk(accumulation), y.chunk(accumulation), strict=True):
+                _, loss = self._network(x_i, y_i)
+                (loss / accumulation).backward()
+                losses.append(loss.detach())
+        return torch.stack(losses).mean()
+
+    def compute_gradient_similarity(self, model: nn.Module) -> Metrics:
+        """Compare `model`'s gradients with the twin's.
+
+        Returns:
+            `grad_cos_sim/…` as `gradient_cosine_similarity`; `grad_snr/NAME_fp8`, `…_fp32`,
+            `…_diff`: |mean| / std of both gradients (inf for a std near zero) and how much lower
+            the rounded one's is; `grad_snr_db/NAME`: 10 log10(|g32|² / |g - g32|²), inf if equal;
+            each with `mean` (of the finite ones) and, for the last, `min` and `total` (all
+            parameters as one vector).
+        """
+        return {
+            **gradient_cosine_similarity(model, self.model),
+            **_compare_ratios(gradients_of(model), gradients_of(self.model)),
+            **_error_in_db(gradients_of(model), gradients_of(self.model)),
+        }
+
+
+def _compare_ratios(rounded: dict[str, Tensor], exact: dict[str, Tensor]) -> Metrics:
+    rows = {
+        n: [*summarise_gradient(rounded[n], 0.0)[3:], *summarise_gradient(exact[n], 0.0)[3:]]
+        for n in rounded
+        if n in exact
+    }
+    ratios: dict[str, list[float]] = {"fp8": [], "fp32": [], "diff": []}
+    found: Metrics = {}
+    for name, (mean, std, mean32, std32) in read_table(rows).items():
+        low, high = mean_over_std(mean, std), mean_over_std(mean32, std32)
+        for kind, value in (("fp8", low), ("fp32", high), ("diff", high - low)):
+            found[f"grad_snr/{name}_{kind}"] = value
+            ratios[kind].append(value)
+    means = {f"grad_snr/mean_{kind}": mean_of_finite(values) for kind, values in ratios.items()}
+    return {**found, **means}
+
+
+def _error_in_db(rounded: dict[str, Tensor], exact: dict[str, Tensor]) -> Metrics:
+    rows = {
+        n: [exact[n].double().square().sum(), (rounded[n].double() - exact[n]).square().sum()]
+        for n in rounded
+        if n in exact
+    }
+    table = read_table(rows)
+    each = {name: decibels(signal, noise) for name, (signal, noise) in table.items()}
+    total = decibels(sum(s for s, _ in table.values()), sum(n for _, n in table.values()))
+    return {
+        **{f"grad_snr_db/{name}": value for name, value in each.items()},
+        "grad_snr_db/mean": mean_of_finite(each.values()),
+        "grad_snr_db/min": min(each.values(), default=0.0),
+        "grad_snr_db/total": total,
+    }
+
+
+def decibels(signal: float, noise: float) -> float:
+    """10 log10(signal / noise) of two energies; inf without noise, -inf without signal."""
+    if noise == 0:
+        return math.inf
+    return 10 * math.log10(signal / noise) if signal > 0 else -math.inf
+
+
+@contextmanager
+def _borrowed_random_state() -> Iterator[None]:
+    """Whatever is drawn inside, the global torch generators are afterwards as before."""
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    with torch.random.fork_rng(devices=devices):
+        yield
