@@ -1,46 +1,42 @@
-"""Checkpoints: a folder per saved step, nothing in it needs unpickling.
+"""The checkpoints of one run: which are kept, which is the best, which is the newest that loads.
 
-    step_00000500/model.safetensors    the weights, under the model's own names
-                  state.safetensors    every other tensor: optimiser, generators, averages
-                  state.json           everything that is not a tensor, and where the tensors go
-                  manifest.json        sha256 and size of the three, written last
-
-A checkpoint is written under a temporary name, flushed to disk and renamed, so a folder named
-`step_*` is whole. Loading checks every sha256 first.
+What lies in one of them, and how it gets there whole: `checkpoint_files`.
 """
 
-import hashlib
-import json
 import math
-import os
-import shutil
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-FORMAT_VERSION = 1
-FILES = ("model.safetensors", "state.safetensors", "state.json")
+from altgrad.training.checkpoint_files import (
+    Captured,
+    Checkpoint,
+    HostBuffers,
+    capture,
+    read_checkpoint,
+    read_model,
+    verify_files,
+    write_checkpoint,
+)
+from altgrad.training.disk import Disk
+from altgrad.training.manifest import MANIFEST, CheckpointError, looks_whole, read_manifest
+from altgrad.training.weights import load_into
+
+NAME = re.compile(r"step_\d{8,}")
+ASIDE = "aside_"
+"""Before the name of a checkpoint that a resumed run must not meet again: damaged, or from a
+future that is now taken anew. `altgrad gc` removes them."""
 
 
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be used: which file, what is wrong with it."""
+@dataclass(frozen=True)
+class Skipped:
+    """A checkpoint that was not used, and why."""
 
-
-@dataclass
-class Checkpoint:
-    """The content of one checkpoint."""
-
-    step: int
-    model: dict[str, Tensor]
-    optimizer: dict[str, Any] | None
-    scaler: dict[str, Any] | None
-    config: dict[str, Any]
-    val_loss: float
-    extra: dict[str, Any] = field(default_factory=dict)
+    path: Path
+    reason: str
 
 
 class CheckpointManager:
@@ -49,13 +45,24 @@ class CheckpointManager:
     Args:
         directory: made at the first save.
         max_checkpoints: how many of the newest to keep.
+        run: id of the run; checkpoints of another run in the same folder are left alone.
+        disk: another one for tests.
     """
 
-    def __init__(self, directory: str | Path, max_checkpoints: int = 2) -> None:
+    def __init__(
+        self,
+        directory: str | Path,
+        max_checkpoints: int = 2,
+        *,
+        run: str | None = None,
+        disk: Disk | None = None,
+    ) -> None:
         if max_checkpoints < 1:
             raise ValueError(f"max_checkpoints={max_checkpoints} must be at least 1.")
         self.directory = Path(directory)
         self.max_checkpoints = max_checkpoints
+        self.run = run
+        self.disk = disk or Disk()
 
     def save(
         self,
@@ -70,8 +77,25 @@ class CheckpointManager:
     ) -> Path:
         """Save one step; older checkpoints go only after the new one is safe.
 
-        `model`, `optimizer` and `scaler` may be objects or their state dicts.
+        `model`, `optimizer` and `scaler` may be objects or their state dicts; `extra` is any nest
+        of dicts, lists, tensors, numbers and texts.
         """
+        state = {"optimizer": optimizer, "scaler": scaler, "config": config}
+        return self.write(self.capture(step, model, **state, val_loss=val_loss, extra=extra))
+
+    def capture(
+        self,
+        step: int,
+        model: nn.Module | dict[str, Tensor],
+        optimizer: Any = None,
+        scaler: Any = None,
+        config: Any = None,
+        val_loss: float = math.inf,
+        *,
+        extra: dict[str, Any] | None = None,
+        buffers: HostBuffers | None = None,
+    ) -> Captured:
+        """The first half of `save`; with `buffers` a copy that no later step can change."""
         content = Checkpoint(
             step=step,
             model=_state_of(model),
@@ -80,14 +104,29 @@ class CheckpointManager:
             config=config if isinstance(config, dict) else config.to_dict() if config else {},
             val_loss=float(val_loss),
             extra=extra or {},
+            run=self.run,
         )
-        path = save_checkpoint(self.directory / f"step_{step:08d}", content)
+        return capture(content, buffers)
+
+    def write(self, captured: Captured) -> Path:
+        """The second half of `save`: to the disk, and remove what is no longer kept."""
+        path = self.directory / f"step_{captured.step:08d}"
+        write_checkpoint(path, captured, self.disk)
         self._remove_surplus()
         return path
 
     def all(self) -> list[Path]:
-        """Saved steps, oldest first."""
-        return sorted(p for p in self.directory.glob("step_*") if (p / "manifest.json").is_file())
+        """Saved steps of this run, oldest first, as far as a glance can tell."""
+        found = [p for p in self.directory.glob("step_*") if NAME.fullmatch(p.name)]
+        return sorted((p for p in found if self._is_mine(p)), key=step_of)
+
+    def _is_mine(self, path: Path) -> bool:
+        """A damaged checkpoint says no owner: it is taken for ours, so that it gets reported."""
+        try:
+            owner = read_manifest(path).run
+        except CheckpointError:
+            return (path / MANIFEST).exists()
+        return self.run is None or owner is None or owner == self.run
 
     def latest(self) -> Path | None:
         """The newest checkpoint, or None."""
@@ -99,240 +138,156 @@ class CheckpointManager:
         rated = [(loss, path) for path in self.all() if math.isfinite(loss := read_val_loss(path))]
         return min(rated)[1] if rated else None
 
+    def load_newest(self) -> tuple[Path, Checkpoint, list[Skipped]] | None:
+        """The newest checkpoint that verifies, and those that had to be skipped; None = no any.
+
+        Raises:
+            CheckpointError: there are checkpoints, but none verifies.
+        """
+        skipped: list[Skipped] = []
+        for path in reversed(self._candidates()):
+            try:
+                return path, self._load_own(path), skipped
+            except CheckpointError as error:
+                skipped.append(Skipped(path, str(error)))
+        if not skipped:
+            return None
+        reasons = " ".join(s.reason for s in skipped)
+        raise CheckpointError(f"no checkpoint in {self.directory} can be used: {reasons}")
+
+    def _candidates(self) -> list[Path]:
+        """Everything that is named like a checkpoint, whatever is in it."""
+        found = [p for p in self.directory.glob("step_*") if NAME.fullmatch(p.name)]
+        return sorted(found, key=step_of)
+
+    def _load_own(self, path: Path) -> Checkpoint:
+        saved = load_checkpoint(path)
+        if None not in (saved.run, self.run) and saved.run != self.run:
+            raise CheckpointError(f"{path} belongs to another run ({saved.run}).")
+        return saved
+
+    def set_aside(self, path: Path) -> Path:
+        """Take a checkpoint out of the way without deleting it."""
+        target = path.with_name(ASIDE + path.name)
+        self.disk.remove(target)
+        self.disk.rename(path, target)
+        return target
+
+    def state_with(self, step: int, val_loss: float) -> dict[str, Any]:
+        """What the manager holds once `step` is saved: validation losses, and the best's name."""
+        kept = {p.name: read_val_loss(p) for p in self.all()} | {f"step_{step:08d}": val_loss}
+        rated = [(loss, name) for name, loss in kept.items() if math.isfinite(loss)]
+        return {"kept": kept, "best": min(rated)[1] if rated else None}
+
+    def has_lost(self, state: dict[str, Any]) -> str | None:
+        """Name of the best checkpoint of a saved list if it is no longer there, else None."""
+        best = state["best"]
+        return best if best is not None and not looks_whole(self.directory / best) else None
+
+    def tidy(self) -> None:
+        """Clear what a killed process left: put back what it was replacing, drop unfinished parts.
+
+        Only for the process that holds the run's lock.
+        """
+        for old in self.directory.glob(".step_*.old"):
+            name = self.directory / old.name[1:].removesuffix(".old")
+            if not name.exists():
+                self.disk.rename(old, name)
+        for part in self.directory.glob(".step_*"):
+            self.disk.remove(part)
+
     def _remove_surplus(self) -> None:
-        keep = {*self.all()[-self.max_checkpoints :], self.best()}
-        for path in self.all():
+        """Only whole checkpoints count as kept, so a damaged one never displaces a good one."""
+        whole = [p for p in self.all() if looks_whole(p)]
+        keep = {*whole[-self.max_checkpoints :], self.best()}
+        for path in whole:
             if path not in keep:
-                remove_checkpoint(path)
+                remove_checkpoint(path, self.disk)
 
 
 def _state_of(thing: Any) -> Any:
     return thing.state_dict() if hasattr(thing, "state_dict") else thing
 
 
+def step_of(path: Path) -> int:
+    """`step_00000500` -> 500."""
+    return int(path.name.rpartition("_")[2])
+
+
 def read_val_loss(path: Path) -> float:
     """Validation loss that a checkpoint was saved with; inf if none, or not readable."""
     try:
-        return float(json.loads((path / "manifest.json").read_text())["val_loss"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return float(read_manifest(path).val_loss)
+    except CheckpointError:
         return math.inf
 
 
-def save_checkpoint(path: Path, content: Checkpoint) -> Path:
+def save_checkpoint(path: str | Path, content: Checkpoint, *, disk: Disk | None = None) -> Path:
     """Write `content` as the folder `path`, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
-        _write_files(temporary, content)
-        _write_manifest(temporary, content)
-        _replace_folder(temporary, path)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    return path
+    return write_checkpoint(Path(path), capture(content), disk)
 
 
-def _write_files(folder: Path, content: Checkpoint) -> None:
-    tensors: dict[str, Tensor] = {}
-    state = {
-        "optimizer": _encode(content.optimizer, "optimizer", tensors),
-        "scaler": _encode(content.scaler, "scaler", tensors),
-        "extra": _encode(content.extra, "extra", tensors),
-        "config": content.config,
-        "step": content.step,
-        "val_loss": content.val_loss,
-        "version": FORMAT_VERSION,
-    }
-    save_file(_without_aliases(content.model), folder / "model.safetensors")
-    save_file(tensors, folder / "state.safetensors")
-    (folder / "state.json").write_text(json.dumps(state))
-
-
-def _write_manifest(folder: Path, content: Checkpoint) -> None:
-    files = {name: _fingerprint(folder / name) for name in FILES}
-    manifest = {
-        "version": FORMAT_VERSION,
-        "step": content.step,
-        "val_loss": content.val_loss,
-        "files": files,
-    }
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2))
-    for name in (*FILES, "manifest.json"):
-        _flush(folder / name)
-    _flush(folder)
-
-
-def _replace_folder(new: Path, path: Path) -> None:
-    """Rename `new` to `path`; a folder that is there already is removed after, not before."""
-    old = path.with_name(f".{path.name}.old.{os.getpid()}")
-    if path.exists():
-        path.rename(old)
-    new.rename(path)
-    _flush(path.parent)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def remove_checkpoint(path: Path) -> None:
+def remove_checkpoint(path: Path, disk: Disk | None = None) -> None:
     """Take the name away first, so that a half-removed folder is never taken for a checkpoint."""
-    doomed = path.with_name(f".{path.name}.old.{os.getpid()}")
-    path.rename(doomed)
-    shutil.rmtree(doomed, ignore_errors=True)
+    disk = disk or Disk()
+    doomed = path.with_name(f".{path.name}.gone")
+    disk.remove(doomed)
+    disk.rename(path, doomed)
+    disk.remove(doomed)
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
     """Read a checkpoint after checking that every file is what was written.
 
     Raises:
-        CheckpointError: missing, damaged, or of another version.
+        CheckpointError: missing, damaged, hostile, of another version, or not our format at all.
     """
     path = Path(path)
-    verify_checkpoint(path)
-    state = json.loads((path / "state.json").read_text())
-    tensors = load_file(path / "state.safetensors")
-    return Checkpoint(
-        step=state["step"],
-        model=load_file(path / "model.safetensors"),
-        optimizer=_decode(state["optimizer"], tensors),
-        scaler=_decode(state["scaler"], tensors),
-        config=state["config"],
-        val_loss=state["val_loss"],
-        extra=_decode(state["extra"], tensors),
-    )
+    if path.is_file():
+        raise CheckpointError(
+            f"{path} is a file, a checkpoint of altgrad is a folder; files that need unpickling "
+            "(.pt, .ckpt, .bin) can run code and are never opened."
+        )
+    saved = read_checkpoint(path)
+    if NAME.fullmatch(path.name) and step_of(path) != saved.step:
+        raise CheckpointError(f"{path} holds step {saved.step}: it was renamed.")
+    return saved
 
 
 def find_checkpoint(path: str | Path) -> Path:
-    """`path` itself if it is a checkpoint, else the newest one of the run folder `path`.
+    """`path` itself if it is a checkpoint, else the newest one that verifies of the run folder.
 
     Raises:
         CheckpointError: there is none.
     """
     path = Path(path)
-    if (path / "manifest.json").is_file():
+    if path.is_file() or (path / MANIFEST).is_file():
         return path
     for directory in (path, path / "checkpoints"):
-        newest = CheckpointManager(directory).latest()
-        if newest is not None:
-            return newest
+        for candidate in reversed(CheckpointManager(directory).all()):
+            if _verifies(candidate):
+                return candidate
     raise CheckpointError(f"no checkpoint in {path}.")
 
 
-def verify_checkpoint(path: Path) -> None:
-    """Compare every file with the manifest.
-
-    Raises:
-        CheckpointError: naming the file and what is wrong with it.
-    """
+def _verifies(path: Path) -> bool:
     try:
-        manifest = json.loads((path / "manifest.json").read_text())
-        version, files = manifest["version"], dict(manifest["files"])
-    except (OSError, ValueError, KeyError, TypeError):
-        raise CheckpointError(f"{path} is not a checkpoint: no readable manifest.json.") from None
-    if version != FORMAT_VERSION:
-        raise CheckpointError(
-            f"{path} has format version {version}; this altgrad reads {FORMAT_VERSION}."
-        )
-    for name in FILES:
-        if files.get(name) != _fingerprint(path / name):
-            raise CheckpointError(f"{path / name} is damaged: it differs from its manifest.")
+        verify_files(path)
+    except CheckpointError:
+        return False
+    return True
 
 
 def load_weights(path: str | Path) -> dict[str, Tensor]:
     """Only the weights of a checkpoint, after the same check."""
-    verify_checkpoint(Path(path))
-    try:
-        return load_file(Path(path) / "model.safetensors")
-    except SafetensorError as error:
-        raise CheckpointError(f"{path}/model.safetensors cannot be read: {error}.") from None
-
-
-def load_into(model: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Load weights saved without the second names of tied parameters.
-
-    Raises:
-        CheckpointError: a name or shape that does not fit the model.
-    """
-    own = model.state_dict()
-    names = _alias_of(own)
-    missing = [n for n in own if n not in weights and names.get(n) not in weights]
-    surplus = [n for n in weights if n not in own]
-    wrong = [n for n in weights if n in own and own[n].shape != weights[n].shape]
-    if missing or surplus or wrong:
-        first = [*missing, *surplus, *wrong][0]
-        raise CheckpointError(
-            f"the checkpoint does not fit the model: {len(missing)} missing, "
-            f"{len(surplus)} unknown and {len(wrong)} differently shaped tensors, first {first!r}."
-        )
-    model.load_state_dict(weights, strict=False)
-
-
-def _without_aliases(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Each storage once: safetensors refuses tensors that share memory."""
-    aliases = _alias_of(state)
-    return {n: t.detach().cpu().contiguous() for n, t in state.items() if n not in aliases}
-
-
-def _alias_of(state: dict[str, Tensor]) -> dict[str, str]:
-    """Second name of a tied tensor -> its first name."""
-    first: dict[tuple[int, ...], str] = {}
-    aliases = {}
-    for name, tensor in state.items():
-        key = (tensor.data_ptr(), tensor.numel(), *tensor.shape)
-        if tensor.numel() and key in first:
-            aliases[name] = first[key]
-        first.setdefault(key, name)
-    return aliases
-
-
-def _fingerprint(path: Path) -> dict[str, Any] | None:
-    try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return {"bytes": path.stat().st_size, "sha256": digest}
-    except OSError:
-        return None
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _encode(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
-    """Nested state -> JSON, with every tensor moved into `tensors` under a name."""
-    if isinstance(value, Tensor):
-        tensors[name] = value.detach().cpu().contiguous().clone()
-        return {"__tensor__": name}
-    if isinstance(value, dict):
-        items = [[k, _encode(v, f"{name}.{k}", tensors)] for k, v in value.items()]
-        return {"__dict__": items}
-    if isinstance(value, list | tuple):
-        kind = "__tuple__" if isinstance(value, tuple) else "__list__"
-        return {kind: [_encode(v, f"{name}.{i}", tensors) for i, v in enumerate(value)]}
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    raise TypeError(f"cannot save {name}: {type(value).__name__}")
-
-
-def _decode(value: Any, tensors: dict[str, Tensor]) -> Any:
-    if not isinstance(value, dict):
-        return value
-    ((kind, content),) = value.items()
-    if kind == "__tensor__":
-        return tensors[content]
-    if kind == "__dict__":
-        return {k: _decode(v, tensors) for k, v in content}
-    items = [_decode(v, tensors) for v in content]
-    return tuple(items) if kind == "__tuple__" else items
+    return read_model(Path(path))
 
 
 __all__ = [
     "Checkpoint",
     "CheckpointError",
     "CheckpointManager",
+    "Skipped",
     "find_checkpoint",
     "load_checkpoint",
     "load_into",

@@ -64,6 +64,9 @@ class TrainConfig:
         accumulation: micro-batches per optimiser step; the batch is `accumulation` times larger.
         eval_interval: evaluate the whole validation split every so many steps, and at the end.
         checkpoint_interval: save every so many steps; the end and the best are saved regardless.
+        checkpoint_minutes: save when so many minutes have passed since the last save.
+        checkpoint_background: write checkpoints in a thread, so that the step waits for a copy
+            of the state only.
         log_interval: write a line of metrics every so many steps.
         max_checkpoints: recent checkpoints kept, beside the best.
         sample_tokens: length of the text written at each evaluation; 0 = none.
@@ -87,6 +90,8 @@ class TrainConfig:
     accumulation: int = 1
     eval_interval: int = 100
     checkpoint_interval: int = -1
+    checkpoint_minutes: float = 10.0
+    checkpoint_background: bool = True
     log_interval: int = 1
     max_checkpoints: int = 2
     sample_tokens: int = 0
@@ -168,6 +173,11 @@ def _validate_numbers(config: TrainConfig) -> None:
     for name in ("eval_interval", "checkpoint_interval", "log_interval"):
         value = get_setting(config, name)
         require(value == -1 or value >= 1, f"{name}={value} must be at least 1, or -1 for off.")
+    minutes = config.checkpoint_minutes
+    require(
+        minutes == -1 or minutes > 0,
+        f"checkpoint_minutes={minutes} must be more than 0, or -1 for off.",
+    )
     require(config.seed >= 0, f"seed={config.seed} must not be negative.")
     require(
         config.sample_tokens >= 0, f"sample_tokens={config.sample_tokens} must not be negative."

@@ -113,6 +113,9 @@ class Console:
     def alert(self, step: int, finding: Finding) -> None:
         self.console.print(f"step {step}: {finding.reason}", style="bold red", markup=False)
 
+    def notice(self, step: int, text: str) -> None:
+        self.console.print(f"step {step}: {text}", style="yellow", markup=False)
+
     def closed(self, status: str) -> None:
         if self._bar is not None:
             self._bar.stop()

@@ -1,26 +1,32 @@
-"""Stopping between two steps: Ctrl-C and SIGTERM are requests, the second Ctrl-C is an order."""
+"""Signals are requests, honoured between two steps; only the second Ctrl-C is an order.
+
+SIGINT (Ctrl-C), SIGTERM, SIGHUP (the terminal has gone)   save and stop
+SIGUSR1 (as clusters send some time before they stop a job)  save and go on
+"""
 
 import signal
 import threading
 from types import FrameType, TracebackType
 from typing import Any
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SAVE = (signal.SIGUSR1,)
 
 
 class StopSignal:
-    """While active, `requested` becomes true at the first SIGINT or SIGTERM.
+    """While active, a signal sets `requested` (stop) or `save_requested`.
 
-    Outside the main thread signals cannot be caught: `requested` then stays false.
+    Outside the main thread signals cannot be caught: both then stay false.
     """
 
     def __init__(self) -> None:
         self.requested = False
+        self.save_requested = False
         self._previous: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "StopSignal":
         if threading.current_thread() is threading.main_thread():
-            self._previous = {s: signal.signal(s, self._ask) for s in SIGNALS}
+            self._previous = {s: signal.signal(s, self._ask) for s in (*STOP, *SAVE)}
         return self
 
     def __exit__(
@@ -33,6 +39,9 @@ class StopSignal:
             signal.signal(number, handler)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
+        if number in SAVE:
+            self.save_requested = True
+            return
         if self.requested and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.requested = True

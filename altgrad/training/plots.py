@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from altgrad.training.run_folder import RunFolder, read_jsonl
+from altgrad.training.line_log import read_jsonl
+from altgrad.training.run_folder import RunFolder
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's palette: told apart with any colour vision (jfly.uni-koeln.de/color)."""

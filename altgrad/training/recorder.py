@@ -4,6 +4,7 @@ The trainer tells the recorder what happened, in values; the recorder writes it 
 passes it on. On processes other than the first it is disabled and silent.
 """
 
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,8 +15,9 @@ from altgrad.training.config import TrainConfig
 from altgrad.training.environment import describe_environment
 from altgrad.training.guards import Finding
 from altgrad.training.run_folder import LAYOUT_VERSION, RunFolder, new_run_path, write_atomically
+from altgrad.training.saving import SaveOutcome
 from altgrad.training.sources import code_versions
-from altgrad.training.trackers import Tracker, open_trackers
+from altgrad.training.trackers import JsonlTracker, Tracker, open_trackers
 
 Metrics = dict[str, float]
 
@@ -30,6 +32,8 @@ class Listener(Protocol):
     def evaluated(self, step: int, metrics: Metrics, sample: str) -> None: ...
 
     def alert(self, step: int, finding: Finding) -> None: ...
+
+    def notice(self, step: int, text: str) -> None: ...
 
     def closed(self, status: str) -> None: ...
 
@@ -50,6 +54,8 @@ class Recorder:
         self.enabled = enabled
         self.listeners = list(listeners) if enabled else []
         self.folder = RunFolder(config.run_dir or new_run_path(config.to_dict()))
+        self.run_id = self.folder.run_id() or uuid.uuid4().hex[:12]
+        self.metrics = JsonlTracker(self.folder)
         self.checkpoint_dir = Path(config.checkpoint_dir or self.folder.checkpoints)
         self.resumed_at: int | None = None
         self.trackers: list[Tracker] = []
@@ -70,61 +76,116 @@ class Recorder:
                 f"{root} already holds a run; `altgrad resume {root}`, or choose another run_dir."
             )
         self.folder.create()
-        if self.resumed_at is None:
-            self._describe(data)
-        else:
-            self.folder.forget_metrics_after(self.resumed_at)
+        self._describe(data)
+        self.folder.forget_metrics_after(self.resumed_at or 0)
         kind = "started" if self.resumed_at is None else "resumed"
-        self.folder.event(kind, step=self.resumed_at or 0, layout=LAYOUT_VERSION)
+        self.folder.event(kind, step=self.resumed_at or 0, layout=LAYOUT_VERSION, run=self.run_id)
         self.trackers = open_trackers(self.config.tracker, self.folder)
-        for listener in self.listeners:
-            listener.opened(self.folder.root, self.resumed_at or 0, facts)
+        self._tell("opened", self.folder.root, self.resumed_at or 0, facts)
 
     def _describe(self, data: dict[str, Any]) -> None:
-        settings = self.config.to_dict()
-        write_atomically(self.folder.config, yaml.safe_dump(settings, sort_keys=False))
-        environment = {**describe_environment(), "code": code_versions(settings)}
-        self.folder.write_json(self.folder.environment, environment)
-        self.folder.write_json(self.folder.data, data)
+        """Write what is not there yet. `config.yaml` comes last: with it a folder is a run."""
+        folder = self.folder
+        if not folder.environment.exists():
+            code = code_versions(self.config.to_dict())
+            folder.write_json(folder.environment, {**describe_environment(), "code": code})
+        if not folder.data.exists():
+            folder.write_json(folder.data, data)
+        if not folder.config.exists():
+            settings = yaml.safe_dump(self.config.to_dict(), sort_keys=False)
+            write_atomically(folder.config, settings)
 
     def log(self, step: int, metrics: Metrics) -> None:
+        if not self.enabled:
+            return
+        self.metrics.log(step, metrics)
         for tracker in self.trackers:
             tracker.log(step, metrics)
 
+    def sync(self) -> None:
+        """Bring metrics and events to the disk: a checkpoint must not know more than they do.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        self.metrics.sync()
+        self.folder.sync()
+
     def progress(self, step: int, end: int, metrics: Metrics) -> None:
-        for listener in self.listeners:
-            listener.progress(step, end, metrics)
+        self._tell("progress", step, end, metrics)
 
     def evaluated(self, step: int, metrics: Metrics, sample: str) -> None:
         """Keep the sample, tell the listeners. The numbers go out with the step's `log`."""
         if not self.enabled:
             return
         if sample:
+            self._keep_sample(step, sample)
+        self._tell("evaluated", step, metrics, sample)
+
+    def _keep_sample(self, step: int, sample: str) -> None:
+        try:
             self.folder.samples.mkdir(exist_ok=True)
             write_atomically(self.folder.samples / f"step_{step:08d}.txt", sample + "\n")
-        for listener in self.listeners:
-            listener.evaluated(step, metrics, sample)
+        except OSError as error:
+            self.trouble(step, "writing a sample", error)
 
     def alert(self, step: int, finding: Finding) -> None:
         if self.enabled:
             self.folder.event("alert", step=step, reason=finding.reason, action=finding.action)
-        for listener in self.listeners:
-            listener.alert(step, finding)
+        self._tell("alert", step, finding)
 
-    def saved(self, step: int, path: Path, *, kind: str = "saved") -> None:
-        self.folder.event(kind, step=step, path=str(path.relative_to(self._base(path))))
+    def saved(self, outcome: SaveOutcome) -> None:
+        """A save that ended, well or not."""
+        if outcome.error is not None:
+            self.trouble(outcome.step, "saving", outcome.error)
+            return
+        self.folder.event(
+            "saved",
+            step=outcome.step,
+            path=self._shown(outcome.path),
+            waited_s=round(outcome.waited_s, 4),
+            write_s=round(outcome.write_s, 4),
+        )
 
-    def _base(self, path: Path) -> Path:
-        return self.folder.root if path.is_relative_to(self.folder.root) else Path(path.anchor)
+    def anomaly(self, step: int, path: Path) -> None:
+        self.folder.event("anomaly", step=step, path=self._shown(path))
 
-    def close(self, status: str, **facts: float) -> None:
+    def _shown(self, path: Path | None) -> str:
+        """Relative to the run folder, which can be moved; absolute if it lies elsewhere."""
+        assert path is not None
+        root = self.folder.root
+        return str(path.relative_to(root) if path.is_relative_to(root) else path.resolve())
+
+    def trouble(self, step: int, what: str, error: Exception) -> None:
+        """Something failed that a run can do without, or has another chance to do."""
+        reason = f"{type(error).__name__}: {error}"
+        if self.enabled:
+            self.folder.event("trouble", step=step, what=what, error=reason)
+        self._tell("notice", step, f"{what} failed: {reason}")
+
+    def note(self, step: int, text: str) -> None:
+        """Something a person should know later, too."""
+        if self.enabled:
+            self.folder.event("note", step=step, text=text)
+        self._tell("notice", step, text)
+
+    def _tell(self, what: str, *values: Any) -> None:
+        """A listener that fails (a closed pipe, a bug) hears nothing more; the run goes on."""
+        for listener in list(self.listeners):
+            try:
+                getattr(listener, what)(*values)
+            except Exception as error:
+                self.listeners.remove(listener)
+                self.folder.event("trouble", what=f"listener {what}", error=repr(error))
+
+    def close(self, status: str, **facts: Any) -> None:
         """Write how it ended. A later `open` of the same recorder continues the run."""
         if not self.enabled:
             return
+        self.metrics.close(status)
         for tracker in self.trackers:
             tracker.close(status)
-        self.folder.event(status, **facts)
+        self.folder.event(status, **{k: v for k, v in facts.items() if v is not None})
         self.folder.unlock()
         self.resumed_at = int(facts["step"])
-        for listener in self.listeners:
-            listener.closed(status)
+        self._tell("closed", status)

@@ -12,9 +12,10 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from altgrad.training.line_log import LineLog, json_line, read_jsonl
 
 LAYOUT_VERSION = 1
 END_STATES = ("finished", "interrupted", "failed", "diverged")
@@ -26,6 +27,7 @@ class RunFolder:
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
         self._lock: int | None = None
+        self._events = LineLog(self.root / "events.jsonl")
 
     config = property(lambda self: self.root / "config.yaml")
     environment = property(lambda self: self.root / "environment.json")
@@ -53,17 +55,24 @@ class RunFolder:
         """Hold the run for this process until it ends or `unlock()`."""
         if self._lock is not None:
             return
-        lock = os.open(self.root / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            lock = os.open(self.root / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise ValueError(f"cannot write into {self.root}: {error.strerror}.") from None
+        if not _locked_soon(lock):
             os.close(lock)
             raise ValueError(
                 f"another process is writing {self.root}; wait for it, or choose another run_dir."
-            ) from None
+            )
         self._lock = lock
 
+    def run_id(self) -> str | None:
+        """The id that the run got when it was started; None if it was not, or cannot be read."""
+        starts = (e for e in read_jsonl(self.events) if e.get("event") == "started")
+        return next((e["run"] for e in starts if "run" in e), None)
+
     def unlock(self) -> None:
+        self._events.close()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -72,20 +81,35 @@ class RunFolder:
         write_atomically(path, json.dumps(content, indent=2, sort_keys=False) + "\n")
 
     def event(self, kind: str, **details: Any) -> None:
-        """Append one dated line to `events.jsonl`."""
-        line = json_line({"time": round(time.time(), 3), "event": kind, **details})
-        with self.events.open("a", encoding="utf-8") as file:
-            file.write(line)
+        """Append one dated line to `events.jsonl`; a disk that refuses it gets it later."""
+        self._events.append({"time": round(time.time(), 3), "event": kind, **details})
+
+    def sync(self) -> None:
+        """Events so far survive a power cut.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        self._events.sync()
 
     def forget_metrics_after(self, step: int) -> None:
         """Drop metric lines of steps that a resumed run will take again, and a torn last line."""
         if self.metrics.exists():
-            kept = [json_line(m) for m in read_jsonl(self.metrics) if m["step"] <= step]
+            kept = [json_line(m) for m in read_jsonl(self.metrics) if m.get("step", step) <= step]
             write_atomically(self.metrics, "".join(kept))
 
 
-def json_line(content: dict[str, Any]) -> str:
-    return json.dumps(content) + "\n"
+def _locked_soon(lock: int, patience_s: float = 0.5) -> bool:
+    """Somebody who only asks for the run's state holds the lock for a moment: try again."""
+    end = time.monotonic() + patience_s
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except OSError:
+            if time.monotonic() >= end:
+                return False
+            time.sleep(0.02)
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -116,23 +140,11 @@ def new_run_path(config: dict[str, Any], base: str | Path = "runs") -> Path:
     return Path(base) / f"{time.strftime('%Y%m%d-%H%M%S')}-{digest}"
 
 
-def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines of a JSONL file; a last line torn by a crash is left out."""
-    if not path.exists():
-        return
-    with path.open(encoding="utf-8", errors="replace") as file:
-        for line in file:
-            try:
-                yield json.loads(line)
-            except json.JSONDecodeError:
-                return
-
-
 def is_locked(root: Path) -> bool:
     """Whether a living process holds the run."""
     try:
-        with (root / ".lock").open("r+", encoding="utf-8") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with (root / ".lock").open("r", encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     except OSError:
@@ -144,7 +156,7 @@ def run_status(root: Path) -> str:
     """`running`, `finished`, `interrupted`, `failed` or `diverged`; a killed run is interrupted."""
     if is_locked(root):
         return "running"
-    kinds = [e["event"] for e in read_jsonl(root / "events.jsonl")]
+    kinds = [e.get("event", "") for e in read_jsonl(root / "events.jsonl")]
     last = next((k for k in reversed(kinds) if k in (*END_STATES, "started", "resumed")), "")
     return last if last in END_STATES else "interrupted"
 

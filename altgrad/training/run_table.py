@@ -7,7 +7,8 @@ from typing import Any
 
 import yaml
 
-from altgrad.training.run_folder import RunFolder, read_jsonl, run_status
+from altgrad.training.line_log import read_jsonl
+from altgrad.training.run_folder import RunFolder, run_status
 
 
 @dataclass

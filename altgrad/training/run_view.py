@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from altgrad.training.run_folder import read_jsonl
+from altgrad.training.line_log import read_jsonl
 from altgrad.training.run_table import RunSummary
 
 STATUS_STYLE = {"finished": "green", "running": "cyan", "interrupted": "yellow"}

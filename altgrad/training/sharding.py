@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from altgrad.training.checkpoint import load_into
+from altgrad.training.weights import load_into
 
 
 def is_sharded(model: nn.Module) -> bool:
@@ -40,7 +40,7 @@ def load_model_state(model: nn.Module, weights: dict[str, Tensor]) -> None:
     model.load_state_dict({n: _like(t, own[n]) for n, t in weights.items()}, strict=False)
 
 
-def load_optimizer_state(model: nn.Module, optimizer: Optimizer, state: dict[str, Any]) -> None:
+def load_optimizer_state(model: nn.Module, optimizer: Optimizer, state: Any) -> None:
     """Load an optimiser state with whole tensors; a state tensor is sharded like its parameter."""
     optimizer.load_state_dict(state)
     if not is_sharded(model):

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from altgrad.training.run_folder import RunFolder, json_line
+from altgrad.training.line_log import LineLog
+from altgrad.training.run_folder import RunFolder
 from altgrad.training.settings import require_choice
 
 
@@ -36,17 +37,19 @@ class Tracker(Protocol):
 
 
 class JsonlTracker:
-    """One line a step in `metrics.jsonl`, flushed at once, so that nothing logged is lost."""
+    """One line a step in `metrics.jsonl`, written at once, so that nothing logged is lost."""
 
     def __init__(self, folder: RunFolder) -> None:
-        self.file = folder.metrics.open("a", encoding="utf-8")
+        self.lines = LineLog(folder.metrics)
 
     def log(self, step: int, metrics: dict[str, float]) -> None:
-        self.file.write(json_line({"step": step, **metrics}))
-        self.file.flush()
+        self.lines.append({"step": step, **metrics})
+
+    def sync(self) -> None:
+        self.lines.sync()
 
     def close(self, status: str) -> None:
-        self.file.close()
+        self.lines.close()
 
 
 TRACKERS: dict[str, Callable[[RunFolder, str], Tracker]] = {}
@@ -54,6 +57,6 @@ TRACKERS: dict[str, Callable[[RunFolder, str], Tracker]] = {}
 
 
 def open_trackers(config: TrackerConfig, folder: RunFolder) -> list[Tracker]:
-    """JSONL, and what `tracker.names` asks for unless the project is empty."""
+    """What `tracker.names` asks for, unless the project is empty."""
     names = config.names if config.project else []
-    return [JsonlTracker(folder), *(TRACKERS[name](folder, config.project) for name in names)]
+    return [TRACKERS[name](folder, config.project) for name in names]

@@ -4,34 +4,32 @@ A batch becomes a number in this order: tokens on disk -> `BatchSource` -> `Trai
 backward, guard, optimiser) -> one `log(step, metrics)` to every tracker.
 """
 
-import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
-from altgrad.data import BatchSource, evaluation_batches, load_metadata, load_tokens, split_hashes
+from altgrad.data import BatchSource, load_metadata, load_tokens
 from altgrad.optim import WeightAverage, build_optimizer, build_schedule
 from altgrad.training import sharding
-from altgrad.training.checkpoint import CheckpointManager, find_checkpoint, load_checkpoint
+from altgrad.training.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
 from altgrad.training.config import TrainConfig
+from altgrad.training.evaluation import Evaluator
 from altgrad.training.fabric import make_fabric, pick_device
+from altgrad.training.facts import data_facts, start_facts
 from altgrad.training.guards import Finding, NonFiniteGuard
 from altgrad.training.interrupt import StopSignal
-from altgrad.training.metrics import (
-    bits_per_byte,
-    compute_perplexity,
-    model_flops_utilisation,
-    peak_flops,
-)
-from altgrad.training.randomness import global_state, restore_global_state, seed_dropout
+from altgrad.training.keeper import Keeper
+from altgrad.training.metrics import compute_perplexity
+from altgrad.training.randomness import seed_dropout
 from altgrad.training.recorder import Recorder
+from altgrad.training.run_state import GlobalRandom, Parts, RunClock, collect, restore
+from altgrad.training.speed import SpeedMeter
 from altgrad.training.step import StepOutcome, TrainingStep
 
 Metrics = dict[str, float]
@@ -54,6 +52,8 @@ class Trainer:
         model: the network itself, without wrappers. optimizer: its optimiser.
         scaler: the gradient scaler of `16-mixed`, else None.
         step: optimiser steps taken. best_val_loss: lowest validation loss so far.
+        parts, own_parts: name -> whatever else must survive in a checkpoint; `own_parts` differ
+            from process to process. A new part joins with one line.
         checkpoint_manager, shadow, config.
     """
 
@@ -73,17 +73,14 @@ class Trainer:
         self.device = self.fabric.device
         self.recorder = recorder or Recorder(config, enabled=self.fabric.is_global_zero)
         self.sampler = sampler
-        self.checkpoint_manager = CheckpointManager(
-            self.recorder.checkpoint_dir, config.max_checkpoints
-        )
-        self.anomalies = CheckpointManager(self.checkpoint_manager.directory / "anomalies", 5)
+        self.step = 0
+        self.best_val_loss = math.inf
+        self.shadow = None
+        self.clock = RunClock()
         seed_dropout(config.seed, self.fabric.global_rank)
         self._set_up_network()
         self._set_up_data()
-        self.step = 0
-        self.best_val_loss = math.inf
-        self.train_s = 0.0
-        self.shadow = None
+        self._set_up_saving()
 
     def _set_up_network(self) -> None:
         compiled = torch.compile(self.model) if self.config.compile else self.model
@@ -92,6 +89,7 @@ class Trainer:
         self._fabric_optimizer = self.fabric.setup_optimizers(self.optimizer)
         self.scaler = getattr(self.fabric.strategy.precision, "scaler", None)
         self.schedule = build_schedule(self.config.schedule, self.config.max_steps)
+        self._speed = SpeedMeter(self.model, self.device, self.fabric.world_size)
         decay = self.config.optim.ema_decay
         self.average = WeightAverage(self.model, decay) if decay else None
         self.guard = NonFiniteGuard(self.config.guards.nan_patience)
@@ -106,7 +104,7 @@ class Trainer:
 
     def _set_up_data(self) -> None:
         block, batch = self.config.model.block_size, self.config.data.batch_size
-        self.val_tokens = load_tokens(self.data_dir, "val")
+        self.metadata = load_metadata(self.data_dir)
         self.batches = BatchSource(
             load_tokens(self.data_dir, "train"),
             block,
@@ -115,7 +113,28 @@ class Trainer:
             rank=self.fabric.global_rank,
             world_size=self.fabric.world_size,
         )
-        self.metadata = load_metadata(self.data_dir)
+        self.evaluator = Evaluator(
+            self._network,
+            load_tokens(self.data_dir, "val"),
+            block_size=block,
+            batch_size=batch,
+            device=self.device,
+            metadata=self.metadata,
+            average=self.average,
+        )
+
+    def _set_up_saving(self) -> None:
+        self.parts: Parts = {"batches": self.batches, "guard": self.guard, "clock": self.clock}
+        if self.average is not None:
+            self.parts["average"] = self.average
+        self.own_parts: Parts = {"random": GlobalRandom()}
+        self.keeper = Keeper(self.config, self.recorder, self.fabric, self._state)
+        self.checkpoint_manager, self.anomalies = self.keeper.manager, self.keeper.anomalies
+
+    @property
+    def train_s(self) -> float:
+        """Seconds of training that led here: no compilation, no evaluation, no saving."""
+        return self.clock.train_s
 
     # -- one step -------------------------------------------------------------------------------
 
@@ -151,66 +170,59 @@ class Trainer:
             grad_norm = 0.0
         return self.guard.judge(loss, grad_norm)
 
-    # -- evaluation -----------------------------------------------------------------------------
-
     def eval_step(self) -> float:
         """Mean loss (nats per token) over the whole validation split; draws no random number.
 
         With `optim.ema_decay` it is the loss of the averaged weights.
         """
-        was_training = self._network.training
-        self._network.eval()
-        averaged = self.average.swapped() if self.average is not None else nullcontext()
-        try:
-            with torch.no_grad(), averaged:
-                return self._mean_loss(self._validation_batches())
-        finally:
-            self._network.train(was_training)
-
-    def _validation_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        block, batch = self.config.model.block_size, self.config.data.batch_size
-        return evaluation_batches(self.val_tokens, block, batch_size=batch)
-
-    def _mean_loss(self, batches: Iterator[tuple[Tensor, Tensor]]) -> float:
-        """Every process sees every batch: the sum is the same however many processes there are."""
-        losses, counts = [], []
-        for x, y in batches:
-            _, loss = self._network(x.to(self.device), y.to(self.device))
-            losses.append(loss.double().cpu() if self.device.type == "cpu" else loss.double())
-            counts.append(int((y != -1).sum()))
-        weights = torch.tensor(counts, dtype=torch.double)
-        return float((torch.stack(losses).cpu() * weights).sum() / weights.sum())
-
-    def _evaluate(self) -> Metrics:
-        start = time.perf_counter()
-        val_loss = self.eval_step()
-        metrics = {"val_loss": val_loss, "val_perplexity": compute_perplexity(val_loss)}
-        if bytes_per_token := self.metadata.bytes_per_token("val"):
-            metrics["val_bits_per_byte"] = bits_per_byte(val_loss, bytes_per_token)
-        metrics["eval_s"] = time.perf_counter() - start
-        return metrics
+        return self.evaluator.loss()
 
     # -- the run --------------------------------------------------------------------------------
 
     def train(self, max_steps: int | None = None) -> dict[str, Any]:
         """Train until `max_steps` optimiser steps (default: the setting) have been taken.
 
-        Ctrl-C and SIGTERM finish the step at hand, save, and return; a second Ctrl-C stops at once.
+        Ctrl-C, SIGTERM and SIGHUP finish the step at hand, save, and return; SIGUSR1 saves and
+        goes on; a second Ctrl-C stops at once.
 
         Returns:
             `status` (`finished`, `interrupted` or `diverged`), `step`, `best_val_loss`, `val_loss`,
             `run_dir`, `train_s`, `compile_s`.
+
+        Raises:
+            CheckpointError: the last save failed.
         """
         end = self.config.max_steps if max_steps is None else max_steps
-        self.recorder.open(self._data_facts(), self._facts())
-        status, self._result = "failed", {"val_loss": math.nan, "compile_s": 0.0}
+        self._open()
+        status, self._result, error = "failed", {"val_loss": math.nan, "compile_s": 0.0}, None
         try:
             with StopSignal() as stop:
-                status = self._loop(end, stop)
-            self._save_if_new()
+                reached = self._loop(end, stop)
+                self.keeper.finish(self.step)
+            status = reached
+        except KeyboardInterrupt:
+            status = "interrupted"
+            raise
+        except Exception as failure:
+            error = f"{type(failure).__name__}: {failure}"
+            self.keeper.rescue(self.step, whole=not self._within_step)
+            raise
         finally:
-            self.recorder.close(status, step=self.step, best_val_loss=self.best_val_loss)
+            self.recorder.close(
+                status, step=self.step, best_val_loss=self.best_val_loss, error=error
+            )
         return self._summary(status)
+
+    def _open(self) -> None:
+        facts = start_facts(
+            self.config,
+            self.model,
+            self.metadata,
+            device=self.device,
+            world_size=self.fabric.world_size,
+        )
+        self.recorder.open(data_facts(self.data_dir, self.metadata), facts)
+        self.keeper.open()
 
     def _loop(self, end: int, stop: StopSignal) -> str:
         first = True
@@ -225,52 +237,71 @@ class Trainer:
             self._log_if_due(metrics, end)
             if finding.action == "stop":
                 return "diverged"
-            if self._improved(metrics) or self._due(self.config.checkpoint_interval, end):
-                self._save(metrics.get("val_loss", math.inf))
-            if stop.requested:
+            improved = self._improved(metrics)
+            wanted, stopping = self._agreed(
+                self.keeper.saver.due_by_time() or stop.save_requested, stop.requested
+            )
+            if improved or wanted or self.keeper.saver.due_by_step(self.step, end):
+                stop.save_requested = False
+                self.keeper.save(metrics.get("val_loss", math.inf))
+            self.keeper.report()
+            if stopping:
                 return "interrupted" if self.step < end else "finished"
         return "finished"
+
+    def _agreed(self, *wishes: bool) -> list[bool]:
+        """What one process wishes all do: signals and clocks differ from process to process."""
+        if self.fabric.world_size == 1:
+            return list(wishes)
+        votes = torch.tensor([float(w) for w in wishes], device=self.device)
+        votes = cast(Tensor, self.fabric.all_reduce(votes, reduce_op="sum"))
+        return [bool(v) for v in votes.tolist()]
 
     def _timed_step(self, first: bool) -> Metrics:
         """One step with its duration. A first step that compiles is timed apart."""
         start = time.perf_counter()
         self._batch = x, y = self._next_batch()
+        self._within_step = True
         metrics = self.train_step(x, y)
+        self._within_step = False
         seconds = time.perf_counter() - start
         if first and self.config.compile:
             self._result["compile_s"] = seconds
             return {**metrics, "compile_s": seconds, "train_s": self.train_s}
-        self.train_s += seconds
-        return {**metrics, **self._speed(x.numel(), seconds), "train_s": self.train_s}
+        self.clock.train_s += seconds
+        return {**metrics, **self._speed.measure(x.numel(), seconds), "train_s": self.train_s}
+
+    _within_step = False
+    """Between two steps the state is whole and can be saved; within one it cannot."""
 
     def _next_batch(self) -> tuple[Tensor, Tensor]:
-        """`accumulation` micro-batches, one below the other."""
-        pieces = [self.batches.next_batch() for _ in range(self.config.accumulation)]
+        """`accumulation` micro-batches, one below the other; all of them are read or none."""
+        position = self.batches.state_dict()
+        try:
+            pieces = [self.batches.next_batch() for _ in range(self.config.accumulation)]
+        except BaseException:
+            self.batches.load_state_dict(position)
+            raise
         return torch.cat([x for x, _ in pieces]), torch.cat([y for _, y in pieces])
-
-    def _speed(self, tokens: int, seconds: float) -> Metrics:
-        rate = tokens * self.fabric.world_size / seconds
-        speed = {"step_ms": seconds * 1e3, "tokens_per_s": rate}
-        peak = self._peak_flops()
-        if peak and hasattr(self.model, "estimate_flops"):
-            flops = self.model.estimate_flops()
-            speed["mfu"] = model_flops_utilisation(rate, flops, peak * self.fabric.world_size)
-        return speed
-
-    def _peak_flops(self) -> float | None:
-        if self.device.type != "cuda":
-            return None
-        return peak_flops(torch.cuda.get_device_name(self.device))
 
     def _due(self, interval: int, end: int) -> bool:
         """Whether this step is one of every `interval`, or the last (if the interval is on)."""
         return interval > 0 and (self.step % interval == 0 or self.step >= end)
 
     def _evaluate_into(self, metrics: Metrics) -> None:
-        metrics.update(self._evaluate())
+        metrics.update(self.evaluator.metrics())
         self._result["val_loss"] = metrics["val_loss"]
-        sample = self.sampler(self.step) if self.sampler and self.config.sample_tokens else ""
-        self.recorder.evaluated(self.step, metrics, sample)
+        self.recorder.evaluated(self.step, metrics, self._sample())
+
+    def _sample(self) -> str:
+        """A sample is decoration: one that fails is told and costs nothing else."""
+        if self.sampler is None or not self.config.sample_tokens:
+            return ""
+        try:
+            return self.sampler(self.step)
+        except Exception as error:
+            self.recorder.trouble(self.step, "sample", error)
+            return ""
 
     def _log_if_due(self, metrics: Metrics, end: int) -> None:
         self.recorder.progress(self.step, end, metrics)
@@ -287,32 +318,7 @@ class Trainer:
         """The first of a series of bad steps is kept, with the batch that caused it."""
         self.recorder.alert(self.step, finding)
         if finding.first:
-            self._save_anomaly(metrics)
-
-    def _data_facts(self) -> dict[str, Any]:
-        """What `data.json` says: the folder of tokens and its description."""
-        described = dataclasses.asdict(self.metadata)
-        return {
-            "data_dir": str(self.data_dir),
-            **described,
-            "sha256": split_hashes(self.data_dir),
-        }
-
-    def _facts(self) -> dict[str, Any]:
-        """What a person wants to know before a run starts."""
-        config = self.config
-        processes = f" x {self.fabric.world_size} {config.strategy}" if config.devices > 1 else ""
-        per_step = config.data.batch_size * config.accumulation * self.fabric.world_size
-        return {
-            "model": f"{config.model.n_layer} layers x {config.model.n_embd}, "
-            f"{sum(p.numel() for p in self.model.parameters()):,} parameters",
-            "data": f"{self.metadata.corpus}, {self.metadata.splits['train'].tokens:,} tokens "
-            f"to learn from, {len(self.val_tokens):,} to validate on",
-            "work": f"{config.max_steps:,} steps of {per_step} x {config.model.block_size} tokens, "
-            f"{config.optim.name}",
-            "machine": f"{self.device}{processes}, {config.precision.compute}, "
-            f"{'compiled' if config.compile else 'not compiled'}",
-        }
+            self.keeper.save_anomaly(self._batch, metrics)
 
     def _summary(self, status: str) -> dict[str, Any]:
         return {
@@ -327,6 +333,7 @@ class Trainer:
     # -- saving and resuming --------------------------------------------------------------------
 
     def _state(self, val_loss: float) -> dict[str, Any]:
+        """What `CheckpointManager.save` takes. Every process must call it."""
         return {
             "step": self.step,
             "model": sharding.model_state(self.model),
@@ -336,32 +343,10 @@ class Trainer:
             "val_loss": val_loss,
             "extra": {
                 "best_val_loss": self.best_val_loss,
-                "batches": self.batches.state_dict(),
-                "guard": self.guard.state_dict(),
-                "average": self.average.state_dict() if self.average is not None else None,
-                "random": global_state(),
-                "train_s": self.train_s,
+                "manager": self.checkpoint_manager.state_with(self.step, val_loss),
+                **collect(self.parts, self.own_parts, self.fabric),
             },
         }
-
-    def _save(self, val_loss: float = math.inf) -> None:
-        state = self._state(val_loss)
-        if self.fabric.is_global_zero:
-            path = self.checkpoint_manager.save(**state)
-            self.recorder.saved(self.step, path)
-        self._saved_step = self.step
-        self.fabric.barrier()
-
-    def _save_anomaly(self, metrics: Metrics) -> None:
-        state = self._state(math.inf)
-        state["extra"] |= {"batch_x": self._batch[0], "batch_y": self._batch[1], "metrics": metrics}
-        if self.fabric.is_global_zero:
-            self.recorder.saved(self.step, self.anomalies.save(**state), kind="anomaly")
-        self.fabric.barrier()
-
-    def _save_if_new(self) -> None:
-        if getattr(self, "_saved_step", None) != self.step:
-            self._save()
 
     def resume(self, path: str | Path) -> None:
         """Continue from a checkpoint (or the newest one of a run folder), bit for bit.
@@ -369,20 +354,20 @@ class Trainer:
         Raises:
             CheckpointError: no checkpoint there, damaged, or it does not fit the model.
         """
-        saved = load_checkpoint(find_checkpoint(path))
+        self.load(load_checkpoint(find_checkpoint(path)))
+
+    def load(self, saved: Checkpoint, *, lenient: bool = False) -> list[str]:
+        """Take over a checkpoint; `lenient` as in `run_state.restore`, whose remarks come back."""
         sharding.load_model_state(self.model, saved.model)
         sharding.load_optimizer_state(self.model, self.optimizer, saved.optimizer)
         if self.scaler is not None and saved.scaler:
             self.scaler.load_state_dict(saved.scaler)
-        self.step = self._saved_step = saved.step
         self.best_val_loss = saved.extra["best_val_loss"]
-        self.train_s = saved.extra["train_s"]
-        self.batches.load_state_dict(saved.extra["batches"])
-        self.guard.load_state_dict(saved.extra["guard"])
-        if self.average is not None:
-            self.average.load_state_dict(saved.extra["average"])
-        restore_global_state(saved.extra["random"])
+        rank = self.fabric.global_rank
+        remarks = restore(saved.extra, self.parts, self.own_parts, rank=rank, lenient=lenient)
+        self.step = self.keeper.saver.last_step = saved.step
         self.recorder.resumed_at = self.step
+        return remarks
 
 
 def _launched(fabric: Fabric) -> Fabric:

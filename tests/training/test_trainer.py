@@ -12,7 +12,7 @@ from altgrad.data import load_tokens
 from altgrad.optim import OptimConfig
 from altgrad.quantization.recipe import PrecisionConfig
 from altgrad.training import Trainer
-from altgrad.training.run_folder import read_jsonl
+from altgrad.training.line_log import read_jsonl
 
 
 def weights(trainer):

@@ -1,0 +1,63 @@
+"""What a save asks of the file system. Tests put a failing disk in its place."""
+
+import errno
+import hashlib
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+FULL_OR_CLOSED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+PIECE_BYTES = 8 << 20
+
+Piece = bytes | memoryview
+
+
+class Disk:
+    """Five operations; after each of them what was asked for is on the disk, not in a cache."""
+
+    def make_folder(self, path: Path) -> None:
+        path.mkdir(parents=True)
+
+    def write(self, path: Path, pieces: Iterable[Piece]) -> dict[str, int | str]:
+        """Write a file and flush it; returns its `bytes` and `sha256`, taken in the same pass."""
+        digest, size = hashlib.sha256(), 0
+        with path.open("wb", buffering=0) as file:
+            for piece in cut(pieces):
+                self.write_piece(file, piece)
+                digest.update(piece)
+                size += len(piece)
+            self.flush(file.fileno())
+        return {"bytes": size, "sha256": digest.hexdigest()}
+
+    def write_piece(self, file, piece: Piece) -> None:
+        """All of `piece`: an unbuffered write may take only a part of it."""
+        done = 0
+        while done < len(piece):
+            done += file.write(piece[done:])
+
+    def flush(self, handle: int) -> None:
+        os.fsync(handle)
+
+    def flush_folder(self, path: Path) -> None:
+        """Names are on the disk too, so that a rename survives a power cut."""
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            self.flush(handle)
+        finally:
+            os.close(handle)
+
+    def rename(self, old: Path, new: Path) -> None:
+        old.rename(new)
+
+    def remove(self, folder: Path) -> None:
+        """Best effort: what cannot be removed costs room, not the run."""
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def cut(pieces: Iterable[Piece]) -> Iterable[Piece]:
+    """Pieces of at most `PIECE_BYTES`, without copying."""
+    for piece in pieces:
+        view = memoryview(piece)
+        for start in range(0, len(view), PIECE_BYTES):
+            yield view[start : start + PIECE_BYTES]

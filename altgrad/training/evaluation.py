@@ -1,0 +1,72 @@
+"""The loss over the whole validation split: deterministic, draws no random number."""
+
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from altgrad.data import Metadata, evaluation_batches
+from altgrad.optim import WeightAverage
+from altgrad.training.metrics import bits_per_byte, compute_perplexity
+
+Metrics = dict[str, float]
+
+
+class Evaluator:
+    """Evaluates `network(x, y) -> (logits, loss)` on `tokens`.
+
+    Args:
+        average: evaluate with these averaged weights instead of the network's own.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        tokens: np.ndarray,
+        *,
+        block_size: int,
+        batch_size: int,
+        device: torch.device,
+        metadata: Metadata,
+        average: WeightAverage | None = None,
+    ) -> None:
+        self.network, self.tokens = network, tokens
+        self.block_size, self.batch_size = block_size, batch_size
+        self.device, self.metadata, self.average = device, metadata, average
+
+    def loss(self) -> float:
+        """Mean loss in nats per token; every token but the first is predicted once."""
+        was_training = self.network.training
+        self.network.eval()
+        averaged = self.average.swapped() if self.average is not None else nullcontext()
+        try:
+            with torch.no_grad(), averaged:
+                return self._mean_loss()
+        finally:
+            self.network.train(was_training)
+
+    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return evaluation_batches(self.tokens, self.block_size, batch_size=self.batch_size)
+
+    def _mean_loss(self) -> float:
+        """Every process sees every batch: the sum is the same however many processes there are."""
+        losses, counts = [], []
+        for x, y in self._batches():
+            _, loss = self.network(x.to(self.device), y.to(self.device))
+            losses.append(loss.double().cpu() if self.device.type == "cpu" else loss.double())
+            counts.append(int((y != -1).sum()))
+        weights = torch.tensor(counts, dtype=torch.double)
+        return float((torch.stack(losses).cpu() * weights).sum() / weights.sum())
+
+    def metrics(self) -> Metrics:
+        """`val_loss`, `val_perplexity`, `val_bits_per_byte` where bytes are known, `eval_s`."""
+        start = time.perf_counter()
+        val_loss = self.loss()
+        metrics = {"val_loss": val_loss, "val_perplexity": compute_perplexity(val_loss)}
+        if bytes_per_token := self.metadata.bytes_per_token("val"):
+            metrics["val_bits_per_byte"] = bits_per_byte(val_loss, bytes_per_token)
+        metrics["eval_s"] = time.perf_counter() - start
+        return metrics

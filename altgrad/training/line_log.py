@@ -1,0 +1,104 @@
+"""A JSONL file that only grows: whole lines, kept in memory while the disk refuses them."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+class LineLog:
+    """Appends dicts as lines.
+
+    A line that a killed process left unfinished is cut off at the first append. A line that the
+    disk refuses (full, gone read-only) waits here and is written with the next one, in order.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._handle: int | None = None
+        self._waiting = b""
+
+    def append(self, content: dict[str, Any]) -> OSError | None:
+        """Returns why the line could not be written yet, or None."""
+        self._waiting += json_line(content).encode()
+        return self.flush()
+
+    def flush(self) -> OSError | None:
+        if not self._waiting:
+            return None
+        try:
+            self._write_out()
+        except OSError as error:
+            return error
+        return None
+
+    def _write_out(self) -> None:
+        handle = self._open()
+        size = os.fstat(handle).st_size
+        try:
+            self._write(handle, self._waiting)
+        except OSError:
+            os.ftruncate(handle, size)
+            raise
+        self._waiting = b""
+
+    def _write(self, handle: int, content: bytes) -> None:
+        done = 0
+        while done < len(content):
+            done += os.write(handle, content[done:])
+
+    def _open(self) -> int:
+        if self._handle is None:
+            self._handle = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+            _cut_torn_line(self._handle)
+        return self._handle
+
+    def sync(self) -> None:
+        """What was appended survives a power cut.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        if error := self.flush():
+            raise error
+        if self._handle is not None:
+            os.fsync(self._handle)
+
+    def close(self) -> None:
+        """Further appends open the file again."""
+        self.flush()
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+
+def _cut_torn_line(handle: int) -> None:
+    end = size = os.fstat(handle).st_size
+    while end > 0:
+        start = max(0, end - 65536)
+        block = os.pread(handle, end - start, start)
+        if b"\n" in block:
+            end = start + block.rindex(b"\n") + 1
+            break
+        end = start
+    if end < size:
+        os.ftruncate(handle, end)
+
+
+def json_line(content: dict[str, Any]) -> str:
+    return json.dumps(content) + "\n"
+
+
+def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+    """The lines of a JSONL file; what is not a line of ours (torn, damaged) is left out."""
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for text in file:
+            try:
+                line = json.loads(text)
+            except ValueError:
+                continue
+            if isinstance(line, dict):
+                yield line
