@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from altgrad.data.errors import DataError
-from altgrad.data.tokens import check_block, load_tokens
+from altgrad.data.metadata import check_block
+from altgrad.data.tokens import load_tokens
 
 IGNORE = -1
 """Target of a padded position: `cross_entropy(..., ignore_index=-1)` leaves it out."""

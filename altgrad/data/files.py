@@ -12,6 +12,10 @@ from pathlib import Path
 from altgrad.data.errors import DataError
 
 
+class DiskError(DataError):
+    """The disk is full or may not be written to; what was done so far is kept."""
+
+
 def sha256_of(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -38,24 +42,14 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 @contextmanager
-def whole_folder(target: Path) -> Iterator[Path]:
-    """A temporary folder that becomes `target` if the body ends well, and vanishes otherwise.
+def lock(target: Path) -> Iterator[None]:
+    """Let one process at a time make `target`; the others wait."""
+    import fcntl
 
-    Of two processes that make the same folder at once, the first to finish wins.
-    """
     target.parent.mkdir(parents=True, exist_ok=True)
-    with disk_errors(target), temporary_folder(target.parent) as folder:
-        inside = folder / target.name
-        inside.mkdir()
-        yield inside
-        for path in [*inside.iterdir(), inside]:
-            fsync(path)
-        try:
-            inside.rename(target)
-        except OSError:
-            if not target.is_dir():
-                raise
-        fsync(target.parent)
+    with open(target.with_name(f".{target.name}.lock"), "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 @contextmanager
@@ -75,7 +69,7 @@ def disk_errors(target: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
             raise
-        raise DataError(
+        raise DiskError(
             f"cannot write {target}: {os.strerror(error.errno)}; free some space, or set "
             "data.cache_dir (or $ALTGRAD_CACHE) to a folder on another disk"
         ) from error

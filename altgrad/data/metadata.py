@@ -19,6 +19,7 @@ class SplitInfo:
     tokens: int
     bytes: int | None = None
     characters: int | None = None
+    documents: int | None = None
     sha256: str | None = None
 
 
@@ -100,3 +101,18 @@ def split_hashes(folder: str | Path) -> dict[str, str]:
     folder = Path(folder)
     splits = load_metadata(folder).splits
     return {name: info.sha256 or sha256_of(folder / f"{name}.bin") for name, info in splits.items()}
+
+
+def smallest_dtype(vocab_size: int) -> str:
+    """The narrowest token type on disk: `uint16` up to 65,536 tokens, else `uint32`."""
+    return "uint16" if vocab_size <= 2**16 else "uint32"
+
+
+def check_block(tokens: int, block_size: int, *, what: str) -> None:
+    """Refuse a split too short for one block and the token that follows it."""
+    if tokens <= block_size:
+        raise DataError(
+            f"{what} has {tokens:,} tokens, fewer than the {block_size + 1:,} that one block "
+            f"needs (model.block_size={block_size} and the token after it); use a longer text, "
+            "a smaller model.block_size or another data.val_fraction"
+        )

@@ -8,11 +8,6 @@ from altgrad.data.errors import DataError, refuse_unknown
 from altgrad.data.metadata import Metadata, load_metadata
 
 
-def smallest_dtype(vocab_size: int) -> str:
-    """The narrowest token type on disk: `uint16` up to 65,536 tokens, else `uint32`."""
-    return "uint16" if vocab_size <= 2**16 else "uint32"
-
-
 def load_tokens(folder: str | Path, split: str) -> np.memmap:
     """The tokens of `split` ("train" or "val") of a prepared folder, read-only, shape (N,).
 
@@ -39,13 +34,3 @@ def _check_size(path: Path, meta: Metadata, split: str) -> None:
         )
     if not found:
         raise DataError(f"{path} is empty; prepare the corpus again")
-
-
-def check_block(tokens: int, block_size: int, *, what: str) -> None:
-    """Refuse a split too short for one block and the token that follows it."""
-    if tokens <= block_size:
-        raise DataError(
-            f"{what} has {tokens:,} tokens, fewer than the {block_size + 1:,} that one block "
-            f"needs (model.block_size={block_size} and the token after it); use a longer text, "
-            "a smaller model.block_size or another data.val_fraction"
-        )

@@ -15,18 +15,22 @@ CUT, STALL = "cut", "stall"
 class Server:
     """Serves `answers[path]`: each request takes the next one, the last stays.
 
-    An answer is the bytes of a file, a status code, a URL to redirect to, or one of `CUT` (half
-    the promised bytes) and `STALL` (none, for two seconds).
+    An answer is the bytes of a file (of which a range may be asked), a status code, a URL to
+    redirect to, `("first", n, content)` (it breaks off after n bytes), or one of `CUT` (half the
+    promised bytes) and `STALL` (none, for two seconds).
     """
 
     def __init__(self):
         self.answers = {}
         self.requests = []
+        self.headers = {}
+        self.ranges = {}
         server = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
                 server.requests.append(self.path)
+                server.ranges.setdefault(self.path, []).append(self.headers.get("Range"))
                 answers = server.answers.get(self.path, [404])
                 server.answer(self, answers.pop(0) if len(answers) > 1 else answers[0])
 
@@ -54,11 +58,20 @@ class Server:
             handler.send_header("Location", answer)
             handler.end_headers()
             return
-        body = b"half of it" if answer == CUT else answer
-        handler.send_response(200)
-        handler.send_header("Content-Length", str(len(body) * (2 if answer == CUT else 1)))
+        promised, sent = answer, answer
+        if answer == CUT:
+            promised, sent = b"half of it" * 2, b"half of it"
+        if isinstance(answer, tuple):
+            _, length, promised = answer
+            sent = promised[:length]
+        asked = handler.headers.get("Range")
+        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked else 0
+        handler.send_response(206 if asked else 200)
+        handler.send_header("Content-Length", str(len(promised) - start))
+        for name, value in self.headers.get(handler.path, {}).items():
+            handler.send_header(name, value)
         handler.end_headers()
-        handler.wfile.write(body)
+        handler.wfile.write(sent[start:])
 
 
 @pytest.fixture

@@ -3,13 +3,9 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from altgrad.data import DataConfig, DataError, load_metadata, load_tokenizer, load_tokens, prepare
 from altgrad.data.files import sha256_of
-from altgrad.data.gpt2 import GPT2Tokenizer
-from altgrad.data.prepare import pieces
 from altgrad.data.tokenizers import ByteTokenizer
 
 
@@ -44,7 +40,8 @@ def test_the_description_says_what_was_done(config, text, text_file):
     folder = prepare(config)
     meta = load_metadata(folder)
     assert meta.corpus == "own"
-    assert meta.sources == [{"file": "own.txt", "sha256": sha256_of(text_file), "url": None}]
+    digest = sha256_of(text_file)
+    assert meta.sources == [{"file": "own.txt", "sha256": digest, "url": None, "split": "whole"}]
     assert meta.vocab_size == len(set(text))
     assert meta.splits["train"].sha256 == sha256_of(folder / "train.bin")
     assert sum(info.bytes for info in meta.splits.values()) == len(text.encode())
@@ -55,7 +52,7 @@ def test_the_description_says_what_was_done(config, text, text_file):
 
 def test_a_second_call_encodes_nothing(config, monkeypatch):
     folder = prepare(config)
-    monkeypatch.setattr("altgrad.data.tokenizers.build_tokenizer", None)
+    monkeypatch.setattr("altgrad.data.encode.encode_in_order", None)
     assert prepare(config) == folder
 
 
@@ -74,7 +71,8 @@ def test_another_text_of_the_same_name_has_another_folder(config, text_file):
 def test_progress_ends_at_the_whole(config, text):
     seen = []
     prepare(config, progress=lambda done, total: seen.append((done, total)))
-    assert seen[-1] == (len(text), len(text))
+    assert seen[-1] == (2 * len(text.encode()), 2 * len(text.encode()))
+    assert seen == sorted(seen)
 
 
 def test_a_missing_file_is_named(tmp_path):
@@ -128,7 +126,7 @@ def test_an_interrupted_preparation_leaves_nothing(config, tmp_path, monkeypatch
     with pytest.raises(raised):
         prepare(config)
     assert list((tmp_path / "cache").rglob("*.bin")) == []
-    assert list((tmp_path / "cache" / "tokens").iterdir()) == []
+    assert [p.suffix for p in (tmp_path / "cache" / "tokens").iterdir()] == [".lock"]
 
 
 def test_a_full_disk_is_one_line_with_a_cure(config, monkeypatch):
@@ -156,24 +154,17 @@ def test_an_unknown_corpus_is_refused_with_the_nearest_name(tmp_path):
 def test_the_corpus_comes_from_its_recipe(tmp_path, text_file, monkeypatch, server):
     from altgrad.data import corpora
     from altgrad.data.fetch import PublishedFile
+    from altgrad.data.routes import Url
 
     content = text_file.read_bytes()
     url = server.serve("/plays.txt", content)
-    file = PublishedFile("plays.txt", url, sha256_of(text_file), len(content))
-    corpus = corpora.Corpus("plays", "Plays", "public domain", "", (file,))
+    file = PublishedFile("plays.txt", sha256_of(text_file), len(content), (Url(url),))
+    corpus = corpora.Corpus("plays", "Plays", "public domain", "", "small", file)
     monkeypatch.setitem(corpora.CORPORA, "plays", corpus)
     meta = load_metadata(prepare(DataConfig(name="plays", cache_dir=str(tmp_path / "cache"))))
-    assert meta.sources == [{"file": "plays.txt", "sha256": file.sha256, "url": url}]
+    assert meta.sources[0]["sha256"] == file.sha256
+    assert meta.sources[0]["url"] == f"URL {url}"
     assert (meta.corpus, meta.licence) == ("plays", "public domain")
-
-
-@given(st.text(alphabet=" \t\naé!1'stx\u3000", max_size=200), st.integers(1, 40))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
-def test_encoding_in_pieces_equals_encoding_the_whole(small_gpt2_files, text, size):
-    tokenizer = GPT2Tokenizer(*small_gpt2_files)
-    cut = pieces(text, size)
-    assert "".join(cut) == text
-    assert [i for piece in cut for i in tokenizer.encode(piece)] == tokenizer.encode(text)
 
 
 def test_a_damaged_description_is_refused(config):

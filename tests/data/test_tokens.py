@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 
 from altgrad.data import DataConfig, DataError, load_tokens, prepare
-from altgrad.data.metadata import Metadata, SplitInfo
-from altgrad.data.tokens import smallest_dtype
+from altgrad.data.metadata import Metadata, SplitInfo, smallest_dtype
 
 
 @pytest.fixture

@@ -1,0 +1,69 @@
+"""Any Hugging Face `tokenizer.json`, run by the `tokenizers` library."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from altgrad.data.errors import DataError
+from altgrad.data.files import sha256_of
+
+FILE = "tokenizer.json"
+ENDS_OF_TEXT = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "[SEP]")
+"""Names under which published tokenizers have their end-of-text token, in order of preference."""
+
+
+class FileTokenizer:
+    """A `tokenizer.json`. Its special tokens are never read out of a text."""
+
+    name = "file"
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._sha256 = sha256_of(path)
+        self._inner = _load(path)
+        self._inner.encode_special_tokens = True
+        self._inner.no_padding()
+        self._inner.no_truncation()
+        self.vocab_size = int(self._inner.get_vocab_size(with_added_tokens=True))
+        known = (self._inner.token_to_id(name) for name in ENDS_OF_TEXT)
+        self.end_of_text: int | None = next((token for token in known if token is not None), None)
+        self._byte_of = _byte_level_alphabet()
+
+    def encode(self, text: str) -> list[int]:
+        return list(self._inner.encode(text, add_special_tokens=False).ids)
+
+    def encode_array(self, text: str) -> np.ndarray:
+        return np.array(self.encode(text), dtype=np.int64)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return str(self._inner.decode(list(ids), skip_special_tokens=False))
+
+    def token_bytes(self, token: int) -> bytes:
+        """The bytes of one token: exact for byte-level vocabularies, else those of its text."""
+        piece = self._inner.id_to_token(token)
+        if piece is not None and all(char in self._byte_of for char in piece):
+            return bytes(self._byte_of[char] for char in piece)
+        return self.decode([token]).encode()
+
+    def describe(self) -> dict[str, Any]:
+        return {"name": self.name, "file": FILE, "sha256": self._sha256}
+
+
+def _load(path: Path) -> Any:
+    try:
+        from tokenizers import Tokenizer
+    except ImportError:
+        raise DataError(f"reading {path} needs tokenizers: pip install 'altgrad[hf]'") from None
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # The library raises bare Exception for every kind of bad file.
+        raise DataError(f"{path} is not a tokenizer.json ({error})") from error
+
+
+def _byte_level_alphabet() -> dict[str, int]:
+    """The characters that stand for bytes in a byte-level vocabulary (Radford et al. 2019)."""
+    shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    rest = [byte for byte in range(256) if byte not in shown]
+    return {chr(b): b for b in shown} | {chr(256 + i): b for i, b in enumerate(rest)}

@@ -1,0 +1,203 @@
+"""From settings to files on this disk: a named corpus, or somebody's own files."""
+
+import glob
+import hashlib
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from altgrad.data.config import DataConfig, cache_root
+from altgrad.data.corpora import Corpus, find_corpus
+from altgrad.data.errors import DataError
+from altgrad.data.fetch import fetch
+from altgrad.data.files import disk_errors, sha256_of
+from altgrad.data.hub import HubFile, Manifest, fetch_files, load_manifest
+from altgrad.data.readers import KINDS, kind_of
+
+Progress = Callable[[int, int], None]
+WHOLE = "whole"
+"""The only split of a source that has none of its own: preparation cuts it by share."""
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One file: where it lies, what is in it, where it came from."""
+
+    path: Path
+    sha256: str
+    size_bytes: int
+    origin: str | None = None
+
+    def describe(self, split: str) -> dict[str, str | None]:
+        return {"file": self.path.name, "sha256": self.sha256, "url": self.origin, "split": split}
+
+
+@dataclass(frozen=True)
+class Source:
+    """The files of every split: `train` and `val`, or `whole` alone.
+
+    `fetch` brings the files that are not here yet; until then only their hashes are known.
+    """
+
+    corpus: str
+    licence: str
+    splits: dict[str, tuple[SourceFile, ...]]
+    fetch: Callable[[Progress | None], None] = lambda progress: None
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(file.size_bytes for files in self.splits.values() for file in files)
+
+
+def find_source(config: DataConfig) -> Source:
+    """What `config` names. Raises DataError for what is missing, unknown, or there twice."""
+    if config.path is None:
+        return _corpus_source(config, find_corpus(config.name))
+    if config.shards is not None:
+        raise DataError(f"data.shards={config.shards} goes with a sharded corpus, not data.path")
+    own = {WHOLE if config.val_path is None else "train": _own_files(config.path, config)}
+    if config.val_path is not None:
+        own["val"] = _own_files(config.val_path, config, setting="data.val_path")
+    _refuse_duplicates([file for files in own.values() for file in files])
+    name = "stdin" if config.path == "-" else Path(config.path).expanduser().resolve().stem
+    return Source(name.replace("*", "_"), "your own", own)
+
+
+# -- named corpora ---------------------------------------------------------------------------------
+
+
+def _corpus_source(config: DataConfig, corpus: Corpus) -> Source:
+    folder = cache_root(config) / "corpora" / corpus.name
+    if corpus.hub is not None:
+        return _hub_source(config, corpus, folder)
+    if config.shards is not None:
+        raise DataError(f"data.shards={config.shards}: the corpus {corpus.name} is not in shards")
+    published = corpus.file
+    assert published is not None
+    origin = published.routes[0].label
+    path = fetch(published, folder)
+    file = SourceFile(path, published.sha256, published.size_bytes, origin)
+    return Source(corpus.name, corpus.licence, {WHOLE: (file,)})
+
+
+def _hub_source(config: DataConfig, corpus: Corpus, folder: Path) -> Source:
+    hub = corpus.hub
+    assert hub is not None
+    manifest = load_manifest(hub, folder)
+    chosen = {
+        "train": _shards(config, corpus, manifest.matching(hub.train)),
+        "val": manifest.matching(hub.val),
+    }
+
+    def bring(progress: Progress | None) -> None:
+        fetch_files(
+            manifest, [f for files in chosen.values() for f in files], folder, progress=progress
+        )
+
+    splits = {
+        split: tuple(_hub_file(manifest, file, folder) for file in files)
+        for split, files in chosen.items()
+    }
+    return Source(corpus.name, corpus.licence, splits, bring)
+
+
+def _hub_file(manifest: Manifest, file: HubFile, folder: Path) -> SourceFile:
+    return SourceFile(folder / file.path, file.sha256, file.size_bytes, manifest.url(file))
+
+
+def _shards(config: DataConfig, corpus: Corpus, files: list[HubFile]) -> list[HubFile]:
+    assert corpus.hub is not None
+    default = corpus.hub.default_shards
+    if default is None and config.shards is not None:
+        raise DataError(f"data.shards={config.shards}: the corpus {corpus.name} is not in shards")
+    wanted = config.shards or default or len(files)
+    if wanted > len(files):
+        raise DataError(f"data.shards={wanted}: {corpus.name} has {len(files):,} training shards")
+    return files[:wanted]
+
+
+# -- own files -------------------------------------------------------------------------------------
+
+
+def _own_files(
+    path: str, config: DataConfig, *, setting: str = "data.path"
+) -> tuple[SourceFile, ...]:
+    if path == "-":
+        return (_from_stdin(config),)
+    paths = _expand(path, setting)
+    return tuple(SourceFile(p, sha256_of(p), p.stat().st_size) for p in paths)
+
+
+def _expand(path: str, setting: str) -> list[Path]:
+    """One file, the files of a folder, or those of a glob, sorted by name."""
+    here = Path(path).expanduser()
+    if here.is_file():
+        return [here]
+    if here.is_dir():
+        found = sorted(p for p in here.rglob("*") if p.is_file() and _is_text(p.relative_to(here)))
+        if not found:
+            known = " ".join(KINDS)
+            raise DataError(f"{setting}={path}: the folder holds no file of these kinds: {known}")
+        return found
+    if any(char in path for char in "*?["):
+        matches = glob.glob(str(here), recursive=True)
+        found = sorted(p for p in map(Path, matches) if p.is_file())
+        if found:
+            return found
+        raise DataError(f"{setting}={path}: no file matches")
+    raise DataError(f"{setting}={path}: there is no such file")
+
+
+def _is_text(path: Path) -> bool:
+    plain = path.name.lower().removesuffix(".gz").removesuffix(".zst")
+    hidden = any(part.startswith(".") for part in path.parts)
+    return Path(plain).suffix in KINDS and not hidden
+
+
+def _from_stdin(config: DataConfig) -> SourceFile:
+    """Keep the standard input in the cache, under its own hash."""
+    folder = cache_root(config) / "corpora" / "stdin"
+    folder.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256()
+    with disk_errors(folder), tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
+        while block := sys.stdin.buffer.read(1 << 20):
+            digest.update(block)
+            file.write(block)
+    path = Path(file.name).replace(folder / f"{digest.hexdigest()[:16]}.txt")
+    return SourceFile(path, digest.hexdigest(), path.stat().st_size)
+
+
+def _refuse_duplicates(files: list[SourceFile]) -> None:
+    first: dict[str, Path] = {}
+    for file in files:
+        if file.sha256 in first:
+            raise DataError(
+                f"{file.path} and {first[file.sha256]} have the same content; give it once, or "
+                "training and validation would share it"
+            )
+        first[file.sha256] = file.path
+
+
+def recipe_of(
+    config: DataConfig, source: Source, tokenizer: dict[str, object]
+) -> dict[str, object]:
+    """Everything that decides what the tokens are, and nothing else."""
+    hashes = {split: [file.sha256 for file in files] for split, files in source.splits.items()}
+    recipe: dict[str, object] = {"files": hashes, "tokenizer": tokenizer, "share": config.share}
+    if WHOLE in source.splits:
+        recipe["val_fraction"] = config.val_fraction
+    kinds = {kind_of(file.path) for files in source.splits.values() for file in files}
+    if kinds != {"text"}:
+        recipe["text_field"] = config.text_field
+    return recipe
+
+
+def rule_of(config: DataConfig, source: Source) -> str:
+    """How the splits were made, in words."""
+    if WHOLE not in source.splits:
+        rule = "the corpus' own splits" if config.path is None else "split by file"
+    else:
+        rule = f"first {1 - config.val_fraction:.6g} of the characters train, the rest val"
+    return rule if config.share == 1 else f"{rule}; {config.share:g} of the training documents"

@@ -1,0 +1,175 @@
+import gzip
+import json
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from altgrad.data import readers
+from altgrad.data.bpe import gpt2_from_files
+from altgrad.data.errors import DataError
+from altgrad.data.readers import read_pieces
+
+DOCUMENTS = ["First act.", "Zweiter Akt — länger.", "", "third"]
+
+
+def write_jsonl(path, documents=DOCUMENTS, field="text"):
+    lines = [json.dumps({field: text, "labels": [1]}, ensure_ascii=False) for text in documents]
+    path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    return path
+
+
+def write_parquet(path, documents=DOCUMENTS, field="text"):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.table({field: documents, "labels": [[1]] * len(documents)})
+    pq.write_table(table, path, compression="zstd", row_group_size=2)
+    return path
+
+
+def documents_of(path, **how) -> list[str]:
+    found, parts = [], []
+    for piece in read_pieces(path, **how):
+        parts.append(piece.text)
+        if piece.ends_document:
+            found.append("".join(parts))
+            parts = []
+    assert not parts
+    return found
+
+
+@pytest.mark.parametrize("write", [write_jsonl, write_parquet])
+def test_every_document_comes_in_order(tmp_path, write):
+    path = write(tmp_path / f"x.{write.__name__.removeprefix('write_')}")
+    assert documents_of(path) == DOCUMENTS
+
+
+@pytest.mark.parametrize("write", [write_jsonl, write_parquet])
+def test_the_bytes_used_up_add_to_the_file(tmp_path, write, monkeypatch):
+    path = write(tmp_path / f"x.{write.__name__.removeprefix('write_')}", DOCUMENTS * 50)
+    assert sum(piece.file_bytes for piece in read_pieces(path)) == path.stat().st_size
+
+
+def test_a_compressed_file_is_read_by_its_inner_name(tmp_path):
+    plain = write_jsonl(tmp_path / "x.jsonl")
+    packed = tmp_path / "y.jsonl.gz"
+    packed.write_bytes(gzip.compress(plain.read_bytes()))
+    assert documents_of(packed) == DOCUMENTS
+
+
+def test_a_zstd_file_is_read(tmp_path):
+    import zstandard
+
+    path = tmp_path / "x.txt.zst"
+    path.write_bytes(zstandard.ZstdCompressor().compress(b"Zweiter Akt\n" * 999))
+    assert documents_of(path) == ["Zweiter Akt\n" * 999]
+
+
+@given(st.text(alphabet=" \t\naé!1'stx　🙂", max_size=200), st.integers(1, 40))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
+def test_pieces_of_a_text_encode_as_the_whole(tmp_path, small_gpt2_files, text, size):
+    tokenizer = gpt2_from_files(*small_gpt2_files)
+    path = tmp_path / "x.txt"
+    path.write_text("." + text, encoding="utf-8", newline="")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(readers, "PIECE_BYTES", size)
+        pieces = [piece.text for piece in read_pieces(path)]
+    assert "".join(pieces) == "." + text
+    ids = [i for piece in pieces for i in tokenizer.encode(piece)]
+    assert ids == tokenizer.encode("." + text)
+
+
+def test_a_text_without_any_space_does_not_fill_the_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(readers, "PIECE_BYTES", 10)
+    monkeypatch.setattr(readers, "LONGEST_WORD_CHARACTERS", 50)
+    path = tmp_path / "x.txt"
+    path.write_text("x" * 1000)
+    pieces = [piece.text for piece in read_pieces(path)]
+    assert "".join(pieces) == "x" * 1000
+    assert max(map(len, pieces)) <= 60
+
+
+def test_the_place_of_a_bad_byte_is_exact_across_blocks(tmp_path, monkeypatch):
+    monkeypatch.setattr(readers, "PIECE_BYTES", 4)
+    path = tmp_path / "x.txt"
+    path.write_bytes("aé bé c".encode() + b"\xe9 d")
+    with pytest.raises(DataError, match=r"byte 0xe9 at offset 9\)"):
+        documents_of(path)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('{"text": "cut of', "line 2 is not JSON"),
+        ('["text"]', "line 2 is not a JSON object"),
+        ('{"body": "x"}', r"line 2 has no text in the field 'text' \(its fields: body\)"),
+        ('{"text": 3}', "line 2 has no text in the field"),
+    ],
+)
+def test_a_bad_line_is_named(tmp_path, line, words):
+    path = tmp_path / "x.jsonl"
+    path.write_text('{"text": "good"}\n' + line + "\n")
+    with pytest.raises(DataError, match=words):
+        documents_of(path)
+
+
+def test_a_line_that_is_not_utf8_is_named(tmp_path):
+    path = tmp_path / "x.jsonl"
+    path.write_bytes(b'{"text": "caf\xe9"}\n')
+    with pytest.raises(DataError, match="line 1 is not UTF-8"):
+        documents_of(path)
+
+
+def test_a_huge_line_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(readers, "LONGEST_LINE_BYTES", 1 << 20)
+    path = write_jsonl(tmp_path / "x.jsonl", ["x" * (1 << 20)])
+    with pytest.raises(DataError, match="line 1 is longer than 1 MiB"):
+        documents_of(path)
+
+
+@pytest.mark.parametrize("write", [write_jsonl, write_parquet])
+def test_another_field_can_hold_the_text(tmp_path, write):
+    path = write(tmp_path / f"x.{write.__name__.removeprefix('write_')}", field="body")
+    assert documents_of(path, text_field="body") == DOCUMENTS
+    with pytest.raises(DataError, match=r"body.*set data\.text_field"):
+        documents_of(path)
+
+
+@pytest.mark.parametrize("keep", [0.5, 0.95])
+def test_a_truncated_parquet_file_is_refused(tmp_path, keep):
+    path = write_parquet(tmp_path / "x.parquet", DOCUMENTS * 100)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * keep)])
+    with pytest.raises(DataError, match=r"x\.parquet is cut off or not parquet"):
+        documents_of(path)
+
+
+def test_a_corrupt_parquet_page_is_refused(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = tmp_path / "x.parquet"
+    table = pa.table({"text": [f"some text {i}" * 50 for i in range(100)]})
+    pq.write_table(table, path, compression="none", use_dictionary=False, write_page_checksum=True)
+    content = bytearray(path.read_bytes())
+    content[5000] ^= 1
+    path.write_bytes(bytes(content))
+    with pytest.raises(DataError, match=r"x\.parquet is cut off or not parquet"):
+        documents_of(path)
+
+
+def test_a_parquet_column_of_numbers_is_refused(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"text": [1, 2]}), tmp_path / "x.parquet")
+    with pytest.raises(DataError, match="holds no text"):
+        documents_of(tmp_path / "x.parquet")
+
+
+@pytest.mark.parametrize("cut", [5, -5])
+def test_a_truncated_gzip_file_is_refused(tmp_path, cut):
+    path = tmp_path / "x.txt.gz"
+    path.write_bytes(gzip.compress(b"some text " * 999)[:cut])
+    with pytest.raises(DataError, match=r"x\.txt\.gz is cut off or corrupt"):
+        documents_of(path)
