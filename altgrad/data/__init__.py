@@ -15,6 +15,7 @@ from altgrad.data.prepare import prepare
 
 if TYPE_CHECKING:
     from altgrad.data.batches import BatchSource, evaluation_batches, get_batch
+    from altgrad.data.order import make_batches
     from altgrad.data.tokenizers import Tokenizer, load_tokenizer
     from altgrad.data.tokens import load_tokens
 
@@ -25,6 +26,7 @@ _HOME = {
     "Tokenizer": "tokenizers",
     "load_tokenizer": "tokenizers",
     "load_tokens": "tokens",
+    "make_batches": "order",
 }
 
 __all__ = [
@@ -38,6 +40,7 @@ __all__ = [
     "load_metadata",
     "load_tokenizer",
     "load_tokens",
+    "make_batches",
     "prepare",
     "split_hashes",
 ]

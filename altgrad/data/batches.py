@@ -75,7 +75,12 @@ class BatchSource:
 def gather(tokens: np.ndarray, starts: np.ndarray, block_size: int) -> tuple[Tensor, Tensor]:
     """Read the blocks at `starts` (B,) in one go: inputs and targets, int64 (B, T)."""
     windows = np.lib.stride_tricks.sliding_window_view(tokens, block_size + 1)
-    block = torch.from_numpy(windows[starts].astype(np.int64))
+    return as_batch(windows[starts])
+
+
+def as_batch(blocks: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Blocks of T + 1 tokens, (B, T+1), as inputs and targets, int64 (B, T)."""
+    block = torch.from_numpy(blocks.astype(np.int64))
     return block[:, :-1].contiguous(), block[:, 1:].contiguous()
 
 

@@ -14,7 +14,7 @@ import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
-from altgrad.data import BatchSource, load_metadata, load_tokens
+from altgrad.data import load_metadata, load_tokens, make_batches
 from altgrad.optim import WeightAverage, build_optimizer, build_schedule
 from altgrad.training import sharding
 from altgrad.training.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
@@ -105,10 +105,10 @@ class Trainer:
     def _set_up_data(self) -> None:
         block, batch = self.config.model.block_size, self.config.data.batch_size
         self.metadata = load_metadata(self.data_dir)
-        self.batches = BatchSource(
-            load_tokens(self.data_dir, "train"),
+        self.batches = make_batches(
+            self.config.data,
+            self.data_dir,
             block,
-            batch_size=batch,
             seed=self.config.seed,
             rank=self.fabric.global_rank,
             world_size=self.fabric.world_size,

@@ -1,0 +1,114 @@
+"""In which order a run meets its tokens: at random places, by epochs, or by whole documents.
+
+Every order is a pure function of (seed, index), like `BatchSource`: an epoch's permutation comes
+from a Philox generator whose counter is the epoch, so a position is still one integer.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from altgrad.data.batches import BatchSource, as_batch, gather
+from altgrad.data.config import DataConfig
+from altgrad.data.errors import DataError
+from altgrad.data.metadata import load_metadata
+from altgrad.data.tokenizers import load_tokenizer
+from altgrad.data.tokens import load_tokens
+
+SEARCH_TOKENS = 1 << 24
+
+
+class EpochSource(BatchSource):
+    """Every block of the text once an epoch, shuffled; blocks do not overlap."""
+
+    def batch_at(self, index: int) -> tuple[Tensor, Tensor]:
+        blocks = (len(self.tokens) - 1) // self.block_size
+        numbers = np.arange(index * self.batch_size, (index + 1) * self.batch_size)
+        places = [permutation(self.seed, n // blocks, blocks)[n % blocks] for n in numbers.tolist()]
+        return gather(self.tokens, np.array(places) * self.block_size, self.block_size)
+
+
+class DocumentSource(BatchSource):
+    """Every document once an epoch, shuffled, packed end to end and cut into blocks.
+
+    A document keeps the end-of-text token that follows it; the last of the file, which nothing
+    follows, borrows the first one's. Attention is not kept inside a document.
+    """
+
+    def __init__(self, tokens: np.ndarray, block_size: int, *, starts: np.ndarray, **how: int):
+        super().__init__(tokens, block_size, **how)  # type: ignore[arg-type]
+        self.starts = starts
+        self.first_end = starts[1] - 1
+        borrowed = int(tokens[-1] != tokens[self.first_end])
+        self.lengths = np.diff(starts, append=len(tokens) + borrowed)
+
+    def batch_at(self, index: int) -> tuple[Tensor, Tensor]:
+        rows = (int(self.lengths.sum()) - 1) // self.block_size
+        numbers = range(index * self.batch_size, (index + 1) * self.batch_size)
+        places = [self._row(n // rows, n % rows) for n in numbers]
+        return as_batch(self.tokens[np.stack(places)])
+
+    def _row(self, epoch: int, row: int) -> np.ndarray:
+        """Where the tokens of a row lie in the file: (T+1,)."""
+        order = permutation(self.seed, epoch, len(self.starts))
+        ends = np.cumsum(self.lengths[order])
+        wanted = row * self.block_size + np.arange(self.block_size + 1)
+        document = np.searchsorted(ends, wanted, side="right")
+        before = ends[document] - self.lengths[order[document]]
+        places = self.starts[order[document]] + wanted - before
+        return np.where(places == len(self.tokens), self.first_end, places)
+
+
+@lru_cache(maxsize=2)
+def permutation(seed: int, epoch: int, count: int) -> np.ndarray:
+    """A shuffle of `range(count)` that depends on nothing else, nor on numpy's version."""
+    philox = np.random.Philox(key=seed, counter=[0, 0, epoch + 1, 0])
+    return np.argsort(philox.random_raw(count), kind="stable")
+
+
+def document_starts(tokens: np.ndarray, end_of_text: int) -> np.ndarray:
+    """Where each document begins: at 0 and after every end-of-text token."""
+    pieces = range(0, len(tokens), SEARCH_TOKENS)
+    found = [np.flatnonzero(tokens[at : at + SEARCH_TOKENS] == end_of_text) + at for at in pieces]
+    starts = np.concatenate([[0], *[place + 1 for place in found]])
+    return starts[starts < len(tokens)]
+
+
+def make_batches(
+    config: DataConfig,
+    folder: str | Path,
+    block_size: int,
+    *,
+    seed: int,
+    rank: int = 0,
+    world_size: int = 1,
+) -> BatchSource:
+    """The training batches of a prepared folder, in the order `config` asks for.
+
+    Raises DataError for a folder that has no documents to order, and for `mask_documents`.
+    """
+    if config.mask_documents:
+        raise DataError(
+            "data.mask_documents=true: the network's attention takes no mask of documents; leave "
+            "it out, the end-of-text token between documents is all that tells them apart"
+        )
+    tokens = load_tokens(folder, "train")
+    how = {"batch_size": config.batch_size, "seed": seed, "rank": rank, "world_size": world_size}
+    if config.order == "random":
+        return BatchSource(tokens, block_size, **how)
+    if config.order == "epochs":
+        return EpochSource(tokens, block_size, **how)
+    return DocumentSource(tokens, block_size, starts=_starts_of(folder, tokens), **how)
+
+
+def _starts_of(folder: str | Path, tokens: np.ndarray) -> np.ndarray:
+    meta = load_metadata(folder)
+    end_of_text = load_tokenizer(folder).end_of_text
+    starts = np.zeros(1) if end_of_text is None else document_starts(tokens, end_of_text)
+    if len(starts) < 2:
+        raise DataError(
+            f"data.order=documents: {meta.corpus} is one single document; use random or epochs"
+        )
+    return starts

@@ -1,0 +1,109 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from altgrad.data import DataConfig, DataError, load_tokens, make_batches, prepare
+from altgrad.data.batches import BatchSource
+from altgrad.data.order import document_starts
+
+DOCUMENTS = [chr(65 + i) * (3 + 7 * i % 11) for i in range(20)]
+
+
+@pytest.fixture
+def config(tmp_path):
+    path = tmp_path / "x.jsonl"
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in DOCUMENTS))
+    settings = {"path": str(path), "tokenizer": "byte", "batch_size": 3}
+    return DataConfig(cache_dir=str(tmp_path / "cache"), **settings)
+
+
+def batches(config, **how):
+    return make_batches(config, prepare(config), 8, **{"seed": 1, **how})
+
+
+def rows(source, count) -> list[list[int]]:
+    """The next `count` blocks with the token after them."""
+    found = []
+    while len(found) < count:
+        x, y = source.next_batch()
+        assert torch.equal(x[:, 1:], y[:, :-1])
+        found += torch.cat([x, y[:, -1:]], dim=1).tolist()
+    return found[:count]
+
+
+def test_random_is_the_default_order(config):
+    assert type(batches(config)) is BatchSource
+
+
+def test_an_epoch_has_every_block_once(config):
+    config.order = "epochs"
+    tokens = load_tokens(prepare(config), "train")
+    count = (len(tokens) - 1) // 8
+    source = batches(config)
+    epochs = rows(source, 2 * count)
+    expected = sorted(tokens[i * 8 : i * 8 + 9].tolist() for i in range(count))
+    assert sorted(epochs[:count]) == expected
+    assert sorted(epochs[count:]) == expected
+    assert epochs[:count] != epochs[count:]
+
+
+def test_an_epoch_of_documents_has_every_document_once_and_whole(config):
+    config.order = "documents"
+    tokens = load_tokens(prepare(config), "train")
+    kept = bytes(tokens.tolist()).decode().split("\0")
+    count = len(tokens) // 8
+    found = rows(batches(config), count)
+    stream = bytes([i for row in found for i in row[:-1]] + [found[-1][-1]]).decode()
+    *whole, cut = stream.split("\0")
+    assert len(stream) == count * 8 + 1
+    assert sorted(whole) == sorted(set(whole) & set(kept))
+    assert len(whole) >= len(kept) - 2
+    assert whole != kept[: len(whole)]
+    assert any(text.startswith(cut) for text in kept)
+
+
+@pytest.mark.parametrize("order", ["random", "epochs", "documents"])
+def test_every_order_is_a_pure_function_of_seed_and_number(config, order):
+    config.order = order
+    ahead = batches(config)
+    for _ in range(7):
+        ahead.next_batch()
+    resumed = batches(config)
+    resumed.load_state_dict(ahead.state_dict())
+    assert torch.equal(ahead.next_batch()[0], resumed.next_batch()[0])
+    assert not torch.equal(batches(config, seed=2).batch_at(7)[0], batches(config).batch_at(7)[0])
+
+
+@pytest.mark.parametrize("order", ["random", "epochs", "documents"])
+def test_processes_share_every_order(config, order):
+    config.order = order
+    alone = batches(config)
+    pair = [batches(config, rank=rank, world_size=2) for rank in (0, 1)]
+    expected = [alone.next_batch()[0] for _ in range(8)]
+    found = [process.next_batch()[0] for _ in range(4) for process in pair]
+    assert torch.equal(torch.stack(found), torch.stack(expected))
+
+
+def test_documents_start_after_every_end_of_text():
+    tokens = np.array([5, 6, 0, 7, 0, 0, 8, 0], dtype=np.uint16)
+    assert document_starts(tokens, 0).tolist() == [0, 3, 5, 6]
+
+
+def test_one_single_document_cannot_be_ordered(config, tmp_path):
+    (tmp_path / "one.txt").write_text("one single document " * 20)
+    config.path, config.order = str(tmp_path / "one.txt"), "documents"
+    with pytest.raises(DataError, match=r"data\.order=documents: one is one single document"):
+        batches(config)
+
+
+def test_masking_is_refused_as_long_as_the_network_takes_no_mask(config):
+    config.mask_documents = True
+    with pytest.raises(DataError, match=r"data\.mask_documents=true: .* takes no mask"):
+        batches(config)
+
+
+def test_an_unknown_order_is_refused():
+    with pytest.raises(DataError, match=r"'epoch' \(did you mean 'epochs'\?\)"):
+        DataConfig(order="epoch")
