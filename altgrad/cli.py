@@ -14,6 +14,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from altgrad.commands.compare import add_compare_commands
+
 USER_MISTAKE = 2
 INTERRUPTED = 130
 
@@ -25,6 +27,7 @@ examples:
   altgrad config model=llama                        every setting, and where its value comes from
   altgrad show                                      all runs: status, best loss
   altgrad sample --prompt 'ROMEO:'                  text from the latest run
+  altgrad compare optim=adamw,muon seeds=5          which is better, and how sure is that
 """
 
 
@@ -65,6 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_eval(commands)
     _add_plot(commands)
     _add_data(commands)
+    add_compare_commands(commands, add_command, compose_config)
     return parser
 
 

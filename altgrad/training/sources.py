@@ -2,6 +2,7 @@
 
 import hashlib
 from functools import cache
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,11 @@ COMPUTING_ROOMS = ("model", "quantization", "optim", "data", "training")
 
 
 def code_versions(settings: dict[str, Any]) -> dict[str, str]:
-    """`altgrad` -> hash of its computing rooms, and each outside part -> hash of its file.
+    """`altgrad` -> hash of its computing rooms, `torch` -> its version, outside part -> its hash.
 
     settings: a run's nested settings; a value `package.module:Class` is an outside part.
     """
-    return {"altgrad": package_version(), **_outside_parts(settings)}
+    return {"altgrad": package_version(), "torch": version("torch"), **_outside_parts(settings)}
 
 
 @cache

@@ -1,14 +1,16 @@
 """A run says which code made it."""
 
 import json
+from importlib.metadata import version
 
 from altgrad.training import Trainer
 from altgrad.training.sources import code_versions, package_version
 
 
-def test_the_package_has_one_version_until_a_file_changes(tmp_path):
+def test_the_package_has_one_version_until_a_file_changes():
     assert code_versions({"model": {"n_layer": 2}, "device": "cuda:0"}) == {
-        "altgrad": package_version()
+        "altgrad": package_version(),
+        "torch": version("torch"),
     }
 
 

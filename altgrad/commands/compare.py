@@ -1,0 +1,174 @@
+"""`altgrad compare`, `altgrad report`, `altgrad baseline`: words -> calls of `altgrad.compare`."""
+
+import argparse
+import json
+import shlex
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+AddCommand = Callable[..., argparse.ArgumentParser]
+Compose = Callable[..., Any]
+
+COMPARE_HELP = """\
+A word whose value is a list is an axis; its first value is the control. Settings of the question:
+  control=NAME  seeds=5 | seeds=[1,2,3] | seeds=auto max_seeds=20 (as you go, peeking allowed)
+  budget=tokens|flops|time  delta=0.01  alpha=0.05  correction=holm|none  allow=[setting,…]
+  primary=val_loss last=1   design=crossed   name=…   question='…'
+  tune=optim.lr tuning.grid=0.001,0.003,0.01 tuning.seeds=1 tuning.extend=2 tuning.search=optuna
+Where it runs (changes no result):
+  launcher=local|ray|slurm jobs=2 threads=1 jobs_per_device=4 retries=1 runs=runs
+  ray_address=…  slurm_cluster=slurm|local slurm_partition=… slurm_timeout_min=240
+All other words are settings of every run, as `altgrad train` takes them.
+
+examples:
+  altgrad compare precision=bf16,e5m2 seeds=5
+  altgrad compare model=gpt2,llama budget=flops jobs=2
+  altgrad compare experiments/muon_vs_adamw.yaml
+"""
+
+
+def add_compare_commands(commands: Any, add_command: AddCommand, compose: Compose) -> None:
+    """Add the three commands; `compose(words, config_dir)` makes settings of words."""
+    _add_compare(commands, add_command, compose)
+    _add_report(commands, add_command)
+    _add_baseline(commands, add_command)
+
+
+def _add_compare(commands: Any, add_command: AddCommand, compose: Compose) -> None:
+    run = partial(compare, compose)
+    parser = add_command(commands, "compare", run, "run arms against a control and judge them")
+    parser.epilog = COMPARE_HELP
+    parser.add_argument(
+        "words", nargs="+", metavar="FILE|KEY=VALUE", help="the question, see below"
+    )
+    parser.add_argument("--config-dir", metavar="DIR", help="folder with further presets")
+    parser.add_argument("--json", action="store_true", help="for programs: the verdict as JSON")
+    parser.add_argument("--dry-run", action="store_true", help="check and say what would run")
+
+
+def _add_report(commands: Any, add_command: AddCommand) -> None:
+    summary = "write the report of a comparison from its run folders"
+    parser = add_command(commands, "report", report, summary)
+    parser.add_argument("what", nargs="*", metavar="COMPARISON|RUN", help="default: the latest")
+    parser.add_argument("--axis", default="", help="with run folders: what they may differ in")
+    parser.add_argument(
+        "--delta", type=float, default=0.01, help="smallest difference that matters"
+    )
+    parser.add_argument("--runs", default="runs", metavar="DIR", help="where the runs are (runs)")
+    parser.add_argument("--json", action="store_true", help="for programs: the verdict as JSON")
+
+
+def _add_baseline(commands: Any, add_command: AddCommand) -> None:
+    summary = "keep a control arm, and verify that it still holds"
+    parser = add_command(commands, "baseline", lambda _: parser.print_help(), summary)
+    actions = parser.add_subparsers(title="actions", metavar="ACTION")
+    freezing = add_command(actions, "freeze", freeze, "store a small record of finished runs")
+    freezing.add_argument("name", help="such as baseline-v0")
+    freezing.add_argument("runs", nargs="+", metavar="RUN", help="run folders, one per seed")
+    freezing.add_argument("--target", type=float, help="validation loss to hold (their mean)")
+    freezing.add_argument("--tolerance", type=float, default=0.05, help="share of it (0.05)")
+    freezing.add_argument("--spread", type=float, default=0.01, help="largest between seeds (0.01)")
+    freezing.add_argument("--into", metavar="DIR", help="folder of records (experiments/baselines)")
+    verifying = add_command(actions, "verify", verify, "run it again and compare with its record")
+    verifying.add_argument("name", nargs="?", help="a record's name or file; default: list them")
+    verifying.add_argument("--seeds", type=int, help="how many of its seeds (all)")
+    verifying.add_argument(
+        "words", nargs="*", metavar="KEY=VALUE", help="launcher=, jobs=, device="
+    )
+
+
+# -- the calls ------------------------------------------------------------------------------------
+
+
+def compare(compose: Compose, arguments: argparse.Namespace) -> int:
+    from altgrad.compare.comparison import Comparison
+    from altgrad.compare.launch import take_launch_words
+    from altgrad.compare.question import read_question
+
+    say = partial(print, file=sys.stderr if arguments.json else sys.stdout, flush=True)
+    launch, words = take_launch_words(arguments.words)
+    comparison = Comparison(
+        read_question(words),
+        lambda w: compose(w, arguments.config_dir),
+        launch=launch,
+        say=say,
+        report=partial(_progress, say),
+        command=_command(arguments),
+    )
+    if arguments.dry_run:
+        comparison.prepare()
+        return 0
+    try:
+        folder = comparison.run()
+    except KeyboardInterrupt:
+        say(f"\nstopped; everything so far is kept. Go on with: {_command(arguments)}")
+        raise
+    return _finish(folder, arguments.json, say)
+
+
+def _command(arguments: argparse.Namespace) -> str:
+    overlay = ["--config-dir", arguments.config_dir] if arguments.config_dir else []
+    return shlex.join(["altgrad", "compare", *arguments.words, *overlay])
+
+
+def _progress(say: Callable[[str], None], done: int, total: int, label: str, state: str) -> None:
+    say(f"[{done}/{total}] {label}: {state}")
+
+
+def _finish(folder: Path, as_json: bool, say: Callable[[str], None]) -> int:
+    from altgrad.compare.conclusion import conclude, write_verdict
+    from altgrad.compare.report import verdict_lines, write_reports
+
+    conclusion = conclude(folder)
+    write_verdict(conclusion)
+    say("")
+    for line in verdict_lines(conclusion):
+        say(line)
+    for path in write_reports(conclusion):
+        say(f"report: {path}")
+    if as_json:
+        print(json.dumps(conclusion.to_dict(), indent=1))
+    return 0
+
+
+def report(arguments: argparse.Namespace) -> int:
+    from altgrad.compare.regroup import find_comparison
+
+    say = partial(print, file=sys.stderr if arguments.json else sys.stdout, flush=True)
+    folder = find_comparison(
+        arguments.what, arguments.runs, axis=arguments.axis, delta=arguments.delta
+    )
+    return _finish(folder, arguments.json, say)
+
+
+def freeze(arguments: argparse.Namespace) -> int:
+    from altgrad.compare.baseline import OWN_RECORDS, freeze_baseline
+
+    path = freeze_baseline(
+        arguments.name,
+        [Path(run) for run in arguments.runs],
+        into=Path(arguments.into or OWN_RECORDS),
+        target=arguments.target,
+        tolerance=arguments.tolerance,
+        spread=arguments.spread,
+    )
+    print(path)
+    return 0
+
+
+def verify(arguments: argparse.Namespace) -> int:
+    from altgrad.compare.baseline import list_baselines, verify_baseline
+
+    if arguments.name is None:
+        for line in list_baselines():
+            print(line)
+        return 0
+    holds, lines = verify_baseline(
+        arguments.name, arguments.words, seeds=arguments.seeds, report=partial(_progress, print)
+    )
+    for line in lines:
+        print(line)
+    return 0 if holds else 1

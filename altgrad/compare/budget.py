@@ -1,0 +1,72 @@
+"""Equal budgets: tokens, FLOPs or wall time, each counted over a whole run.
+
+The control's `max_steps` sets the budget; every other arm gets the number of steps that spends the
+same. Everything that follows from `max_steps` (decay, a warm-up left at null) follows along.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from altgrad.compare.arm import Arm
+from altgrad.training.config import TrainConfig
+
+UNITS = {"tokens": "tokens", "flops": "FLOPs", "time": "seconds"}
+
+
+@dataclass(frozen=True)
+class Spending:
+    """What one arm's runs spend. `per_step` and `total` are in `unit`; s per step are measured."""
+
+    arm: str
+    steps: int
+    per_step: float
+    unit: str
+
+    @property
+    def total(self) -> float:
+        return self.steps * self.per_step
+
+
+def tokens_per_step(config: TrainConfig) -> int:
+    """Tokens an optimiser step learns from, over all processes."""
+    batch = config.data.batch_size * config.accumulation * config.devices
+    return batch * config.model.block_size
+
+
+def flops_per_step(config: TrainConfig) -> float:
+    """The model's own count of FLOPs a token times the tokens; counted without making weights.
+
+    Raises:
+        ValueError: vocab_size is still null.
+    """
+    import torch
+
+    from altgrad.model import GPT
+
+    with torch.device("meta"):
+        model = GPT(config.model)
+    return float(model.estimate_flops()) * tokens_per_step(config)
+
+
+def spend_equally(
+    arms: list[Arm], budget: str, measure_s: Callable[[Arm], float]
+) -> tuple[list[Arm], list[Spending]]:
+    """The arms with the `max_steps` at which each spends the control's budget.
+
+    arms: settled (no null that the machine or the data decides), the control first.
+    measure_s: seconds of a step of an arm, asked for only with budget=time.
+    """
+    cost: dict[str, Callable[[Arm], float]] = {
+        "tokens": lambda arm: float(tokens_per_step(arm.config)),
+        "flops": lambda arm: flops_per_step(arm.config),
+        "time": measure_s,
+    }
+    per_step = [cost[budget](arm) for arm in arms]
+    total = arms[0].config.max_steps * per_step[0]
+    steps = [max(1, round(total / each)) for each in per_step]
+    fitted = [a.with_settings({"max_steps": n}) for a, n in zip(arms, steps, strict=True)]
+    spent = [
+        Spending(arm.name, n, each, UNITS[budget])
+        for arm, n, each in zip(arms, steps, per_step, strict=True)
+    ]
+    return fitted, spent

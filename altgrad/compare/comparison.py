@@ -1,0 +1,204 @@
+"""One comparison, from its question to finished runs.
+
+The same question has the same folder (`record.py`), so asking it again goes on where it stopped.
+"""
+
+import json
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from altgrad.compare.arm import Arm, Compose, compose_arms
+from altgrad.compare.budget import Spending, spend_equally
+from altgrad.compare.fairness import check_arms
+from altgrad.compare.launch import Launch
+from altgrad.compare.outcomes import check_evaluations, read_outcome
+from altgrad.compare.question import Question
+from altgrad.compare.record import Record, comparison_folder, write_record
+from altgrad.compare.registry import Registry
+from altgrad.compare.sweep import LAUNCHERS, Report, Wanted, as_task, complete
+from altgrad.compare.tuning import Tuned, tune
+from altgrad.training.settings import require
+
+Say = Callable[[str], None]
+
+
+def nobody(_: str) -> None:
+    """Whom to tell when nobody is watching."""
+
+
+class Comparison:
+    """Makes the runs of one question. `run()` may be called again after any interruption."""
+
+    def __init__(
+        self,
+        question: Question,
+        compose: Compose,
+        *,
+        launch: Launch | None = None,
+        say: Say = nobody,
+        report: Report | None = None,
+        command: str = "",
+    ) -> None:
+        self.question = question.complete()
+        self.launch = launch or Launch()
+        self.launch.check(list(LAUNCHERS))
+        self.say, self.report = say, report
+        self.folder = comparison_folder(self.question, self.launch.runs)
+        self.registry = Registry(self.launch.runs)
+        self.record = Record(command, self.question.control)
+        self.data: dict[str, str] = {}
+        self.arms = self._settle(compose_arms(self.question, compose))
+
+    def run(self) -> Path:
+        """All runs, in order: measured, tuned, tested. Returns the comparison's folder.
+
+        Raises:
+            ConfigError: refused, before any run was started.
+            KeyboardInterrupt: stopped by the user; everything so far is kept.
+        """
+        self.prepare()
+        if self.question.tuning.setting:
+            self._tune()
+        self._check()
+        self._test(self.question.seed_list())
+        return self.folder
+
+    def prepare(self) -> None:
+        """Fair and affordable? Everything that can be refused is refused here."""
+        self._check()
+        self._restore_measurements()
+        budget = self.question.budget
+        require(
+            budget != "time" or not self.launch.elsewhere,
+            "budget=time is measured on one machine, this one; use launcher=local.",
+        )
+        self.arms, spending = spend_equally(self.arms, budget, self._measure_s)
+        self.record.spending = [{**asdict(s), "total": s.total} for s in spending]
+        for arm in self.arms:
+            check_evaluations(arm.config.to_dict(), self.question, arm.name)
+        self._check()
+        self._announce(spending)
+
+    # -- the parts, in order --------------------------------------------------------------------
+
+    def _settle(self, arms: list[Arm]) -> list[Arm]:
+        """What the machine and the data decide, decided for every arm."""
+        from altgrad.compare.machine import settle
+
+        settled = []
+        for arm in arms:
+            config, self.data[arm.name] = settle(arm.config, elsewhere=self.launch.elsewhere)
+            settled.append(Arm(arm.name, arm.words, config))
+        return settled
+
+    def _check(self) -> None:
+        differing = check_arms(self.arms, self.question)
+        for arm in self.arms:
+            found = differing.get(arm.name, {})
+            self.record.arms[arm.name] = {
+                "words": list(arm.words),
+                "max_steps": arm.config.max_steps,
+                "differs": {name: list(values) for name, values in found.items()},
+            }
+
+    def _restore_measurements(self) -> None:
+        """Times measured before an interruption stay: measuring again would change the runs."""
+        path = self.folder / "record.json"
+        if path.is_file():
+            self.record.step_s = json.loads(path.read_text())["step_s"]
+
+    def _measure_s(self, arm: Arm) -> float:
+        if arm.name not in self.record.step_s:
+            self.say(f"measuring a step of {arm.name}")
+            wanted = Wanted(arm.name, arm.config, self.folder / "measured")
+            task = as_task(wanted, self.launch.threads_each(len(self._slots())))
+            with ProcessPoolExecutor(1, mp_context=get_context("forkserver")) as pool:
+                self.record.step_s[arm.name] = pool.submit(_measure, task).result()
+            self._write()
+        return self.record.step_s[arm.name]
+
+    def _slots(self) -> list[int | None]:
+        return self.launch.slots(self.arms[0].config.device)
+
+    def _announce(self, spending: list[Spending]) -> None:
+        seeds = len(self.question.seed_list())
+        more = f", up to {self.question.max_seeds}" if self.question.until_decided else ""
+        self.say(f"{self.question.question}")
+        for arm, spent in zip(self.arms, spending, strict=True):
+            role = "control" if arm.name == self.question.control else "arm"
+            cost = f"{spent.steps:,} steps, {spent.total:.4g} {spent.unit} a run"
+            self.say(f"{role:>8}  {arm.name}: {cost}")
+        self.say(f"{'seeds':>8}  {seeds}{more}; runs below {self.launch.runs}/")
+
+    def _tune(self) -> None:
+        self.say(f"tuning {self.question.tuning.setting} on seeds {self.question.tuning_seeds()}")
+        self.arms, tuned = tune(self.arms, self.question, self._score)
+        self.record.tuning = [t.to_dict() for t in tuned]
+        for result in tuned:
+            self.say(describe_tuned(result))
+
+    def _score(self, points: list[tuple[Arm, float]]) -> list[list[float]]:
+        seeds = self.question.tuning_seeds()
+        setting = self.question.tuning.setting
+        wanted = [
+            [self._wanted(arm, seed, f" {setting}={value:g}") for seed in seeds]
+            for arm, value in points
+        ]
+        complete([w for row in wanted for w in row], self.launch, self.report)
+        self.record.tuning_runs += [w.run.name for row in wanted for w in row]
+        self._write()
+        return [
+            [
+                read_outcome("", s, w.run, self.question).outcome
+                for s, w in zip(seeds, row, strict=True)
+            ]
+            for row in wanted
+        ]
+
+    def _wanted(self, arm: Arm, seed: int, suffix: str = "") -> Wanted:
+        config = arm.at_seed(seed)
+        run = self.registry.place(config, self.data[arm.name], arm.name)
+        return Wanted(f"{arm.name}{suffix} seed {seed}", config, run)
+
+    def _test(self, seeds: list[int]) -> None:
+        """The test seeds; "as you go" adds one at a time until every arm is decided."""
+        from altgrad.compare.conclusion import conclude
+
+        everything = self.question.all_seeds()
+        while True:
+            self._complete_seeds(seeds)
+            if len(seeds) == len(everything):
+                return
+            undecided = [e.arm for e in conclude(self.folder).evidence if e.verdict == "not shown"]
+            if not undecided:
+                return
+            self.say(f"not decided after {len(seeds)} seeds: {', '.join(undecided)}")
+            seeds = everything[: len(seeds) + 1]
+
+    def _complete_seeds(self, seeds: list[int]) -> None:
+        # Seed by seed, not arm by arm: a comparison that is stopped has whole pairs.
+        wanted = {(a.name, s): self._wanted(a, s) for s in seeds for a in self.arms}
+        for arm in self.arms:
+            self.record.runs[arm.name] = {str(s): wanted[arm.name, s].run.name for s in seeds}
+        self.record.reused = sorted(path.name for path in self.registry.reused)
+        self._write()
+        complete(list(wanted.values()), self.launch, self.report)
+
+    def _write(self) -> None:
+        write_record(self.folder, self.question, self.record)
+
+
+def _measure(task: Any) -> float:
+    from altgrad.compare.worker import measure_step_s
+
+    return measure_step_s(task)
+
+
+def describe_tuned(result: Tuned) -> str:
+    """`muon: optim.lr=0.03`, and whether the grid was too narrow."""
+    edge = f" (the {result.edge} value tried: the grid may be too narrow)" if result.edge else ""
+    return f"{result.arm}: {result.setting}={result.value:g}{edge}"

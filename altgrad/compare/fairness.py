@@ -1,0 +1,214 @@
+"""Fairness, computed: from the resolved settings before the runs, from their folders after them.
+
+Two arms may differ in the declared axis and in what follows from the budget or the tuning, and in
+nothing else. The arithmetic (`precision.compute`) is never part of an axis that is wider than it:
+an arm that rounds must compute in the same dtype as its control, or rounding is not what differs.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from altgrad.compare.arm import Arm, differences
+from altgrad.compare.identity import WITHOUT_EFFECT
+from altgrad.compare.question import Question
+from altgrad.training.config import all_setting_names
+from altgrad.training.run_folder import RunFolder
+from altgrad.training.settings import ConfigError, nearest
+
+COMPUTE = "precision.compute"
+
+
+class Unfair(ConfigError):
+    """Arms that cannot be compared. Names the setting, both values, and how to declare it."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at: what, and what was found."""
+
+    what: str
+    found: str
+
+
+@dataclass
+class Fairness:
+    """The fairness statement of a report.
+
+    checks: what is equal. differing: arm -> setting -> (value of the control, value of the arm).
+    notes: what a reader should know though it forbids nothing.
+    """
+
+    checks: list[Check] = field(default_factory=list)
+    differing: dict[str, dict[str, tuple[Any, Any]]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def covers(declared: Iterable[str], name: str) -> bool:
+    """Whether a declared setting or group includes the setting `name`."""
+    return any(name == d or name.startswith(f"{d}.") for d in declared)
+
+
+def check_arms(arms: Sequence[Arm], question: Question) -> dict[str, dict[str, tuple[Any, Any]]]:
+    """All differences from the control, every one of them declared.
+
+    arms: with their budgets and tuned settings, the control first.
+
+    Raises:
+        Unfair: naming every setting that differs and is not declared.
+    """
+    _check_declared([*question.axis, *question.allow])
+    found = {arm.name: _effective(arms[0], arm) for arm in arms[1:]}
+    for name, differing in found.items():
+        undeclared = {n: v for n, v in differing.items() if not _may_differ(n, question)}
+        if undeclared:
+            raise Unfair(_refusal(arms[0].name, name, undeclared, question))
+    return found
+
+
+def _effective(control: Arm, arm: Arm) -> dict[str, tuple[Any, Any]]:
+    found = differences(control.config, arm.config)
+    return {n: v for n, v in found.items() if not covers(WITHOUT_EFFECT, n)}
+
+
+def _check_declared(declared: Iterable[str]) -> None:
+    names = all_setting_names()
+    for word in declared:
+        if not any(n == word or n.startswith(f"{word}.") for n in names):
+            raise ConfigError(f"axis or allow: {word!r} is no setting.{nearest(word, names)}")
+
+
+def _may_differ(name: str, question: Question) -> bool:
+    if name == COMPUTE:
+        return name in [*question.axis, *question.allow]
+    tuned = [question.tuning.setting] if question.tuning.setting else []
+    return covers([*question.axis, *question.allow, *tuned], name) or name == "max_steps"
+
+
+def _refusal(
+    control: str, arm: str, undeclared: dict[str, tuple[Any, Any]], question: Question
+) -> str:
+    listed = ", ".join(
+        f"{n} ({a!r} in {control}, {b!r} in {arm})" for n, (a, b) in undeclared.items()
+    )
+    why = ""
+    if COMPUTE in undeclared:
+        why = "; arms must compute in the same dtype, so that only the declared axis differs"
+    names = ",".join([*question.allow, *undeclared])
+    return (
+        f"{arm} is not comparable with {control}: besides the axis ({', '.join(question.axis)}) it "
+        f"differs in {listed}{why}. Give all arms one value ({next(iter(undeclared))}=…), "
+        f"or declare it: allow=[{names}]."
+    )
+
+
+# -- after the runs -------------------------------------------------------------------------------
+
+
+def check_runs(runs: dict[str, dict[int, Path]], question: Question) -> Fairness:
+    """The statement over finished runs, from their folders alone.
+
+    runs: arm -> seed -> run folder, the control first.
+
+    Raises:
+        Unfair: data, code or arithmetic differ, or an arm misses a seed that another has.
+    """
+    _same_seeds(runs)
+    facts = {(a, s): _facts(p) for a, by_seed in runs.items() for s, p in by_seed.items()}
+    seeds = next(iter(runs.values()))
+    statement = Fairness(checks=[Check("seeds", ", ".join(map(str, seeds)))])
+    for what in ("data", "code"):
+        statement.checks.append(Check(what, _same(what, facts)))
+    statement.checks.append(_same_order(facts))
+    statement.checks.append(_same_evaluation(facts, question))
+    statement.checks.append(_same_compute(facts, question))
+    statement.notes += _machine_notes(facts)
+    return statement
+
+
+def _same_seeds(runs: dict[str, dict[int, Path]]) -> None:
+    control, *others = runs
+    for name in others:
+        alone = set(runs[control]) ^ set(runs[name])
+        if alone:
+            raise Unfair(f"{control} and {name} are not paired: seeds {sorted(alone)} ran in one.")
+
+
+def _facts(run: Path) -> dict[str, Any]:
+    """What one run folder says about the things that must agree."""
+    from altgrad.training.run_table import read_settings
+
+    folder = RunFolder(run)
+    settings = read_settings(folder.config)
+    environment, data = _read(folder.environment), _read(folder.data)
+    return {
+        "settings": settings,
+        "data": data.get("sha256"),
+        "code": environment.get("code"),
+        "corpus": data.get("corpus"),
+        "machine": {k: environment.get(k) for k in ("cpu", "gpus", "threads", "cuda", "python")},
+    }
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A JSON file of a run; a run that failed before it began has none."""
+    return dict(json.loads(path.read_text())) if path.is_file() else {}
+
+
+def _same(what: str, facts: dict[tuple[str, int], dict[str, Any]]) -> str:
+    known = {key: f[what] for key, f in facts.items() if f[what]}
+    (first_key, first), *others = known.items() or [(None, {})]
+    for (arm, seed), value in others:
+        parts = [k for k in {*first, *value} if k in first and k in value and first[k] != value[k]]
+        if parts:
+            raise Unfair(
+                f"{arm} (seed {seed}) and {first_key[0]} (seed {first_key[1]}) differ in their "
+                f"{what} ({', '.join(sorted(parts))}); run both again with the same {what}."
+            )
+    return ", ".join(f"{k} {v[:12]}" for k, v in sorted(first.items()) if isinstance(v, str))
+
+
+def _same_order(facts: dict[tuple[str, int], dict[str, Any]]) -> Check:
+    """Batch k is a function of the seed, k and the batch's shape; unequal shapes are declared."""
+    settings = [f["settings"] for f in facts.values()]
+    shapes = {
+        (s["data"]["batch_size"], s["accumulation"], s["model"]["block_size"], s["devices"])
+        for s in settings
+    }
+    same = "the same batches in the same order for the same seed"
+    return Check(
+        "order of the data", same if len(shapes) == 1 else "differs with the batch's shape"
+    )
+
+
+def _same_evaluation(facts: dict[tuple[str, int], dict[str, Any]], question: Question) -> Check:
+    blocks = {f["settings"]["model"]["block_size"] for f in facts.values()}
+    found = f"the whole validation split, in blocks of {', '.join(map(str, sorted(blocks)))} tokens"
+    if len(blocks) > 1 and not covers([*question.axis, *question.allow], "model.block_size"):
+        raise Unfair(
+            f"the arms evaluate in blocks of {sorted(blocks)} tokens; set model.block_size."
+        )
+    return Check("evaluation", found)
+
+
+def _same_compute(facts: dict[tuple[str, int], dict[str, Any]], question: Question) -> Check:
+    found = {f["settings"]["precision"]["compute"] for f in facts.values()}
+    if len(found) > 1 and not _may_differ(COMPUTE, question):
+        raise Unfair(
+            f"the arms computed in {', '.join(sorted(found))}; set {COMPUTE} for all of them, or "
+            f"declare it: allow=[{COMPUTE}]."
+        )
+    declared = " (declared)" if len(found) > 1 else ""
+    return Check("arithmetic", ", ".join(sorted(found)) + declared)
+
+
+def _machine_notes(facts: dict[tuple[str, int], dict[str, Any]]) -> list[str]:
+    notes = []
+    machines = [f["machine"] for f in facts.values() if f["code"]]
+    for name in machines[0] if machines else ():
+        values = sorted({str(m[name]) for m in machines})
+        if len(values) > 1:
+            notes.append(f"the runs were made with different {name}: {'; '.join(values)}")
+    return notes

@@ -1,0 +1,99 @@
+"""Crossed designs: does the second change do more, or less, where the first was made?"""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from altgrad.compare import stats
+from altgrad.compare.question import Question
+from altgrad.compare.verdict import Rules
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """(both - only first) - (only second - neither), per seed; its mean, interval and p-values."""
+
+    first: str
+    second: str
+    pairs: int
+    mean: float
+    low: float
+    high: float
+    p: float
+    p_corrected: float
+    verdict: str
+    words: str
+
+    def to_dict(self) -> dict[str, Any]:
+        content = asdict(self)
+        return {
+            k: None if isinstance(v, float) and not math.isfinite(v) else v
+            for k, v in content.items()
+        }
+
+
+def contrasts(question: Question, outcomes: dict[str, np.ndarray], rules: Rules) -> list[Contrast]:
+    """Every contrast of a crossed design against its first levels; empty for other designs.
+
+    outcomes: arm -> `(seeds,)`, nan for a lost run; the arms in the order of the product of axes.
+    """
+    if question.design != "crossed":
+        return []
+    (a, first), (b, second) = question.axes.items()
+    grid = np.array(list(outcomes)).reshape(len(first), len(second))
+    cells = {(i, j): outcomes[grid[i, j]] for i in range(len(first)) for j in range(len(second))}
+    wanted = [(i, j) for i in range(1, len(first)) for j in range(1, len(second))]
+    d = [
+        _finite(stats.interaction(cells[i, j], cells[i, 0], cells[0, j], cells[0, 0]))
+        for i, j in wanted
+    ]
+    tests = [stats.paired_t(x, 1 - rules.alpha) if len(x) else None for x in d]
+    p = [t.p if t else 1.0 for t in tests]
+    p_small = [stats.tost_p(x, rules.delta) if len(x) else 1.0 for x in d]
+    corrected = stats.holm(p) if rules.correction == "holm" else p
+    corrected_small = stats.holm(p_small) if rules.correction == "holm" else p_small
+    made = []
+    for k, (i, j) in enumerate(wanted):
+        names = (f"{a}={first[0]}", f"{a}={first[i]}", f"{b}={second[0]}", f"{b}={second[j]}")
+        verdict = _verdict(corrected[k], corrected_small[k], rules)
+        t = tests[k] or stats.PairedT(
+            0, math.nan, math.nan, stats.Interval(-math.inf, math.inf), 1.0
+        )
+        made.append(
+            Contrast(
+                first=names[1],
+                second=names[3],
+                pairs=t.n,
+                mean=t.mean,
+                low=t.interval.low,
+                high=t.interval.high,
+                p=t.p,
+                p_corrected=corrected[k],
+                verdict=verdict,
+                words=_words(verdict, t.mean, names, rules),
+            )
+        )
+    return made
+
+
+def _finite(d: np.ndarray) -> np.ndarray:
+    return d[np.isfinite(d)]
+
+
+def _verdict(p: float, p_small: float, rules: Rules) -> str:
+    if p_small < rules.alpha:
+        return "no interaction"
+    return "interaction" if p < rules.alpha else "not shown"
+
+
+def _words(verdict: str, mean: float, names: tuple[str, str, str, str], rules: Rules) -> str:
+    plain, changed, base, other = names
+    if verdict == "not shown":
+        return f"not shown whether {other} does more with {changed} than with {plain}"
+    if verdict == "no interaction":
+        return f"{other} does the same with {changed} as with {plain}, within {rules.delta:g}"
+    gains = (mean > 0) == rules.higher_is_better
+    more = "gains more (or loses less)" if gains else "gains less (or loses more)"
+    return f"{changed} {more} from {other} instead of {base} than {plain} does, by {abs(mean):.4f}"

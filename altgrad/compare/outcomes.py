@@ -1,0 +1,90 @@
+"""From run folders to numbers: the outcome of a run, and what it cost. Loads no torch."""
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from altgrad.compare.question import Question
+from altgrad.compare.state import failure_of, state_of
+from altgrad.training.run_folder import RunFolder, read_jsonl
+from altgrad.training.settings import ConfigError
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One run. outcome: the primary metric; nan if the run failed or diverged.
+
+    Seconds, tokens per second (median), bytes; None = the folder does not say.
+    """
+
+    arm: str
+    seed: int
+    run: str
+    state: str
+    outcome: float
+    step: int
+    train_s: float | None
+    tokens_per_s: float | None
+    peak_memory_bytes: float | None
+    error: str
+
+    @property
+    def lost(self) -> bool:
+        return not math.isfinite(self.outcome)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "outcome": None if self.lost else self.outcome}
+
+
+def read_outcome(arm: str, seed: int, run: Path, question: Question) -> Outcome:
+    """What a run's folder says.
+
+    Raises:
+        ConfigError: the run finished without ever logging the primary metric.
+    """
+    state = state_of(run)
+    lines = list(read_jsonl(RunFolder(run).metrics))
+    values = [float(m[question.primary]) for m in lines if question.primary in m]
+    if state == "finished" and len(values) < question.last:
+        raise ConfigError(
+            f"{run.name} logged {question.primary!r} {len(values)} times, the outcome is a mean of "
+            f"{question.last}; lower last or eval_interval, or name another primary outcome."
+        )
+    ended = state == "finished"
+    value = sum(values[-question.last :]) / question.last if ended else math.nan
+    rates = sorted(m["tokens_per_s"] for m in lines if "tokens_per_s" in m)
+    return Outcome(
+        arm=arm,
+        seed=seed,
+        run=str(run),
+        state=state if not ended or math.isfinite(value) else "diverged",
+        outcome=value if math.isfinite(value) else math.nan,
+        step=lines[-1]["step"] if lines else 0,
+        train_s=lines[-1].get("train_s") if lines else None,
+        tokens_per_s=rates[len(rates) // 2] if rates else None,
+        peak_memory_bytes=_peak_memory(run),
+        error=failure_of(run) if state == "failed" else "",
+    )
+
+
+def _peak_memory(run: Path) -> float | None:
+    """From the run's events: the largest number any of its processes measured."""
+    events = read_jsonl(RunFolder(run).events)
+    found = [e["peak_memory_bytes"] for e in events if e.get("peak_memory_bytes")]
+    return max(found, default=None)
+
+
+def check_evaluations(settings: dict[str, Any], question: Question, arm: str) -> None:
+    """Refuse a question whose outcome the runs would never log.
+
+    Raises:
+        ConfigError: fewer evaluations than the outcome is a mean of.
+    """
+    every, steps = settings["eval_interval"], settings["max_steps"]
+    evaluations = 0 if every < 1 else steps // every + (steps % every > 0)
+    if question.primary.startswith("val_") and evaluations < question.last:
+        raise ConfigError(
+            f"{arm}: last={question.last}, but eval_interval={every} with max_steps={steps} makes "
+            f"{evaluations} evaluations; lower last or eval_interval."
+        )

@@ -1,0 +1,281 @@
+"""The question of a comparison, complete before anything runs.
+
+It comes from words (`precision=bf16,e5m2 seeds=5 max_steps=200`) or from an experiment file, whose
+keys are the fields below. Words whose value is a list with commas are axes; words that are a field
+of `Question` set it; all other words go to every arm, as `altgrad train` takes them.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from altgrad.training.settings import (
+    ConfigError,
+    coerce,
+    from_dict,
+    hints,
+    nearest,
+    require,
+    require_choice,
+)
+
+BUDGETS = ("tokens", "flops", "time")
+DESIGNS = ("one", "crossed")
+CORRECTIONS = ("holm", "none")
+SEARCHES = ("grid", "optuna")
+FIRST_TUNING_SEED = 1001
+"""Tuning draws its seeds from here on, so that they never are test seeds."""
+
+
+@dataclass
+class Tuning:
+    """How each arm's own setting is chosen, on seeds that are not the test seeds.
+
+    setting: full name, such as `optim.lr`; empty = nothing is tuned.
+    grid: values tried; empty = the arm's own value times `factors`.
+    seeds: how many runs a value gets. extend: how often a grid whose winner lies at its edge may
+    grow by one value on that side. search: `grid`, or `optuna` with `trials` values between the
+    grid's ends on a logarithmic scale.
+    """
+
+    setting: str = ""
+    grid: list[float] = field(default_factory=list)
+    factors: list[float] = field(default_factory=lambda: [1 / 3, 1.0, 3.0])
+    seeds: int = 1
+    extend: int = 0
+    search: str = "grid"
+    trials: int = 8
+
+    def check(self) -> None:
+        """Refuse what cannot be tuned. Raises ConfigError."""
+        require_choice(self.search, SEARCHES, "tuning.search")
+        require(self.seeds >= 1, f"tuning.seeds={self.seeds} must be at least 1.")
+        require(self.extend >= 0, f"tuning.extend={self.extend} must not be negative.")
+        require(self.trials >= 2, f"tuning.trials={self.trials} must be at least 2.")
+        spread = self.grid or self.factors
+        require(
+            len(spread) >= 2 and all(v > 0 for v in spread),
+            f"tuning.grid={spread} needs at least two values above 0.",
+        )
+
+
+@dataclass
+class Question:
+    """Fields of an experiment file; all but the arms have a default.
+
+    question: one sentence. name: folder of the comparison below `runs/compare`; empty = from the
+    content. base: words that every arm gets. arms: name -> its words. axes: what the arms are made
+    of instead, axis -> its values. axis: settings or groups the arms may differ in; follows from
+    `axes`. control: an arm; empty = the first. design: `one` axis, or `crossed` axes.
+    primary, higher_is_better, last: the outcome is the mean of this metric over its last `last`
+    evaluations. seeds: how many (1, 2, …), or which. until_decided: "as you go", from `seeds` up to
+    `max_seeds`. budget: what is equal, `tokens`, `flops` or `time` (of the control's run).
+    delta: smallest difference that matters. alpha, correction: of the tests. allow: further
+    settings the arms may differ in, knowingly.
+    """
+
+    question: str = ""
+    name: str = ""
+    base: list[str] = field(default_factory=list)
+    arms: dict[str, list[str]] = field(default_factory=dict)
+    axes: dict[str, list[str]] = field(default_factory=dict)
+    axis: list[str] = field(default_factory=list)
+    control: str = ""
+    design: str = "one"
+    primary: str = "val_loss"
+    higher_is_better: bool = False
+    last: int = 1
+    seeds: int | list[int] = 3
+    until_decided: bool = False
+    max_seeds: int = 20
+    budget: str = "tokens"
+    tuning: Tuning = field(default_factory=Tuning)
+    delta: float = 0.01
+    alpha: float = 0.05
+    correction: str = "holm"
+    allow: list[str] = field(default_factory=list)
+
+    def complete(self) -> "Question":
+        """A copy with everything filled in that follows from the rest, and checked.
+
+        Raises:
+            ConfigError: the question cannot be asked; one line, with the cure.
+        """
+        made = dataclasses.replace(self)
+        if made.axes:
+            _cross(made)
+        require(
+            len(made.arms) >= 2,
+            f"a comparison needs at least two arms, this has {len(made.arms)}; "
+            "write an axis as setting=control,other (precision=bf16,e5m2).",
+        )
+        made.control = made.control or next(iter(made.arms))
+        made.question = made.question or _sentence(made)
+        made._check()
+        return made
+
+    def seed_list(self) -> list[int]:
+        """Test seeds at the start; "as you go" adds the numbers after the largest."""
+        return list(range(1, self.seeds + 1)) if isinstance(self.seeds, int) else list(self.seeds)
+
+    def all_seeds(self) -> list[int]:
+        """Every test seed that may be run, `until_decided` included."""
+        seeds = self.seed_list()
+        while self.until_decided and len(seeds) < self.max_seeds:
+            seeds.append(max(seeds) + 1)
+        return seeds
+
+    def tuning_seeds(self) -> list[int]:
+        return list(range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + self.tuning.seeds))
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    def _check(self) -> None:
+        require_choice(self.control, self.arms, "control")
+        require_choice(self.budget, BUDGETS, "budget")
+        require_choice(self.design, DESIGNS, "design")
+        require_choice(self.correction, CORRECTIONS, "correction")
+        require(bool(self.axis), "axis: name the setting or group in which the arms may differ.")
+        require(self.delta > 0, f"delta={self.delta} must be above 0.")
+        require(0 < self.alpha < 0.5, f"alpha={self.alpha} must be between 0 and 0.5.")
+        require(self.last >= 1, f"last={self.last} must be at least 1.")
+        self._check_seeds()
+        self.tuning.check()
+        if self.design == "crossed":
+            _check_crossed(self)
+
+    def _check_seeds(self) -> None:
+        seeds = self.seed_list()
+        require(
+            bool(seeds) and len(set(seeds)) == len(seeds) and min(seeds) >= 0,
+            f"seeds={self.seeds} must be a number from 1 on, or a list of different seeds.",
+        )
+        both = set(self.all_seeds()) & set(self.tuning_seeds())
+        require(
+            not (self.tuning.setting and both),
+            f"seeds={sorted(both)} are tuning seeds too; a test needs seeds nothing was chosen on.",
+        )
+        require(
+            not self.until_decided or self.max_seeds >= len(seeds),
+            f"max_seeds={self.max_seeds} is less than seeds={len(seeds)}.",
+        )
+
+
+def _cross(question: Question) -> None:
+    """Arms from axes: every combination, named by its values, the first of each first."""
+    names, given = list(question.axes), question.arms
+    question.arms = {}
+    if len(names) > 1 and question.design != "crossed":
+        raise ConfigError(
+            f"{len(names)} axes ({', '.join(names)}) change more than one thing; write "
+            "design=crossed for all combinations, or give one of them a single value."
+        )
+    for values in itertools.product(*question.axes.values()):
+        words = [f"{axis}={value}" for axis, value in zip(names, values, strict=True)]
+        labels = [_label(axis, value) for axis, value in zip(names, values, strict=True)]
+        question.arms = {**question.arms, " + ".join(labels): words}
+    question.axis = question.axis or names
+    require(
+        given in ({}, question.arms),
+        "arms and axes are two ways to say the same; give one of them.",
+    )
+
+
+def _label(axis: str, value: str) -> str:
+    """`bf16` for a group, `n_layer=3` for a setting: what a reader needs to tell arms apart."""
+    return f"{axis.rsplit('.', 1)[-1]}={value}" if "." in axis else value
+
+
+def _check_crossed(question: Question) -> None:
+    require(
+        len(question.axes) == 2,
+        f"design=crossed takes two axes, this has {len(question.axes)}; "
+        "write optim=adamw,muon precision=bf16,e5m2 design=crossed.",
+    )
+    for axis, values in question.axes.items():
+        require(len(values) >= 2, f"the axis {axis} needs at least two values, it has {values}.")
+
+
+def _sentence(question: Question) -> str:
+    others = [a for a in question.arms if a != question.control]
+    return f"Does {' or '.join(others)} change {question.primary} against {question.control}?"
+
+
+# -- from words and files -------------------------------------------------------------------------
+
+
+def read_question(words: Sequence[str]) -> Question:
+    """From the words of the command line: an experiment file first, if there is one.
+
+    Raises:
+        ConfigError: unreadable file, unknown key, wrong type.
+    """
+    values: dict[str, Any] = {}
+    for word in words:
+        if "=" in word:
+            _take_word(word, values)
+        else:
+            require(not values, f"{word}: the experiment file comes first, settings after it.")
+            values = _read_file(Path(word))
+    return from_dict(Question, values)
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(
+            f"{path} is neither KEY=VALUE nor a readable experiment file: {error}"
+        ) from None
+    require(isinstance(content, dict), f"{path} is not an experiment file: no keys.")
+    from_dict(Question, content)
+    return dict(content)
+
+
+def _take_word(word: str, values: dict[str, Any]) -> None:
+    key, _, text = word.partition("=")
+    kinds = hints(Question)
+    if key == "tune":
+        values.setdefault("tuning", {})["setting"] = text
+    elif key.startswith("tuning."):
+        name = key.partition(".")[2]
+        kind = hints(Tuning).get(name)
+        require(kind is not None, f"unknown setting {key!r}.{nearest(name, hints(Tuning))}")
+        values.setdefault("tuning", {})[name] = _read_value(text, kind, key)
+    elif key == "seeds" and text == "auto":
+        values["until_decided"] = True
+    elif key in kinds:
+        values[key] = _read_value(text, kinds[key], key)
+    elif len(pieces := split_values(text)) > 1:
+        values["axes"] = {**values.get("axes", {}), key: pieces}
+    else:
+        values["base"] = [*values.get("base", []), word]
+
+
+def _read_value(text: str, kind: Any, name: str) -> Any:
+    """A typed word as a value of a field: YAML, where a list may come without its brackets."""
+    as_list = str(kind).startswith("list") and not text.startswith("[")
+    if kind is str:
+        return text
+    try:
+        return coerce(yaml.safe_load(f"[{text}]" if as_list else text), kind, name)
+    except yaml.YAMLError:
+        raise ConfigError(f"{name}={text!r} cannot be read.") from None
+
+
+def split_values(text: str) -> list[str]:
+    """`a,[b,c],d` -> `["a", "[b,c]", "d"]`: commas inside brackets belong to their value."""
+    pieces, depth = [""], 0
+    for character in text:
+        depth += (character in "[{(") - (character in "]})")
+        if character == "," and depth == 0:
+            pieces.append("")
+        else:
+            pieces[-1] += character
+    return pieces

@@ -1,0 +1,72 @@
+"""What a comparison's folder holds: the question, and which runs belong to it.
+
+    runs/compare/NAME/question.yaml   what is asked, complete
+                      record.json     the arms, their budgets and tuning, and where their runs lie
+                      verdict.json report.html report.md
+
+The runs themselves are ordinary run folders below `runs/`.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from altgrad.compare.question import Question
+from altgrad.compare.registry import slug
+from altgrad.training.run_folder import write_atomically
+from altgrad.training.settings import ConfigError, from_dict, require
+
+LAYOUT_VERSION = 1
+
+
+@dataclass
+class Record:
+    """`record.json`. runs: arm -> seed -> run folder; arms: control first, words and settings that
+    differ; paths are relative to the runs' folder."""
+
+    command: str
+    control: str
+    arms: dict[str, dict[str, Any]] = field(default_factory=dict)
+    runs: dict[str, dict[str, str]] = field(default_factory=dict)
+    spending: list[dict[str, Any]] = field(default_factory=list)
+    tuning: list[dict[str, Any]] = field(default_factory=list)
+    tuning_runs: list[str] = field(default_factory=list)
+    reused: list[str] = field(default_factory=list)
+    step_s: dict[str, float] = field(default_factory=dict)
+    layout: int = LAYOUT_VERSION
+
+
+def comparison_folder(question: Question, runs: str | Path) -> Path:
+    """The folder of a complete question: its name, or its arms and a hash of all of it."""
+    digest = hashlib.sha256(json.dumps(question.to_dict(), sort_keys=True).encode()).hexdigest()
+    name = question.name or f"{slug('-'.join(question.arms))}-{digest[:6]}"
+    return Path(runs) / "compare" / name
+
+
+def read_record(folder: Path) -> tuple[Question, Record]:
+    """Question and record of a comparison's folder.
+
+    Raises:
+        ConfigError: no comparison there, or of another version.
+    """
+    try:
+        question = from_dict(Question, yaml.safe_load((folder / "question.yaml").read_text()))
+        record = Record(**json.loads((folder / "record.json").read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise ConfigError(f"{folder} is not a comparison: {error}") from None
+    require(
+        record.layout == LAYOUT_VERSION,
+        f"{folder} has layout {record.layout}, this altgrad reads {LAYOUT_VERSION}.",
+    )
+    return question, record
+
+
+def write_record(folder: Path, question: Question, record: Record) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    text = yaml.safe_dump(question.to_dict(), sort_keys=False, allow_unicode=True)
+    write_atomically(folder / "question.yaml", text)
+    write_atomically(folder / "record.json", json.dumps(asdict(record), indent=1) + "\n")

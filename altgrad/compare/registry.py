@@ -1,0 +1,57 @@
+"""Finding the run folder of a run that is wanted: the one that already holds it, or a new one."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from altgrad.compare.identity import key_of_run, run_key
+from altgrad.compare.state import state_of
+from altgrad.training.config import TrainConfig
+from altgrad.training.run_folder import find_runs
+from altgrad.training.sources import code_versions
+
+REUSABLE = ("finished", "diverged")
+
+
+class Registry:
+    """The runs below one folder, by identity (settings, code, data).
+
+    A run that a comparison makes is named after its arm, its seed and its identity, so that the
+    same run is found again, half done or done. Runs made by `altgrad train` count once they ended.
+    """
+
+    def __init__(self, base: str | Path) -> None:
+        self.base = Path(base)
+        self._others: dict[str, Path] | None = None
+        self._placed: dict[str, Path] = {}
+        self.reused: set[Path] = set()
+
+    def place(self, config: TrainConfig, data: str, label: str) -> Path:
+        """The folder of the run with these settings, existing or not."""
+        values = config.to_dict()
+        key = run_key(values, code_versions(values), data)
+        if key in self._placed:
+            return self._placed[key]
+        own = sorted(self.base.glob(f"*-{key}"))
+        found = own[0] if own else self._elsewhere(key)
+        if found is not None and state_of(found) in REUSABLE:
+            self.reused.add(found)
+        path = found or self.base / f"{slug(label)}-seed{config.seed}-{key}"
+        self._placed[key] = path
+        return path
+
+    def _elsewhere(self, key: str) -> Path | None:
+        if self._others is None:
+            self._others = dict(_keys(find_runs(self.base)))
+        return self._others.get(key)
+
+
+def _keys(runs: Iterable[Path]) -> Iterable[tuple[str, Path]]:
+    for run in runs:
+        if state_of(run) in REUSABLE and (key := key_of_run(run)):
+            yield key, run
+
+
+def slug(text: str, longest: int = 40) -> str:
+    """`e5m2 + muon` -> `e5m2-muon`: safe as a folder's name everywhere."""
+    return re.sub(r"[^A-Za-z0-9._=]+", "-", text).strip("-.")[:longest] or "arm"

@@ -1,0 +1,34 @@
+"""What state a run is in, for a comparison: from its folder alone. Loads no torch."""
+
+from pathlib import Path
+
+from altgrad.training.run_folder import RunFolder, read_jsonl, run_status
+
+ENDED = ("finished", "diverged", "failed")
+"""States that are outcomes. The others are on their way, or can be taken up again."""
+
+GAVE_UP = "gave_up"
+"""Event that makes a failure final, written when its last attempt is over."""
+
+
+def state_of(run: Path) -> str:
+    """`missing`, or the run's status as `altgrad show` gives it."""
+    return run_status(run) if RunFolder(run).config.is_file() else "missing"
+
+
+def is_outcome(run: Path) -> bool:
+    """Whether the run has ended for good: finished, diverged, or failed with no attempt left."""
+    state = state_of(run)
+    return state in ("finished", "diverged") or (state == "failed" and not attempt_allowed(run))
+
+
+def attempt_allowed(run: Path) -> bool:
+    """Whether a run that failed may be tried again."""
+    kinds = [e["event"] for e in read_jsonl(RunFolder(run).events)]
+    return state_of(run) == "failed" and GAVE_UP not in kinds
+
+
+def failure_of(run: Path) -> str:
+    """The last error of a failed run, in one line."""
+    errors = [e["error"] for e in read_jsonl(RunFolder(run).events) if "error" in e]
+    return " ".join(str(errors[-1]).split()) if errors else "the process ended without a word"

@@ -1,0 +1,83 @@
+"""Many runs: attempted where the launcher says, retried, and gathered from their folders."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from altgrad.compare.launch import Launch, Launcher, Task
+from altgrad.compare.local_pool import log_path, run_locally
+from altgrad.compare.ray_pool import run_on_ray
+from altgrad.compare.slurm_pool import run_on_slurm
+from altgrad.compare.state import GAVE_UP, failure_of, is_outcome, state_of
+from altgrad.training.config import TrainConfig
+from altgrad.training.run_folder import RunFolder
+
+LAUNCHERS: dict[str, Launcher] = {
+    "local": run_locally,
+    "ray": run_on_ray,
+    "slurm": run_on_slurm,
+}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A run that must exist in the end: its settings, its folder, and what to call it."""
+
+    label: str
+    config: TrainConfig
+    run: Path
+
+
+Report = Callable[[int, int, str, str], None]
+"""`report(done, total, label, state)` after each run."""
+
+
+def complete(wanted: Sequence[Wanted], how: Launch, report: Report | None = None) -> None:
+    """Make every run an outcome: finished, diverged, or failed for good.
+
+    Runs that are outcomes already are left alone; a stopped one goes on where it was. A run that
+    still fails after `how.retries` further attempts keeps its folder and counts as failed.
+
+    Raises:
+        KeyboardInterrupt: the user stopped it; runs in flight have saved.
+    """
+    unique = {w.run: w for w in wanted}
+    total, open_ = len(unique), [w for w in unique.values() if not is_outcome(w.run)]
+    finished = total - len(open_)
+
+    def done(task: Task) -> None:
+        nonlocal finished
+        run = Path(task.run)
+        finished += state_of(run) in ("finished", "diverged")
+        if report:
+            report(finished, total, task.label, state_of(run))
+
+    for attempt in range(how.retries + 1):
+        if not open_:
+            break
+        slots = how.slots(open_[0].config.device)
+        tasks = [as_task(w, how.threads_each(len(slots))) for w in open_]
+        LAUNCHERS[how.launcher](tasks, how, slots, done)
+        last = attempt == how.retries
+        open_ = [w for w in open_ if not _settled(w.run, last)]
+
+
+def as_task(wanted: Wanted, threads: int) -> Task:
+    run = wanted.run.absolute()
+    settings = {**wanted.config.to_dict(), "run_dir": str(run)}
+    return Task(wanted.label, str(run), settings, threads, os.getcwd())
+
+
+def _settled(run: Path, last: bool) -> bool:
+    """Whether the run is an outcome; after the last attempt it becomes one."""
+    if is_outcome(run):
+        return True
+    if last and state_of(run) == "missing":
+        raise RuntimeError(
+            f"no process got as far as making {run}; what it said is in {log_path(run)}."
+        )
+    if last:
+        RunFolder(run).event("failed", error=failure_of(run))
+        RunFolder(run).event(GAVE_UP)
+    return last

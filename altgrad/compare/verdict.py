@@ -1,0 +1,250 @@
+"""What may be concluded about one arm against the control, in words.
+
+The rules, fixed before any run:
+
+worse        lost runs (failed, diverged) in seeds where the control finished, beyond chance
+             (exact McNemar test); or the mean difference is on the bad side and its p, corrected
+             for the number of arms, is below alpha
+equivalent   the difference is shown to be smaller than delta (TOST, corrected likewise); wins over
+             better and worse, since such a difference was declared not to matter
+better       the same p, on the good side, and the arm lost no run that the control finished
+not shown    everything else, with the number of further seeds that would probably decide
+
+With `anytime` the p-values and the interval are those of `sequence.py`, valid at every look.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from altgrad.compare import sequence, stats
+from altgrad.compare.power import seeds_needed
+
+BETTER, WORSE, EQUIVALENT, NOT_SHOWN = "better", "worse", "equivalent", "not shown"
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How the evidence is judged; from the question, before the runs.
+
+    delta: smallest difference that matters, in units of the outcome. alpha: chance of a false
+    "better" or "worse" over all arms together. correction: `holm` or `none`. higher_is_better: of
+    the primary outcome. anytime: judged after every seed.
+    """
+
+    delta: float = 0.01
+    alpha: float = 0.05
+    correction: str = "holm"
+    higher_is_better: bool = False
+    anytime: bool = False
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything known about one arm against the control. Differences are arm - control.
+
+    low, high: interval of the mean difference with chance 1 - alpha, not corrected for the number
+    of arms; bca: the bootstrap's. p: of "no difference"; p_equivalent: of "differs by delta or
+    more"; both before correction, with `p_corrected`, `p_equivalent_corrected` after it. lost: runs
+    that failed or diverged, of `runs`. `seeds_more`: further seeds that would probably decide.
+    """
+
+    arm: str
+    control: str
+    runs: int
+    pairs: int
+    mean: float
+    sd: float
+    low: float
+    high: float
+    bca_low: float
+    bca_high: float
+    p: float
+    p_corrected: float
+    p_sign_flip: float
+    p_equivalent: float
+    p_equivalent_corrected: float
+    effect_in_noise: float
+    lost: int
+    lost_control: int
+    p_less_stable: float
+    verdict: str
+    seeds_more: int | None
+    words: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers for JSON; what is not finite becomes null."""
+        content = asdict(self)
+        infinite = {k for k, v in content.items() if isinstance(v, float) and not math.isfinite(v)}
+        return {k: None if k in infinite else v for k, v in content.items()}
+
+
+@dataclass(frozen=True)
+class _Tests:
+    """The numbers that the rules look at, of one arm."""
+
+    d: np.ndarray
+    interval: stats.Interval
+    p: float
+    p_equivalent: float
+    p_less_stable: float
+    lost_more: bool
+
+
+def judge(
+    control: ArrayLike,
+    arms: dict[str, ArrayLike],
+    rules: Rules,
+    *,
+    control_name: str = "control",
+    resamples: int = 9999,
+) -> list[Evidence]:
+    """Evidence for every arm. Outcomes are `(seeds,)`, paired by position; nan is a lost run.
+
+    resamples: of the bootstrap; 0 leaves its interval out.
+    """
+    base = np.asarray(control, dtype=np.float64)
+    outcomes = {name: np.asarray(values, dtype=np.float64) for name, values in arms.items()}
+    tests = [_test(base, values, rules, len(arms)) for values in outcomes.values()]
+    corrected = _correct([t.p for t in tests], rules)
+    equivalent = _correct([t.p_equivalent for t in tests], rules)
+    return [
+        _conclude(name, control_name, base, outcomes[name], t, (p, q), rules, resamples)
+        for name, t, p, q in zip(outcomes, tests, corrected, equivalent, strict=True)
+    ]
+
+
+def _test(control: np.ndarray, arm: np.ndarray, rules: Rules, arms: int) -> _Tests:
+    lost_arm, lost_control = ~np.isfinite(arm), ~np.isfinite(control)
+    d = (arm - control)[~lost_arm & ~lost_control]
+    p_less_stable = stats.less_stable_p(lost_arm, lost_control)
+    lost_more = bool((lost_arm & ~lost_control).any())
+    if len(d) == 0:
+        whole = stats.Interval(-math.inf, math.inf)
+        return _Tests(d, whole, 1.0, 1.0, p_less_stable, lost_more)
+    if rules.anytime:
+        return _Tests(d, *_anytime(d, rules, arms), p_less_stable, lost_more)
+    t = stats.paired_t(d, 1 - rules.alpha)
+    p_equivalent = stats.tost_p(d, rules.delta)
+    return _Tests(d, t.interval, t.p, p_equivalent, p_less_stable, lost_more)
+
+
+def _anytime(d: np.ndarray, rules: Rules, arms: int) -> tuple[stats.Interval, float, float]:
+    """The interval at 1 - alpha/arms decides; its p-values are 1/B of the nearest mean in question.
+
+    Bonferroni, since Holm's order may change from look to look.
+    """
+    share = rules.alpha / arms if rules.correction == "holm" else rules.alpha
+    p = sequence.anytime_p(d)
+    inside = abs(float(d.mean())) < rules.delta
+    p_equivalent = max(sequence.anytime_p(d - rules.delta), sequence.anytime_p(d + rules.delta))
+    return sequence.anytime_interval(d, share), p, p_equivalent if inside else 1.0
+
+
+def _correct(p: Sequence[float], rules: Rules) -> list[float]:
+    if rules.correction == "none":
+        return list(p)
+    return [min(1.0, len(p) * x) for x in p] if rules.anytime else stats.holm(p)
+
+
+def _conclude(
+    name: str,
+    control_name: str,
+    control: np.ndarray,
+    arm: np.ndarray,
+    tests: _Tests,
+    corrected: tuple[float, float],
+    rules: Rules,
+    resamples: int,
+) -> Evidence:
+    d = tests.d
+    mean = float(d.mean()) if len(d) else math.nan
+    sd = stats.standard_deviation(d) if len(d) > 1 else math.nan
+    verdict = _verdict(mean, tests, corrected, rules)
+    both = np.isfinite(arm) & np.isfinite(control)
+    bca = (
+        stats.bca_interval(d, 1 - rules.alpha, resamples=resamples)
+        if resamples and len(d)
+        else None
+    )
+    more = _seeds_more(len(arm), mean, sd, rules) if verdict == NOT_SHOWN else None
+    lost, lost_control = int((~np.isfinite(arm)).sum()), int((~np.isfinite(control)).sum())
+    return Evidence(
+        arm=name,
+        control=control_name,
+        runs=len(arm),
+        pairs=len(d),
+        mean=mean,
+        sd=sd,
+        low=tests.interval.low,
+        high=tests.interval.high,
+        bca_low=bca.low if bca else math.nan,
+        bca_high=bca.high if bca else math.nan,
+        p=tests.p,
+        p_corrected=corrected[0],
+        p_sign_flip=stats.sign_flip_p(d) if resamples and len(d) else math.nan,
+        p_equivalent=tests.p_equivalent,
+        p_equivalent_corrected=corrected[1],
+        effect_in_noise=stats.effect_in_noise(control[both], arm[both]),
+        lost=lost,
+        lost_control=lost_control,
+        p_less_stable=tests.p_less_stable,
+        verdict=verdict,
+        seeds_more=more,
+        words=_words(verdict, mean, tests, corrected, rules, more, (lost, lost_control, len(arm))),
+    )
+
+
+def _verdict(mean: float, tests: _Tests, corrected: tuple[float, float], rules: Rules) -> str:
+    if tests.lost_more and tests.p_less_stable < rules.alpha:
+        return WORSE
+    p, p_equivalent = corrected
+    if p_equivalent < rules.alpha and not tests.lost_more:
+        return EQUIVALENT
+    if p < rules.alpha:
+        good = (mean > 0) == rules.higher_is_better
+        if not good:
+            return WORSE
+        if not tests.lost_more:
+            return BETTER
+    return NOT_SHOWN
+
+
+def _seeds_more(n: int, mean: float, sd: float, rules: Rules) -> int | None:
+    needed = seeds_needed(mean, sd, rules.delta, alpha=rules.alpha)
+    return None if needed is None else max(1, needed - n)
+
+
+def _words(
+    verdict: str,
+    mean: float,
+    tests: _Tests,
+    corrected: tuple[float, float],
+    rules: Rules,
+    more: int | None,
+    counts: tuple[int, int, int],
+) -> str:
+    lost, lost_control, runs = counts
+    stability = f"{lost} of {runs} runs lost, control {lost_control} of {runs}"
+    if verdict == WORSE and tests.lost_more and tests.p_less_stable < rules.alpha:
+        return f"worse: {stability} (p = {tests.p_less_stable:.3g})"
+    if verdict == EQUIVALENT:
+        shown = corrected[0] < rules.alpha
+        small = f"; a difference of {mean:+.4f} is shown, too small to matter" if shown else ""
+        return f"equivalent within {rules.delta:g}{small}"
+    if verdict == NOT_SHOWN:
+        blocked = f"; {stability}" if tests.lost_more else ""
+        return f"not shown ({_advice(more, len(tests.d))}){blocked}"
+    return f"{verdict} by {abs(mean):.4f}"
+
+
+def _advice(more: int | None, pairs: int) -> str:
+    if pairs < 2:
+        return "at least two pairs of runs are needed"
+    if more is None:
+        return "more than 1000 seeds would be needed"
+    return f"{more} more seed{'s' if more > 1 else ''} would probably decide"
