@@ -264,9 +264,18 @@ def _read_value(text: str, kind: Any, name: str) -> Any:
     if kind is str:
         return text
     try:
-        return coerce(yaml.safe_load(f"[{text}]" if as_list else text), kind, name)
+        read = yaml.safe_load(f"[{text}]" if as_list else text)
+        return coerce([_number(v) for v in read] if as_list else _number(read), kind, name)
     except yaml.YAMLError:
         raise ConfigError(f"{name}={text!r} cannot be read.") from None
+
+
+def _number(value: Any) -> Any:
+    """YAML takes `1e-3` for a text, since it has no point."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 def split_values(text: str) -> list[str]:

@@ -46,10 +46,10 @@ def paired_t(d: ArrayLike, confidence: float = 0.95) -> PairedT:
     from scipy import stats
 
     d = np.asarray(d, dtype=np.float64)
-    n, mean = len(d), float(d.mean())
+    n, sd = len(d), standard_deviation(d)
+    mean = float(d.mean() if sd else d[0])
     if n < 2:
         return PairedT(n, mean, math.nan, Interval(-math.inf, math.inf), 1.0)
-    sd = standard_deviation(d)
     half = float(stats.t.ppf(0.5 + confidence / 2, n - 1)) * sd / math.sqrt(n)
     p = 2 * float(stats.t.sf(abs(t_value(mean, sd, n)), n - 1))
     return PairedT(n, mean, sd, Interval(mean - half, mean + half), p)

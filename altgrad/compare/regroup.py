@@ -1,0 +1,112 @@
+"""Which comparison to report on: a folder, its name, the latest - or run folders, put into arms."""
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from altgrad.compare.arm import Arm, differences
+from altgrad.compare.fairness import check_arms
+from altgrad.compare.question import Question
+from altgrad.compare.record import Record, comparison_folder, write_record
+from altgrad.training.config import TrainConfig
+from altgrad.training.run_folder import RunFolder, resolve_run
+from altgrad.training.run_table import read_settings
+from altgrad.training.settings import ConfigError
+
+
+def find_comparison(names: list[str], runs: str, *, axis: str = "", delta: float = 0.01) -> Path:
+    """The comparison's folder, made anew from run folders if those are given.
+
+    Raises:
+        ConfigError: nothing there, or runs that make no fair comparison.
+    """
+    if not names:
+        return _latest(Path(runs))
+    for folder in (Path(names[0]), Path(runs) / "compare" / names[0]):
+        if (folder / "record.json").is_file():
+            return folder
+    return compare_runs([resolve_run(name, runs) for name in names], axis=axis, delta=delta)
+
+
+def _latest(runs: Path) -> Path:
+    records = sorted(runs.glob("compare/*/record.json"), key=lambda p: p.stat().st_mtime)
+    if not records:
+        raise ConfigError(f"no comparison below {runs}/compare yet; make one: altgrad compare …")
+    return records[-1].parent
+
+
+def compare_runs(runs: list[Path], *, axis: str, delta: float = 0.01) -> Path:
+    """A comparison of existing runs: those that differ in nothing but the seed are one arm.
+
+    The first run's arm is the control. axis: setting or group in which arms may differ.
+
+    Raises:
+        ConfigError: one arm only, runs of different folders, or differences beyond the axis.
+    """
+    arms = _arms_of(runs)
+    if len(arms) < 2:
+        raise ConfigError(f"{len(runs)} runs make {len(arms)} arm; a comparison needs two.")
+    found = {n for a in arms[1:] for n in differences(arms[0][0], a[0])}
+    if not axis:
+        raise ConfigError(
+            f"what may the arms differ in? They do in {', '.join(sorted(found))}; name it: --axis …"
+        )
+    named = [Arm(_name(config, arms[0][0], found), (), config) for config, _ in arms]
+    seeds = sorted({seed for _, by_seed in arms for seed in by_seed})
+    question = Question(
+        arms={arm.name: [] for arm in named},
+        axis=axis.split(","),
+        seeds=seeds,
+        delta=delta,
+    ).complete()
+    differing = check_arms(named, question)
+    base = _one_parent(runs)
+    record = Record(
+        command=f"altgrad report --axis {axis} {' '.join(r.name for r in runs)}",
+        control=named[0].name,
+        arms={a.name: _described(a, differing.get(a.name, {})) for a in named},
+        runs={
+            arm.name: {str(s): by_seed[s].name for s in sorted(by_seed)}
+            for arm, (_, by_seed) in zip(named, arms, strict=True)
+        },
+    )
+    folder = comparison_folder(question, base)
+    write_record(folder, question, record)
+    return folder
+
+
+def _described(arm: Arm, differing: dict[str, tuple[Any, Any]]) -> dict[str, Any]:
+    differs = {name: list(values) for name, values in differing.items()}
+    return {"words": [], "max_steps": arm.config.max_steps, "differs": differs}
+
+
+def _arms_of(runs: list[Path]) -> list[tuple[TrainConfig, dict[int, Path]]]:
+    """Config without its seed -> seed -> run, in the order of the first runs."""
+    from altgrad.compare.identity import effective_settings
+
+    groups: dict[str, tuple[TrainConfig, dict[int, Path]]] = {}
+    by_key: dict[str, dict[int, Path]] = defaultdict(dict)
+    for run in runs:
+        values = read_settings(RunFolder(run).config)
+        seed = values["seed"]
+        common = {**effective_settings(values), "seed": 0}
+        key = repr(sorted(common.items()))
+        by_key[key][seed] = run.resolve()
+        groups[key] = (TrainConfig.from_dict(common), by_key[key])
+    return list(groups.values())
+
+
+def _name(config: TrainConfig, control: TrainConfig, differing: set[str]) -> str:
+    """The arm's values of what differs, names first: `muon`, `n_layer=3`."""
+    from altgrad.training.settings import get_setting
+
+    ordered = sorted(differing, key=lambda n: (not n.endswith(".name"), n))
+    parts = [f"{n.rsplit('.', 1)[-1]}={get_setting(config, n)}" for n in ordered[:2]]
+    return " ".join(p.removeprefix("name=") for p in parts)
+
+
+def _one_parent(runs: list[Path]) -> Path:
+    parents = {run.resolve().parent for run in runs}
+    if len(parents) > 1:
+        raise ConfigError(f"the runs lie in different folders: {', '.join(map(str, parents))}.")
+    return parents.pop()

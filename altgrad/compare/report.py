@@ -1,0 +1,89 @@
+"""The report of a comparison: one page of HTML and one of Markdown, from run folders only."""
+
+from pathlib import Path
+
+from altgrad.compare import tables
+from altgrad.compare.conclusion import Conclusion
+from altgrad.compare.verdict import BETTER, EQUIVALENT, WORSE
+from altgrad.training.run_folder import write_atomically
+from altgrad.training.settings import ConfigError
+
+
+def verdict_lines(conclusion: Conclusion) -> list[str]:
+    """The verdicts, one line each: what a person wants to read first."""
+    lines = [f"{e.arm}: {e.words}{_interval(e)}" for e in conclusion.evidence]
+    return [*lines, *(c.words for c in conclusion.contrasts)]
+
+
+def _interval(e) -> str:
+    import math
+
+    if not (math.isfinite(e.low) and math.isfinite(e.mean)):
+        return ""
+    return f"; difference {e.mean:+.4f} [{e.low:+.4f}, {e.high:+.4f}] over {e.pairs} seeds"
+
+
+def headline(conclusion: Conclusion) -> str:
+    """One sentence over all arms."""
+    kinds = {BETTER: [], WORSE: [], EQUIVALENT: []}
+    for e in conclusion.evidence:
+        kinds.get(e.verdict, []).append(e.arm)
+    words = {BETTER: "better than", WORSE: "worse than", EQUIVALENT: "equivalent to"}
+    said = [f"{', '.join(v)} {words[k]} {conclusion.control}" for k, v in kinds.items() if v]
+    return "; ".join(said) or f"Nothing is shown against {conclusion.control} yet"
+
+
+def write_reports(conclusion: Conclusion) -> list[Path]:
+    """`report.md` and, with the extra `report`, `report.html`.
+
+    Raises:
+        ConfigError: altair is missing; the Markdown is written nevertheless.
+    """
+    from altgrad.compare.report_markdown import markdown
+
+    text = conclusion.folder / "report.md"
+    write_atomically(text, markdown(conclusion))
+    try:
+        import altair  # noqa: F401
+    except ImportError:
+        raise ConfigError(
+            f"{text} is written; the HTML page needs pip install 'altgrad[report]', then "
+            f"altgrad report {conclusion.folder}"
+        ) from None
+    from altgrad.compare.report_html import page
+
+    html = conclusion.folder / "report.html"
+    write_atomically(html, page(conclusion))
+    return [html, text]
+
+
+SECTIONS = (
+    ("Arms", tables.arms_table, ""),
+    ("Interactions", tables.contrasts_table, "Does the second change do more where the first is?"),
+    (
+        "Every test",
+        tables.statistics_table,
+        "The t interval and its corrected p decide; the others are shown for comparison.",
+    ),
+    ("Every run", tables.seeds_table, "One row a seed: the same initialisation and batches."),
+    ("Tuning", tables.tuning_table, "Chosen on seeds that are not test seeds."),
+    ("Failures", tables.failures_table, "Kept and counted as outcomes."),
+    ("Fairness", tables.fairness_table, "Computed from the resolved settings and the run folders."),
+    ("What differs", tables.differences_table, "Everything in which an arm differs."),
+    ("Environment", tables.environment_table, ""),
+)
+"""Title, rows, and a line under the title. A section without rows is left out."""
+
+
+def rules_in_words(conclusion: Conclusion) -> str:
+    """What was fixed before the runs."""
+    q = conclusion.question
+    looks = "judged after every seed (anytime-valid)" if q.until_decided else "judged once"
+    direction = "higher" if q.higher_is_better else "lower"
+    last = f"mean of the last {q.last} evaluations" if q.last > 1 else "at the last evaluation"
+    return (
+        f"Outcome: {q.primary}, {last}, {direction} is better. Smallest difference that matters: "
+        f"{q.delta:g}. Chance of a false verdict at most {q.alpha:g} over all arms "
+        f"({'Holm' if q.correction == 'holm' else 'no correction'}), {looks}. "
+        f"Equal {q.budget}."
+    )
