@@ -10,6 +10,17 @@ _HOME = {
     "CATALOGUE": "catalogue",
     "SPLITS": "catalogue",
     "catalogue_table": "catalogue",
+    "Stochastic": "stochastic",
+    "dequantize": "codes",
+    "fake_quantize": "ops",
+    "quantize": "codes",
+    "ulp": "ops",
+    "Statistics": "counts",
+    "round_backward": "straight_through",
+    "round_both": "straight_through",
+    "round_forward": "straight_through",
+    **dict.fromkeys(("MX", "NVFP4", "Delayed", "PerBlock", "PerColumn", "PerRow"), "scaling"),
+    "PerTensor": "scaling",
 }
 __all__ = sorted(_HOME)
 

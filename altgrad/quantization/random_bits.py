@@ -50,19 +50,18 @@ def _low32(z: Tensor) -> Tensor:
 
 
 def hash_bits(index: Tensor, key0: int | Tensor, key1: int | Tensor) -> Tensor:
-    """32 random bits per element of an int32 `index`, as int32."""
+    """32 random bits per element of an int32 `index`, as int32; the best ones on top."""
     h = index ^ key0
     h = (h ^ ((h >> 16) & 0xFFFF)) * _ROUND1
     h = h ^ key1
-    h = (h ^ ((h >> 15) & 0x1FFFF)) * _ROUND2
-    return h ^ ((h >> 16) & 0xFFFF)
+    return (h ^ ((h >> 15) & 0x1FFFF)) * _ROUND2
 
 
 def trailing_bits(index: Tensor, keys: tuple, number: int, dtype: torch.dtype) -> Tensor:
     """`number` random bits per element, in the low end of an integer of `dtype`."""
     bits = hash_bits(index, *keys)
     if dtype == torch.int32:
-        return bits & ((1 << number) - 1)
+        return (bits >> (32 - number)) & ((1 << number) - 1)
     high = hash_bits(index ^ 0x5BD1E995, keys[1], keys[0])
     wide = (high.to(torch.int64) << 32) | (bits.to(torch.int64) & 0xFFFFFFFF)
-    return wide & ((1 << number) - 1)
+    return (wide >> (64 - number)) & ((1 << number) - 1)

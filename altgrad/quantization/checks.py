@@ -1,0 +1,94 @@
+"""What the rounding functions refuse, each in one line."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from altgrad.quantization.formats import Format
+from altgrad.quantization.reference import OVERFLOWS, ROUNDINGS
+from altgrad.quantization.stochastic import Stochastic
+
+_DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+
+
+def as_format(f: Format | str) -> Format:
+    return Format.named(f) if isinstance(f, str) else f
+
+
+def expand_scale(scale: Tensor, shape: torch.Size) -> Tensor:
+    """A scale whose every dimension divides x's, repeated over its blocks so that it broadcasts.
+    Raises `ValueError` where it does not divide."""
+    if scale.dim() == 0:
+        return scale
+    if scale.dim() > len(shape) or any(
+        n == 0 or size % n for n, size in zip(scale.shape[::-1], shape[::-1], strict=False)
+    ):
+        raise ValueError(
+            f"a scale of shape {tuple(scale.shape)} does not divide a tensor of {tuple(shape)}; "
+            "each of its dimensions must divide the tensor's"
+        )
+    for dim in range(-scale.dim(), 0):
+        if 1 < scale.shape[dim] < shape[dim]:
+            scale = scale.repeat_interleave(shape[dim] // scale.shape[dim], dim)
+    return scale
+
+
+def check(x, f: Format, scale, scaling, rounding, overflow) -> None:
+    """Raise `ValueError`, in one line, for arguments that make no sense together."""
+    if x.dtype not in _DTYPES:
+        raise ValueError(f"{x.dtype} is not rounded; give float32, bfloat16, float16 or float64")
+    if not isinstance(rounding, Stochastic) and (
+        rounding not in ROUNDINGS or rounding == "stochastic"
+    ):
+        raise ValueError(
+            f"rounding={rounding!r}: choose from {', '.join(ROUNDINGS[:-1])} or Stochastic(seed=…)"
+        )
+    _check_overflow(f, overflow)
+    if scale is not None and scaling is not None:
+        raise ValueError("scale= and scaling= were both given; scaling computes the scale")
+    if scale is None and scaling is None:
+        _check_holds(x.dtype, f)
+    if scale is not None:
+        check_scale(scale)
+
+
+def _check_overflow(f: Format, overflow: str) -> None:
+    if overflow not in OVERFLOWS:
+        raise ValueError(f"overflow={overflow!r}: choose from {', '.join(OVERFLOWS)}")
+    if overflow == "inf" and not f.has_inf:
+        raise ValueError(f"overflow='inf': {f.name} has no infinity; use 'saturate'")
+    if overflow == "nan" and not f.has_nan:
+        raise ValueError(f"overflow='nan': {f.name} has no NaN; use 'saturate'")
+
+
+def _check_holds(dtype: torch.dtype, f: Format) -> None:
+    """Unscaled results must be numbers of the tensor's own dtype."""
+    info = torch.finfo(dtype)
+    if (
+        2.0**-f.mantissa_bits < info.eps
+        or f.max > info.max
+        or (f.bottom_spacing < info.smallest_normal * info.eps)
+    ):
+        raise ValueError(f"{dtype} cannot hold every number of {f.name}; convert x to float32/64")
+
+
+def check_scale(scale: float | Tensor) -> None:
+    """Refuse a scale that is not above zero and finite. Tensors on an accelerator are checked
+    without waiting for them; while compiling they are not checked."""
+    if isinstance(scale, Tensor):
+        if not scale.is_floating_point():
+            raise ValueError(f"a scale must be floating point, got {scale.dtype}")
+        if torch.compiler.is_compiling():
+            return
+        valid = ((scale > 0) & torch.isfinite(scale)).all()
+        if scale.device.type != "cpu":
+            torch._assert_async(valid, "a scale must be finite and above zero")
+            return
+        if bool(valid):
+            return
+        scale = float(scale.flatten()[torch.argmin(((scale > 0) & scale.isfinite()).int())])
+    if not (0 < scale < math.inf):
+        raise ValueError(f"a scale must be finite and above zero, got {scale}")

@@ -1,0 +1,241 @@
+"""Where the scale comes from: one per tensor, row, column or block, now or from a history.
+
+The scale s maps a tensor's largest magnitude (amax, over its finite numbers) to the top of the
+format: x is stored as q(x/s). Rules, for a format of largest number `max`:
+
+    exact          s = amax / max
+    power_of_two   s = the smallest power of two >= amax / max (nothing overflows)
+    mx             s = 2^(floor(log2 amax) - floor(log2 max)): OCP MX 1.0, section 6.3; E8M0, so
+                   between 2^-127 and 2^127; elements may saturate
+
+amax = 0 gives 1; an exact scale never falls below float32's smallest normal number. Everything is
+a tensor on x's device: no rule waits for it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from altgrad.quantization.catalogue import CATALOGUE
+from altgrad.quantization.formats import Format
+from altgrad.quantization.ops import round_values
+
+RULES = ("exact", "power_of_two", "mx")
+_TINY = 2.0**-126
+
+
+def finite_amax(x: Tensor, dim: int | tuple[int, ...] | None = None) -> Tensor:
+    """Largest finite |x| as float32, over `dim` (kept) or, with None, over all (0-d)."""
+    if x.numel() == 0:
+        return torch.zeros((), dtype=torch.float32, device=x.device)
+    if dim is None and not torch.compiler.is_compiling() and x.device.type == "cpu":
+        low, high = torch.aminmax(x)  # a tenth of abs().max(); NaN shows in both
+        amax = torch.maximum(-low, high)
+        if torch.isfinite(amax):
+            return amax.float()
+    magnitude = torch.where(torch.isfinite(x), x.abs(), 0)
+    return (magnitude.amax() if dim is None else magnitude.amax(dim, keepdim=True)).float()
+
+
+def scale_from_amax(amax: Tensor, f: Format, rule: str = "exact") -> Float[Tensor, ...]:
+    """The float32 scale for float32 amax under a rule of RULES."""
+    if rule == "mx":
+        exponent = (amax.view(torch.int32) >> 23) - 127 - f.max_exponent
+        scale = _power_of_two(exponent.clamp(max=127))
+    else:
+        scale = torch.clamp(amax / f.max, min=_TINY)
+        if rule == "power_of_two":
+            scale = ((scale.view(torch.int32) + 0x7FFFFF) & 0x7F800000).view(torch.float32)
+    return torch.where(amax > 0, scale, 1.0)
+
+
+def _power_of_two(exponent: Tensor) -> Tensor:
+    """2^exponent as float32, not below 2^-127."""
+    normal = ((exponent.clamp(min=-126) + 127) << 23).view(torch.float32)
+    return torch.where(exponent < -126, 2.0**-127, normal)
+
+
+def _check_rule(rule: str) -> None:
+    if rule not in RULES:
+        raise ValueError(f"rule={rule!r}: choose from {', '.join(RULES)}")
+
+
+@dataclass(frozen=True)
+class PerTensor:
+    """One scale from the current amax of the whole tensor."""
+
+    rule: str = "exact"
+
+    def __post_init__(self) -> None:
+        _check_rule(self.rule)
+
+    def scales(self, x: Tensor, f: Format) -> Tensor:
+        return scale_from_amax(finite_amax(x), f, self.rule)
+
+    def expand(self, scale: Tensor, x: Tensor) -> Tensor:
+        return scale
+
+    def groups(self, x: Tensor) -> tuple[str, int, tuple[int, ...]] | None:
+        return self.rule, x.numel(), ()
+
+
+@dataclass(frozen=True)
+class PerRow:
+    """One scale per row: per index of all dimensions but the last."""
+
+    rule: str = "exact"
+
+    def __post_init__(self) -> None:
+        _check_rule(self.rule)
+
+    def scales(self, x: Tensor, f: Format) -> Tensor:
+        return scale_from_amax(finite_amax(x, -1), f, self.rule)
+
+    def expand(self, scale: Tensor, x: Tensor) -> Tensor:
+        return scale
+
+    def groups(self, x: Tensor) -> tuple[str, int, tuple[int, ...]] | None:
+        return self.rule, x.shape[-1], (*x.shape[:-1], 1)
+
+
+@dataclass(frozen=True)
+class PerColumn:
+    """One scale per index of the last dimension."""
+
+    rule: str = "exact"
+
+    def __post_init__(self) -> None:
+        _check_rule(self.rule)
+
+    def scales(self, x: Tensor, f: Format) -> Tensor:
+        return scale_from_amax(finite_amax(x, tuple(range(x.dim() - 1))), f, self.rule)
+
+    def expand(self, scale: Tensor, x: Tensor) -> Tensor:
+        return scale
+
+    def groups(self, x: Tensor) -> None:
+        return None
+
+
+@dataclass(frozen=True)
+class PerBlock:
+    """One scale per `block_size` neighbours in the last dimension.
+
+    A length that is no multiple of the block is refused, unless `ragged=True`: then the last block
+    of each row is shorter.
+    """
+
+    block_size: int
+    rule: str = "exact"
+    ragged: bool = False
+
+    def __post_init__(self) -> None:
+        _check_rule(self.rule)
+        if self.block_size < 1:
+            raise ValueError(f"block_size={self.block_size}: a block holds at least one number")
+
+    def _blocks(self, x: Tensor) -> Tensor:
+        """x with its last dimension cut into blocks, the last one filled with zeros."""
+        missing = -x.shape[-1] % self.block_size
+        if missing and not self.ragged:
+            raise ValueError(
+                f"blocks of {self.block_size} do not divide a last dimension of {x.shape[-1]}; "
+                "pad it, choose a divisor, or PerBlock(…, ragged=True) for a shorter last block"
+            )
+        padded = nn.functional.pad(x, (0, missing)) if missing else x
+        return padded.unflatten(-1, (-1, self.block_size))
+
+    def scales(self, x: Tensor, f: Format) -> Tensor:
+        return scale_from_amax(finite_amax(self._blocks(x), -1).squeeze(-1), f, self.rule)
+
+    def expand(self, scale: Tensor, x: Tensor) -> Tensor:
+        return scale.repeat_interleave(self.block_size, -1)[..., : x.shape[-1]]
+
+    def groups(self, x: Tensor) -> tuple[str, int, tuple[int, ...]] | None:
+        if x.shape[-1] % self.block_size:
+            return None if self.ragged else self._blocks(x)
+        return self.rule, self.block_size, (*x.shape[:-1], x.shape[-1] // self.block_size)
+
+
+def MX(*, ragged: bool = False) -> PerBlock:
+    """OCP Microscaling: blocks of 32 with a power-of-two E8M0 scale."""
+    return PerBlock(32, "mx", ragged)
+
+
+@dataclass(frozen=True)
+class NVFP4(PerBlock):
+    """NVIDIA's two levels: blocks of 16 with an E4M3 scale, and one float32 scale per tensor,
+    t = amax / (max·448), so that the largest block scale is E4M3's 448. A block's scale does not
+    fall below E4M3's smallest normal number, 2^-6 (as in torchao)."""
+
+    block_size: int = 16
+    _E4M3: ClassVar[Format] = CATALOGUE["e4m3fn"]
+
+    def scales(self, x: Tensor, f: Format) -> Tensor:
+        tensor_scale = scale_from_amax(finite_amax(x), self._E4M3) / f.max
+        tensor_scale = torch.clamp(tensor_scale, min=_TINY)
+        wanted = finite_amax(self._blocks(x), -1).squeeze(-1) / f.max / tensor_scale
+        held = torch.clamp(wanted, self._E4M3.smallest_normal, self._E4M3.max)
+        return round_values(held, self._E4M3).values * tensor_scale
+
+    def groups(self, x: Tensor) -> None:
+        return None
+
+
+class Delayed(nn.Module):
+    """One scale per tensor from the amax of earlier calls; call `update` (or pass x through
+    `scales` in training mode, which does) once per use.
+
+    `algorithm`: `max` over the history or `most_recent`. The scale leaves `margin` powers of two of
+    room. The history is a buffer, in the state_dict. A call without a finite amax above zero
+    (all NaN) leaves no trace. Until something was seen, the current amax serves.
+    """
+
+    def __init__(
+        self,
+        length: int = 16,
+        *,
+        margin: int = 0,
+        algorithm: str = "max",
+        rule: str = "exact",
+    ) -> None:
+        super().__init__()
+        _check_rule(rule)
+        if length < 1:
+            raise ValueError(f"length={length}: a history holds at least one amax")
+        if algorithm not in ("max", "most_recent"):
+            raise ValueError(f"algorithm={algorithm!r}: choose from max, most_recent")
+        self.margin, self.algorithm, self.rule = margin, algorithm, rule
+        self.register_buffer("history", torch.zeros(length))
+
+    def update(self, amax: Tensor) -> None:
+        """Remember an amax (0-d); zero and non-finite ones are passed over, on the device."""
+        amax = amax.detach().to(self.history)
+        valid = torch.isfinite(amax) & (amax > 0)
+        newest = torch.cat([amax.reshape(1), self.history[:-1]])
+        self.history.copy_(torch.where(valid, newest, self.history))
+
+    def scales(self, x: Tensor, f: Format) -> Tensor:
+        now = finite_amax(x)
+        seen = self.history.amax() if self.algorithm == "max" else self.history[0]
+        amax = torch.where(seen > 0, seen, now) * 2.0**self.margin
+        if self.training:
+            self.update(now)
+        return scale_from_amax(amax, f, self.rule)
+
+    def expand(self, scale: Tensor, x: Tensor) -> Tensor:
+        return scale
+
+    def groups(self, x: Tensor) -> None:
+        return None
+
+
+__all__ = [
+    *("MX", "NVFP4", "Delayed", "PerBlock", "PerColumn", "PerRow", "PerTensor"),
+    *("expand_scale", "finite_amax", "scale_from_amax"),
+]
