@@ -51,9 +51,14 @@ class Grid(NamedTuple):
     smallest_normal: float  # below this a non-zero result counts as subnormal
 
 
-@lru_cache(maxsize=1024)
 def grid(f: Format, overflow: str, dtype: torch.dtype, extra_bits: int = 0) -> Grid:
     """The constants of `f` for one working dtype; `extra_bits` refines its mantissa."""
+    if torch.compiler.is_compiling():  # the tracer sees through caches and complains
+        return _grid(f, overflow, dtype, extra_bits)
+    return _remembered_grid(f, overflow, dtype, extra_bits)
+
+
+def _grid(f: Format, overflow: str, dtype: torch.dtype, extra_bits: int) -> Grid:
     mantissa, wide = f.mantissa_bits + extra_bits, _MANTISSA[dtype]
     shift = wide - mantissa
     spacing = math.ldexp(f.bottom_spacing, -extra_bits)
@@ -79,6 +84,9 @@ def grid(f: Format, overflow: str, dtype: torch.dtype, extra_bits: int = 0) -> G
         hi_threshold=f.max + top_step,
         smallest_normal=f.smallest_normal,
     )
+
+
+_remembered_grid = lru_cache(maxsize=1024)(_grid)
 
 
 def working_dtype(f: Format, dtype: torch.dtype) -> torch.dtype:
