@@ -21,13 +21,22 @@ SEARCH_TOKENS = 1 << 24
 
 
 class EpochSource(BatchSource):
-    """Every block of the text once an epoch, shuffled; blocks do not overlap."""
+    """Every block of the text once an epoch, shuffled; blocks do not overlap.
+
+    Each epoch is cut at another offset, so that a token meets other neighbours at a block's edges.
+    """
 
     def batch_at(self, index: int) -> tuple[Tensor, Tensor]:
-        blocks = (len(self.tokens) - 1) // self.block_size
-        numbers = np.arange(index * self.batch_size, (index + 1) * self.batch_size)
-        places = [permutation(self.seed, n // blocks, blocks)[n % blocks] for n in numbers.tolist()]
-        return gather(self.tokens, np.array(places) * self.block_size, self.block_size)
+        T, n = self.block_size, len(self.tokens)
+        blocks = max(1, (n - T) // T)
+        spare = min(T, n - blocks * T)  # offsets that leave room for every block
+        numbers = range(index * self.batch_size, (index + 1) * self.batch_size)
+        places = [
+            permutation(self.seed, i // blocks, blocks)[i % blocks] * T
+            + offset(self.seed, i // blocks, spare)
+            for i in numbers
+        ]
+        return gather(self.tokens, np.array(places), T)
 
 
 class DocumentSource(BatchSource):
@@ -66,6 +75,12 @@ def permutation(seed: int, epoch: int, count: int) -> np.ndarray:
     """A shuffle of `range(count)` that depends on nothing else, nor on numpy's version."""
     philox = np.random.Philox(key=seed, counter=[0, 0, epoch + 1, 0])
     return np.argsort(philox.random_raw(count), kind="stable")
+
+
+@lru_cache(maxsize=2)
+def offset(seed: int, epoch: int, below: int) -> int:
+    """A number from 0 up to `below` that depends on nothing else."""
+    return int(np.random.Philox(key=seed, counter=[0, 0, epoch + 1, 1]).random_raw()) % below
 
 
 def document_starts(tokens: np.ndarray, end_of_text: int) -> np.ndarray:

@@ -6,7 +6,7 @@ import torch
 
 from altgrad.data import DataConfig, DataError, load_tokens, make_batches, prepare
 from altgrad.data.batches import BatchSource
-from altgrad.data.order import document_starts
+from altgrad.data.order import EpochSource, document_starts
 
 DOCUMENTS = [chr(65 + i) * (3 + 7 * i % 11) for i in range(20)]
 
@@ -37,16 +37,25 @@ def test_random_is_the_default_order(config):
     assert type(batches(config)) is BatchSource
 
 
-def test_an_epoch_has_every_block_once(config):
+def test_an_epoch_has_every_block_once_and_each_epoch_is_cut_elsewhere(config):
     config.order = "epochs"
-    tokens = load_tokens(prepare(config), "train")
-    count = (len(tokens) - 1) // 8
-    source = batches(config)
-    epochs = rows(source, 2 * count)
-    expected = sorted(tokens[i * 8 : i * 8 + 9].tolist() for i in range(count))
-    assert sorted(epochs[:count]) == expected
-    assert sorted(epochs[count:]) == expected
-    assert epochs[:count] != epochs[count:]
+    tokens = load_tokens(prepare(config), "train").tolist()
+    count = (len(tokens) - 8) // 8
+    epochs = rows(batches(config), 4 * count)
+    cuts = [[tokens[at + i * 8 :][:9] for i in range(count)] for at in range(8)]
+    found = [epochs[i * count : (i + 1) * count] for i in range(4)]
+    offsets = [[sorted(cut) for cut in cuts].index(sorted(epoch)) for epoch in found]
+    assert len(set(offsets)) > 1
+    assert all(epoch != cuts[at] for epoch, at in zip(found, offsets, strict=True))
+
+
+@pytest.mark.parametrize("extra", range(1, 20))
+def test_epochs_of_a_short_text_stay_inside_it(extra):
+    tokens = np.arange(8 + extra, dtype=np.uint16)
+    source = EpochSource(tokens, 8, batch_size=5, seed=2)
+    for _ in range(20):
+        x, y = source.next_batch()
+        assert torch.equal(y, x + 1)
 
 
 def test_an_epoch_of_documents_has_every_document_once_and_whole(config):
