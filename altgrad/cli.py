@@ -25,6 +25,7 @@ examples:
   altgrad train model=gpt2 optim=adamw max_steps=500
   altgrad train model.n_layer=8 data.batch_size=32 data.path=my.txt
   altgrad config model=llama                        every setting, and where its value comes from
+  altgrad train resume=auto …                       go on with the same run if it was stopped
   altgrad show                                      all runs: status, best loss
   altgrad sample --prompt 'ROMEO:'                  text from the latest run
   altgrad compare optim=adamw,muon seeds=5          which is better, and how sure is that
@@ -62,6 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_train(commands)
     _add_resume(commands)
+    _add_gc(commands)
     _add_config(commands)
     _add_show(commands)
     _add_sample(commands)
@@ -118,6 +120,19 @@ def _add_train(commands: Any) -> None:
 def _add_resume(commands: Any) -> None:
     parser = add_command(commands, "resume", resume, "continue a run from its newest checkpoint")
     parser.add_argument("run", nargs="?", help="a run folder or its name (default: the latest)")
+    add_overrides(parser)
+    parser.epilog = (
+        "A setting that differs from the run's own must be allowed by name:\n"
+        "  altgrad resume RUN max_steps=2000 'resume.allow=[max_steps]'"
+    )
+
+
+def _add_gc(commands: Any) -> None:
+    parser = add_command(commands, "gc", gc, "remove what a run folder no longer needs")
+    parser.add_argument("run", help="a run folder or its name")
+    parser.add_argument("--keep", type=int, metavar="N", help="newest checkpoints that stay")
+    parser.add_argument("--anomalies", action="store_true", help="also states with bad batches")
+    parser.add_argument("--dry-run", action="store_true", help="only say what would go")
 
 
 def _add_config(commands: Any) -> None:
@@ -188,23 +203,82 @@ def _add_data(commands: Any) -> None:
 
 
 def train(arguments: argparse.Namespace) -> int:
-    config = compose_config(arguments.overrides, arguments.config_dir)
-    from altgrad.training.build import build_run
+    from altgrad.training.resume_words import split_resume_words
+
+    words, how = split_resume_words(arguments.overrides)
+    config = compose_config(words, arguments.config_dir)
+    from altgrad.training.build import build_run, resume_run, settle
     from altgrad.training.console import Console
+    from altgrad.training.resuming import newest_unfinished
 
     console = Console()
-    return _run(build_run(config, listeners=[console], progress=console.preparing), console)
+    watched: Any = {"listeners": [console], "progress": console.preparing}
+    if how.auto:
+        settle(config)
+        if run := newest_unfinished(config, allow=how.allow):
+            console.say(f"resuming {run}")
+            return _run(resume_run(run, config=config, allow=how.allow, **watched), console)
+        if is_finished(config.run_dir):
+            console.say(f"{config.run_dir} is finished already")
+            return 0
+    return _run(build_run(config, **watched), console)
+
+
+def is_finished(run_dir: str | None) -> bool:
+    from altgrad.training.run_folder import run_status
+
+    return bool(run_dir) and run_status(Path(str(run_dir))) == "finished"
 
 
 def resume(arguments: argparse.Namespace) -> int:
+    from altgrad.training.resume_words import split_resume_words
+    from altgrad.training.run_folder import resolve_run
+
+    name, overrides = arguments.run, arguments.overrides
+    if name and "=" in name and not Path(name).exists():
+        name, overrides = None, [name, *overrides]
+    words, how = split_resume_words(overrides)
+    run = resolve_run(name)
+    if is_finished(str(run)) and not words:
+        print(f"{run} is finished; for more steps: max_steps=… 'resume.allow=[max_steps]'")
+        return 0
+    from altgrad.training.build import read_config, resume_run
+    from altgrad.training.console import Console
+
+    config = changed_config(read_config(run), words, arguments.config_dir) if words else None
+    console = Console()
+    trainer = resume_run(
+        run, config=config, allow=how.allow, listeners=[console], progress=console.preparing
+    )
+    return _run(trainer, console)
+
+
+def changed_config(config: Any, words: list[str], config_dir: str | None) -> Any:
+    """`config` with the settings and presets that the words name."""
+    from altgrad.training.config import TrainConfig
+
+    composed, changed = compose_values(words, config_dir)[0], config.to_dict()
+    for word in words:
+        *path, last = word.partition("=")[0].lstrip("+").split(".")
+        source, target = composed, changed
+        for part in path:
+            source, target = source[part], target[part]
+        target[last] = source[last]
+    return TrainConfig.from_dict(changed)
+
+
+def gc(arguments: argparse.Namespace) -> None:
     from altgrad.training.run_folder import resolve_run
 
     run = resolve_run(arguments.run)
-    from altgrad.training.build import resume_run
-    from altgrad.training.console import Console
+    from altgrad.training.garbage import collect_garbage, find_garbage
 
-    console = Console()
-    return _run(resume_run(run, listeners=[console], progress=console.preparing), console)
+    act = find_garbage if arguments.dry_run else collect_garbage
+    found = act(run, keep=arguments.keep, anomalies=arguments.anomalies)
+    for garbage in found:
+        print(f"{garbage.path.name}: {garbage.bytes:,} bytes, {garbage.why}")
+    said = "would free" if arguments.dry_run else "freed"
+    print(f"{said} {sum(g.bytes for g in found):,} bytes in {len(found)} folders of {run}")
 
 
 def _run(trainer: Any, console: Any) -> int:

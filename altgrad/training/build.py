@@ -1,6 +1,7 @@
 """A run's whole birth, in order: machine, tokens, network, trainer."""
 
 import copy
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,14 @@ import yaml
 from lightning.fabric import Fabric
 from torch import Tensor
 
-from altgrad.data import Metadata, Tokenizer, load_metadata, load_tokenizer, prepare
+from altgrad.data import (
+    Metadata,
+    Tokenizer,
+    load_metadata,
+    load_tokenizer,
+    prepare,
+    split_hashes,
+)
 from altgrad.model import GPT
 from altgrad.model.generate import stream
 from altgrad.training.checkpoint import CheckpointManager, find_checkpoint, load_into, load_weights
@@ -19,7 +27,8 @@ from altgrad.training.config import TrainConfig
 from altgrad.training.fabric import make_fabric, pick_compile, pick_compute, pick_device
 from altgrad.training.randomness import initialisation_generator
 from altgrad.training.recorder import Listener, Recorder
-from altgrad.training.run_folder import RunFolder
+from altgrad.training.resuming import Changes, changed_settings, refuse_changes
+from altgrad.training.run_folder import RunFolder, run_status
 from altgrad.training.settings import ConfigError
 from altgrad.training.trainer import Trainer
 
@@ -40,10 +49,7 @@ def build_run(
     """
     config = copy.deepcopy(config)
     # 1 The machine: device, arithmetic, processes.
-    device = pick_device(config.device)
-    config.device = str(device)
-    config.precision.compute = pick_compute(config.precision.compute, device)
-    config.compile = pick_compile(config.compile, device)
+    device = settle(config)
     fabric = make_fabric(config, device)
     fabric.launch()
     # 2 The tokens, prepared once by the first process; the vocabulary follows the tokenizer.
@@ -59,16 +65,106 @@ def build_run(
     return Trainer(config, model, data_dir, fabric=fabric, recorder=recorder, sampler=sampler)
 
 
+def settle(config: TrainConfig) -> torch.device:
+    """Replace every `auto` that the machine decides; returns the device.
+
+    Raises:
+        ConfigError: the machine does not have what was asked for.
+    """
+    device = pick_device(config.device)
+    config.device = str(device)
+    config.precision.compute = pick_compute(config.precision.compute, device)
+    config.compile = pick_compile(config.compile, device)
+    return device
+
+
 def resume_run(
-    run: Path, *, listeners: Sequence[Listener] = (), progress: Progress | None = None
+    run: Path,
+    *,
+    config: TrainConfig | None = None,
+    allow: Sequence[str] = (),
+    listeners: Sequence[Listener] = (),
+    progress: Progress | None = None,
 ) -> Trainer:
-    """The trainer of a stopped run, at its newest checkpoint; the folder may have been moved."""
-    config = read_config(run)
-    config.run_dir = str(run)
-    checkpoint = find_checkpoint(config.checkpoint_dir or run)
+    """The trainer of a stopped run, at its newest checkpoint that verifies.
+
+    The folder may have been moved. A run that was stopped before its first save starts anew.
+
+    Args:
+        config: settings to continue with, by default the run's own.
+        allow: names of settings (or groups) in which `config` may differ from the run's own.
+
+    Raises:
+        ValueError: it is finished, other settings differ, its data is not what it was, or none of
+            its checkpoints can be used.
+    """
+    own = read_config(run)
+    config, changes = _settings_to_go_on_with(own, config, run)
+    refuse_changes(changes, allow)
+    if run_status(run) == "finished" and not changes:
+        raise ConfigError(
+            f"{run} is finished ({own.max_steps} steps); to go on: altgrad resume {run} "
+            f"max_steps={2 * own.max_steps} 'resume.allow=[max_steps]'."
+        )
     trainer = build_run(config, listeners=listeners, progress=progress)
-    trainer.resume(checkpoint)
+    _refuse_other_data(run, trainer.data_dir, changes)
+    trainer.recorder.resumed_at = 0
+    trainer.recorder.changes = changes
+    _load_newest(trainer, lenient=bool(changes))
     return trainer
+
+
+def _settings_to_go_on_with(
+    own: TrainConfig, wished: TrainConfig | None, run: Path
+) -> tuple[TrainConfig, Changes]:
+    config = copy.deepcopy(wished or own)
+    settle(config)
+    if config.model.vocab_size is None:
+        config.model.vocab_size = own.model.vocab_size
+    config.checkpoint_dir = _moved(own.checkpoint_dir, own.run_dir, run)
+    config.run_dir = str(run)
+    return config, changed_settings(own, config)
+
+
+def _moved(checkpoint_dir: str | None, old_run: str | None, run: Path) -> str | None:
+    """Checkpoints that lay in the run's folder moved along with it."""
+    if checkpoint_dir is None or old_run is None:
+        return checkpoint_dir
+    if not Path(checkpoint_dir).is_relative_to(old_run):
+        return checkpoint_dir
+    return str(run / Path(checkpoint_dir).relative_to(old_run))
+
+
+def _refuse_other_data(run: Path, data_dir: Path, changes: Changes) -> None:
+    """Raises ConfigError unless the tokens are those the run was trained on so far."""
+    recorded = recorded_hashes(run)
+    if any(name.startswith("data.") for name in changes) or recorded is None:
+        return
+    found = split_hashes(data_dir)
+    different = [split for split in recorded if recorded[split] != found.get(split)]
+    if different:
+        raise ConfigError(
+            f"the {different[0]} split in {data_dir} is not the one {run} was trained on "
+            "(its sha256 differs from data.json); bring the original data back."
+        )
+
+
+def recorded_hashes(run: Path) -> dict[str, str] | None:
+    """Split -> sha256, out of `data.json`; None if a run was killed before it was written."""
+    try:
+        return json.loads(RunFolder(run).data.read_text())["sha256"]
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _load_newest(trainer: Trainer, *, lenient: bool) -> None:
+    found = trainer.checkpoint_manager.load_newest()
+    if found is None:
+        trainer.remarks.append("no checkpoint yet: the run starts again from its first step")
+        return
+    _, saved, skipped = found
+    trainer.remarks += [f"skipped {s.path.name}: {s.reason}" for s in skipped]
+    trainer.remarks += trainer.load(saved, lenient=lenient)
 
 
 def _prepare_once(fabric: Fabric, config: TrainConfig, progress: Progress | None) -> Path:

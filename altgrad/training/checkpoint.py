@@ -117,8 +117,7 @@ class CheckpointManager:
 
     def all(self) -> list[Path]:
         """Saved steps of this run, oldest first, as far as a glance can tell."""
-        found = [p for p in self.directory.glob("step_*") if NAME.fullmatch(p.name)]
-        return sorted((p for p in found if self._is_mine(p)), key=step_of)
+        return [p for p in self.named() if self._is_mine(p)]
 
     def _is_mine(self, path: Path) -> bool:
         """A damaged checkpoint says no owner: it is taken for ours, so that it gets reported."""
@@ -145,7 +144,7 @@ class CheckpointManager:
             CheckpointError: there are checkpoints, but none verifies.
         """
         skipped: list[Skipped] = []
-        for path in reversed(self._candidates()):
+        for path in reversed(self.named()):
             try:
                 return path, self._load_own(path), skipped
             except CheckpointError as error:
@@ -155,7 +154,7 @@ class CheckpointManager:
         reasons = " ".join(s.reason for s in skipped)
         raise CheckpointError(f"no checkpoint in {self.directory} can be used: {reasons}")
 
-    def _candidates(self) -> list[Path]:
+    def named(self) -> list[Path]:
         """Everything that is named like a checkpoint, whatever is in it."""
         found = [p for p in self.directory.glob("step_*") if NAME.fullmatch(p.name)]
         return sorted(found, key=step_of)
@@ -181,7 +180,7 @@ class CheckpointManager:
 
     def has_lost(self, state: dict[str, Any]) -> str | None:
         """Name of the best checkpoint of a saved list if it is no longer there, else None."""
-        best = state["best"]
+        best = state["best"] if self.named() else None
         return best if best is not None and not looks_whole(self.directory / best) else None
 
     def tidy(self) -> None:

@@ -5,12 +5,13 @@ keeper joins them to one run, its recorder and its processes.
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from lightning.fabric import Fabric
 from torch import Tensor
 
-from altgrad.training.checkpoint import CheckpointError, CheckpointManager
+from altgrad.training.checkpoint import Checkpoint, CheckpointError, CheckpointManager, step_of
 from altgrad.training.config import TrainConfig
 from altgrad.training.recorder import Recorder
 from altgrad.training.saving import Saver
@@ -47,12 +48,22 @@ class Keeper:
             background=config.checkpoint_background,
             before_write=recorder.sync,
         )
+        self.aside: list[Path] = []
 
     def open(self) -> None:
         """At the start of a session: clear what a killed one left, start the clock."""
         if self.fabric.is_global_zero:
             self.manager.tidy()
+            for path in self.aside:
+                if path.exists():
+                    self.manager.set_aside(path)
+        self.aside.clear()
         self.saver.restart_clock()
+
+    def resumed(self, saved: Checkpoint) -> None:
+        """From here on `saved` is the newest: later ones, damaged or not, are of another future."""
+        self.saver.last_step = saved.step
+        self.aside = [p for p in self.manager.named() if step_of(p) > saved.step]
 
     def save(self, val_loss: float) -> None:
         state = self.state_of(val_loss)

@@ -54,10 +54,11 @@ class Recorder:
         self.enabled = enabled
         self.listeners = list(listeners) if enabled else []
         self.folder = RunFolder(config.run_dir or new_run_path(config.to_dict()))
-        self.run_id = self.folder.run_id() or uuid.uuid4().hex[:12]
+        self.run_id = self.folder.run_id() or _new_id(self.folder)
         self.metrics = JsonlTracker(self.folder)
         self.checkpoint_dir = Path(config.checkpoint_dir or self.folder.checkpoints)
         self.resumed_at: int | None = None
+        self.changes: dict[str, tuple[Any, Any]] = {}
         self.trackers: list[Tracker] = []
 
     def open(self, data: dict[str, Any], facts: dict[str, Any]) -> None:
@@ -78,10 +79,23 @@ class Recorder:
         self.folder.create()
         self._describe(data)
         self.folder.forget_metrics_after(self.resumed_at or 0)
-        kind = "started" if self.resumed_at is None else "resumed"
-        self.folder.event(kind, step=self.resumed_at or 0, layout=LAYOUT_VERSION, run=self.run_id)
+        self._enter()
         self.trackers = open_trackers(self.config.tracker, self.folder)
         self._tell("opened", self.folder.root, self.resumed_at or 0, facts)
+
+    def _enter(self) -> None:
+        """The first event of a session; settings changed on purpose are recorded with it."""
+        kind = "started" if self.resumed_at is None else "resumed"
+        facts: dict[str, Any] = {"run": self.run_id, "layout": LAYOUT_VERSION}
+        if self.changes:
+            facts["changed"] = self.changes
+            self._write_settings()
+        self.folder.event(kind, step=self.resumed_at or 0, **facts)
+        self.changes = {}
+
+    def _write_settings(self) -> None:
+        settings = yaml.safe_dump(self.config.to_dict(), sort_keys=False)
+        write_atomically(self.folder.config, settings)
 
     def _describe(self, data: dict[str, Any]) -> None:
         """Write what is not there yet. `config.yaml` comes last: with it a folder is a run."""
@@ -92,8 +106,7 @@ class Recorder:
         if not folder.data.exists():
             folder.write_json(folder.data, data)
         if not folder.config.exists():
-            settings = yaml.safe_dump(self.config.to_dict(), sort_keys=False)
-            write_atomically(folder.config, settings)
+            self._write_settings()
 
     def log(self, step: int, metrics: Metrics) -> None:
         if not self.enabled:
@@ -189,3 +202,8 @@ class Recorder:
         self.folder.unlock()
         self.resumed_at = int(facts["step"])
         self._tell("closed", status)
+
+
+def _new_id(folder: RunFolder) -> str | None:
+    """An old run whose id cannot be read (a damaged file) has none: any checkpoint is its own."""
+    return None if folder.config.exists() else uuid.uuid4().hex[:12]

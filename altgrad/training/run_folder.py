@@ -68,8 +68,7 @@ class RunFolder:
 
     def run_id(self) -> str | None:
         """The id that the run got when it was started; None if it was not, or cannot be read."""
-        starts = (e for e in read_jsonl(self.events) if e.get("event") == "started")
-        return next((e["run"] for e in starts if "run" in e), None)
+        return next((e["run"] for e in read_jsonl(self.events) if e.get("run")), None)
 
     def unlock(self) -> None:
         self._events.close()

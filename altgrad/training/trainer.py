@@ -54,6 +54,7 @@ class Trainer:
         step: optimiser steps taken. best_val_loss: lowest validation loss so far.
         parts, own_parts: name -> whatever else must survive in a checkpoint; `own_parts` differ
             from process to process. A new part joins with one line.
+        remarks: what a person should know, told at the start of `train()`.
         checkpoint_manager, shadow, config.
     """
 
@@ -75,8 +76,10 @@ class Trainer:
         self.sampler = sampler
         self.step = 0
         self.best_val_loss = math.inf
+        self._val_loss = math.nan
         self.shadow = None
         self.clock = RunClock()
+        self.remarks: list[str] = []
         seed_dropout(config.seed, self.fabric.global_rank)
         self._set_up_network()
         self._set_up_data()
@@ -194,7 +197,8 @@ class Trainer:
         """
         end = self.config.max_steps if max_steps is None else max_steps
         self._open()
-        status, self._result, error = "failed", {"val_loss": math.nan, "compile_s": 0.0}, None
+        self._result = {"val_loss": self._val_loss, "compile_s": 0.0}
+        status, error = "failed", None
         try:
             with StopSignal() as stop:
                 reached = self._loop(end, stop)
@@ -223,6 +227,8 @@ class Trainer:
         )
         self.recorder.open(data_facts(self.data_dir, self.metadata), facts)
         self.keeper.open()
+        while self.remarks:
+            self.recorder.note(self.step, self.remarks.pop(0))
 
     def _loop(self, end: int, stop: StopSignal) -> str:
         first = True
@@ -354,7 +360,7 @@ class Trainer:
         Raises:
             CheckpointError: no checkpoint there, damaged, or it does not fit the model.
         """
-        self.load(load_checkpoint(find_checkpoint(path)))
+        self.remarks += self.load(load_checkpoint(find_checkpoint(path)))
 
     def load(self, saved: Checkpoint, *, lenient: bool = False) -> list[str]:
         """Take over a checkpoint; `lenient` as in `run_state.restore`, whose remarks come back."""
@@ -365,8 +371,11 @@ class Trainer:
         self.best_val_loss = saved.extra["best_val_loss"]
         rank = self.fabric.global_rank
         remarks = restore(saved.extra, self.parts, self.own_parts, rank=rank, lenient=lenient)
-        self.step = self.keeper.saver.last_step = saved.step
-        self.recorder.resumed_at = self.step
+        self.step = self.recorder.resumed_at = saved.step
+        self._val_loss = saved.val_loss
+        self.keeper.resumed(saved)
+        if lost := self.checkpoint_manager.has_lost(saved.extra["manager"]):
+            remarks.append(f"the best checkpoint so far, {lost}, is damaged or gone")
         return remarks
 
 

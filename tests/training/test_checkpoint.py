@@ -110,3 +110,14 @@ def test_another_model_is_refused(manager):
         load_into(nn.Linear(3, 2), saved.model)
     with pytest.raises(CheckpointError, match="does not fit"):
         load_into(nn.Linear(2, 2, bias=False), saved.model)
+
+
+def test_a_saved_list_tells_that_the_best_has_gone(manager):
+    manager.save(1, nn.Linear(1, 1), val_loss=1.0)
+    best = manager.best()
+    state = manager.state_with(2, 3.0)
+    manager.save(2, nn.Linear(1, 1), val_loss=3.0)
+    assert state == {"kept": {"step_00000001": 1.0, "step_00000002": 3.0}, "best": best.name}
+    assert manager.has_lost(state) is None
+    (best / "model.safetensors").unlink()
+    assert manager.has_lost(state) == "step_00000001"
