@@ -1,6 +1,50 @@
-"""What is computed in which number format."""
+"""What is rounded where: `precision.*` settings (plain words) -> `Recipe` (formats and scalings).
 
-from dataclasses import dataclass
+A linear layer multiplies three times; a recipe says what becomes of the operands:
+
+    forward            y  = x · Wᵀ        input and weight are rounded
+    gradient of x      dx = g · W         grad_output and the same rounded weight
+    gradient of W      dW = gᵀ · x        the same rounded grad_output and input
+
+Each operand is rounded once per step, along its last dimension, and used in both of its products.
+`grad_weight: false` keeps the third product's operands as they came.
+"""
+
+import fnmatch
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Optional
+
+from altgrad.quantization.formats import Format
+
+ROLES = ("weight", "input", "grad_output")
+SCALINGS = ("none", "tensor", "delayed", "row", "column", "block", "nvfp4")
+ROUNDINGS = ("nearest_even", "nearest_away", "toward_zero", "up", "down", "stochastic")
+STORAGES = ("master", "rounded", "kahan", "error_feedback")
+UNROUNDED = "none"
+
+
+@dataclass
+class CastConfig:
+    """Settings `precision.ROLE.*`: how one operand is rounded.
+
+    format: a name from `altgrad formats`; `none` = not rounded; null = `precision.format`.
+    rounding: `nearest_even`, `stochastic`, …
+    scaling: `tensor` (current amax), `delayed` (amax of earlier steps), `row`, `column`, `block`,
+        `nvfp4`, `none`.
+    scale_rule: `exact`, `power_of_two`, or `mx` (OCP's).
+    block_size: of `scaling=block`.
+    history, margin: of `scaling=delayed`: steps remembered, powers of two of head-room.
+    overflow: what becomes of numbers beyond the range: `saturate`, `inf`, `nan`.
+    """
+
+    format: Optional[str] = None  # noqa: UP045
+    rounding: str = "nearest_even"
+    scaling: str = "tensor"
+    scale_rule: str = "exact"
+    block_size: int = 32
+    history: int = 16
+    margin: int = 0
+    overflow: str = "saturate"
 
 
 @dataclass
@@ -9,7 +53,196 @@ class PrecisionConfig:
 
     compute: arithmetic of the whole run, in Lightning Fabric's words: `32-true`, `bf16-mixed`,
         `bf16-true`, `16-mixed`; `auto` is `bf16-mixed` where the machine has bf16 instructions,
-        `32-true` elsewhere.
+        `32-true` elsewhere. An arm and its control compute alike: only the rounding differs.
+    simulate: whether linear layers are rounded at all.
+    format: of every role that names none itself.
+    weight, input, grad_output: how each operand is rounded.
+    grad_weight: whether the weight-gradient product uses the rounded operands.
+    skip: name patterns of modules left alone, such as `[lm_head]`.
+    modules: name pattern -> settings that differ there, such as
+        `{"*.attn.*": {format: none}}`; the last pattern that fits wins.
+    storage: `master` (FP32 weights, rounded copies used), `rounded` (no master: the weights
+        themselves are on the grid after every step), `kahan`, `error_feedback`.
+    storage_rounding: how weights are put on the grid: `nearest_even` or `stochastic`.
+    native: real FP8 products on hardware that has them, instead of simulating.
     """
 
     compute: str = "32-true"
+    simulate: bool = False
+    format: str = "e5m2"
+    weight: CastConfig = field(default_factory=CastConfig)
+    input: CastConfig = field(default_factory=CastConfig)
+    grad_output: CastConfig = field(default_factory=CastConfig)
+    grad_weight: bool = True
+    skip: list[str] = field(default_factory=list)
+    modules: dict[str, Any] = field(default_factory=dict)
+    storage: str = "master"
+    storage_rounding: str = "nearest_even"
+    native: bool = False
+
+    def __post_init__(self) -> None:
+        _require("storage", self.storage, STORAGES)
+        _require("storage_rounding", self.storage_rounding, ("nearest_even", "stochastic"))
+        if self.simulate:
+            Recipe.of(self)
+        elif self.storage != "master":
+            raise ValueError(
+                f"precision.storage={self.storage} needs a number format; set "
+                "precision.simulate=true and precision.format, or choose a preset such as e5m2"
+            )
+        elif self.native:
+            raise ValueError("precision.native=true needs precision.simulate=true; use fp8_native")
+
+
+@dataclass(frozen=True)
+class Cast:
+    """One operand's rounding, resolved; `format=None` leaves the operand alone."""
+
+    format: Format | None
+    rounding: str = "nearest_even"
+    scaling: str = "tensor"
+    scale_rule: str = "exact"
+    block_size: int = 32
+    history: int = 16
+    margin: int = 0
+    overflow: str = "saturate"
+
+    @classmethod
+    def of(cls, config: CastConfig, default: str, role: str) -> "Cast":
+        """Check the words, look up the format.
+
+        Raises:
+            ValueError: unknown name or impossible pair, naming the setting.
+        """
+        where = f"precision.{role}"
+        _require(f"{role}.rounding", config.rounding, ROUNDINGS)
+        _require(f"{role}.scaling", config.scaling, SCALINGS)
+        _require(f"{role}.scale_rule", config.scale_rule, ("exact", "power_of_two", "mx"))
+        name = (config.format or default).lower()
+        settings = {f.name: getattr(config, f.name) for f in fields(config)} | {"format": None}
+        if name == UNROUNDED:
+            return cls(**settings)
+        found = Format.named(name)
+        if config.block_size < 1 or config.history < 1:
+            raise ValueError(f"{where}: block_size and history must be at least 1")
+        if config.overflow == "inf" and not found.has_inf:
+            raise ValueError(f"{where}.overflow=inf: {name} has no infinity; use saturate")
+        if config.overflow == "nan" and not found.has_nan:
+            raise ValueError(f"{where}.overflow=nan: {name} has no NaN; use saturate")
+        if not found.signed:
+            raise ValueError(f"{where}.format={name} has no sign; operands need one")
+        return cls(**{**settings, "format": found})
+
+    def __str__(self) -> str:
+        if self.format is None:
+            return "not rounded"
+        scale = {"block": f"blocks of {self.block_size}"}.get(self.scaling, f"{self.scaling} scale")
+        return f"{self.format.name}, {scale}, {self.rounding.replace('_', ' ')}"
+
+
+@dataclass(frozen=True)
+class LayerRecipe:
+    """How the operands of one layer are rounded."""
+
+    weight: Cast
+    input: Cast
+    grad_output: Cast
+    grad_weight: bool = True
+    native: bool = False
+
+    def __post_init__(self) -> None:
+        if self.native:
+            _refuse_what_hardware_lacks(self)
+
+    @property
+    def rounds(self) -> bool:
+        return any(getattr(self, role).format is not None for role in ROLES)
+
+
+def _refuse_what_hardware_lacks(layer: LayerRecipe) -> None:
+    """FP8 hardware multiplies two rounded operands with one scale each."""
+    for role in ROLES:
+        cast = getattr(layer, role)
+        if cast.format is None or cast.scaling not in ("tensor", "delayed"):
+            raise ValueError(
+                f"precision.native=true needs precision.{role} rounded with scaling=tensor or "
+                f"delayed, not {cast}"
+            )
+    if not layer.grad_weight:
+        raise ValueError("precision.native=true rounds all products; set precision.grad_weight")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How every layer is rounded, by module name."""
+
+    default: LayerRecipe
+    skip: tuple[str, ...] = ()
+    exceptions: tuple[tuple[str, LayerRecipe], ...] = ()
+
+    @classmethod
+    def of(cls, config: PrecisionConfig) -> "Recipe":
+        """From settings.
+
+        Raises:
+            ValueError: unknown names or keys.
+        """
+        exceptions = [(p, _layer(_merged(config, p, c))) for p, c in config.modules.items()]
+        return cls(_layer(config), tuple(config.skip), tuple(exceptions))
+
+    def for_module(self, name: str) -> LayerRecipe | None:
+        """The recipe of a module, or None if `skip` names it."""
+        if any(_matches(name, pattern) for pattern in self.skip):
+            return None
+        fitting = [layer for pattern, layer in self.exceptions if _matches(name, pattern)]
+        return fitting[-1] if fitting else self.default
+
+    def unused_patterns(self, names: list[str]) -> list[str]:
+        """Patterns that fit none of the names: most likely a spelling mistake."""
+        patterns = [*self.skip, *(p for p, _ in self.exceptions)]
+        return [p for p in patterns if not any(_matches(n, p) for n in names)]
+
+
+def _matches(name: str, pattern: str) -> bool:
+    return fnmatch.fnmatchcase(name, pattern)
+
+
+def _layer(config: PrecisionConfig) -> LayerRecipe:
+    casts = {role: Cast.of(getattr(config, role), config.format, role) for role in ROLES}
+    return LayerRecipe(**casts, grad_weight=config.grad_weight, native=config.native)
+
+
+def _merged(config: PrecisionConfig, pattern: str, changes: Any) -> PrecisionConfig:
+    """`config` with the settings of one entry of `modules`."""
+    where = f"precision.modules[{pattern!r}]"
+    allowed = (*ROLES, "format", "grad_weight")
+    if not isinstance(changes, dict):
+        raise ValueError(f"{where}={changes!r} must be a mapping with keys {', '.join(allowed)}")
+    for key in changes:
+        if key not in allowed:
+            raise ValueError(f"{where}: unknown key {key!r}; allowed: {', '.join(allowed)}")
+    plain = replace(config, modules={}, simulate=False, storage="master", native=False)
+    plain.native = config.native
+    for key, value in changes.items():
+        setattr(plain, key, _cast_config(plain, key, value, where) if key in ROLES else value)
+    if "format" in changes:
+        _forget_own_formats(plain, set(changes))
+    return plain
+
+
+def _forget_own_formats(config: PrecisionConfig, given: set[str]) -> None:
+    """A pattern's own `format` wins over the roles' formats outside the pattern."""
+    for role in set(ROLES) - given:
+        setattr(config, role, replace(getattr(config, role), format=None))
+
+
+def _cast_config(config: PrecisionConfig, role: str, changes: Any, where: str) -> CastConfig:
+    known = {f.name for f in fields(CastConfig)}
+    if not isinstance(changes, dict) or set(changes) - known:
+        raise ValueError(f"{where}.{role}={changes!r}: allowed keys: {', '.join(sorted(known))}")
+    return replace(getattr(config, role), **changes)
+
+
+def _require(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(f"precision.{name}={value!r} is not one of {', '.join(allowed)}")

@@ -1,0 +1,235 @@
+"""Putting a recipe into a built model, and taking it out again.
+
+Conversion changes a linear layer's class and nothing else: parameters, names, hooks, ties and the
+optimiser's references stay the objects they were. `strip_recipe` changes it back, so a stripped
+model computes what it computed before, bit for bit.
+"""
+
+import copy
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+from altgrad.quantization import native_matmul
+from altgrad.quantization.linear import PASSES, QuantLinear, Rounding
+from altgrad.quantization.recipe import ROLES, Cast, LayerRecipe, Recipe
+from altgrad.quantization.scaling import Delayed
+
+OWN_ATTRIBUTES = ("recipe", "roundings", "tick", "probe", "rounding_enabled", "count")
+
+
+@dataclass
+class ConversionReport:
+    """What became of a model's layers: name -> recipe, or name -> why not."""
+
+    converted: dict[str, LayerRecipe] = field(default_factory=dict)
+    left_alone: dict[str, str] = field(default_factory=dict)
+
+    def lines(self) -> list[str]:
+        """For a person: one line per different recipe, and one per reason."""
+        groups: dict[str, list[str]] = {}
+        for name, layer in self.converted.items():
+            text = "; ".join(f"{r.replace('_', ' of ')} {getattr(layer, r)}" for r in ROLES)
+            groups.setdefault(text, []).append(name)
+        rows = [f"{_shorten(names)}: {text}" for text, names in groups.items()]
+        reasons: dict[str, list[str]] = {}
+        for name, reason in self.left_alone.items():
+            reasons.setdefault(reason, []).append(name)
+        return rows + [f"not rounded: {_shorten(n)} ({reason})" for reason, n in reasons.items()]
+
+
+def _shorten(names: list[str]) -> str:
+    return ", ".join(names) if len(names) <= 3 else f"{len(names)} layers ({names[0]} …)"
+
+
+def apply_recipe(model: nn.Module, recipe: Recipe, *, seed: int = 0) -> ConversionReport:
+    """Round the linear layers of `model` in place as `recipe` says.
+
+    `seed` is of stochastic rounding. Every layer draws its own bits.
+
+    Raises:
+        ValueError: the model has a recipe already, a name pattern fits no layer, or native
+            products cannot be had.
+    """
+    if any(isinstance(m, QuantLinear) for m in model.modules()):
+        raise ValueError("this model has a recipe already; strip_recipe(model) first")
+    report = ConversionReport()
+    layers = {name: m for name, m in model.named_modules() if isinstance(m, nn.Linear)}
+    _refuse_unused(recipe, list(layers))
+    for name, module in layers.items():
+        layer = recipe.for_module(name)
+        reason = _why_not(module, layer)
+        if reason is None and layer is not None:
+            report.converted[name] = layer
+        else:
+            report.left_alone[name] = reason or ""
+    _refuse_native(model, report)
+    for name, layer in report.converted.items():
+        _convert(layers[name], layer, zlib.crc32(f"{seed}/{name}".encode()))
+    return report
+
+
+def _refuse_unused(recipe: Recipe, names: list[str]) -> None:
+    if unused := recipe.unused_patterns(names):
+        raise ValueError(
+            f"precision: the pattern {unused[0]!r} fits no linear layer; there are, for example, "
+            f"{', '.join(names[:3] + names[-1:])}"
+        )
+
+
+def _why_not(module: nn.Module, layer: LayerRecipe | None) -> str | None:
+    if type(module) is not nn.Linear:
+        return f"a {type(module).__name__}, not a plain nn.Linear"
+    if layer is None:
+        return "named in precision.skip"
+    return None if layer.rounds else "no format in the recipe"
+
+
+def _refuse_native(model: nn.Module, report: ConversionReport) -> None:
+    native = [name for name, layer in report.converted.items() if layer.native]
+    if not native:
+        return
+    modules = dict(model.named_modules())
+    shapes = {n: tuple(modules[n].weight.shape) for n in native}
+    device = next(model.parameters()).device
+    if reason := native_matmul.refusal(device, shapes):
+        raise ValueError(reason)
+
+
+def _convert(module: nn.Module, layer: LayerRecipe, seed: int) -> None:
+    module.__class__ = QuantLinear
+    assert isinstance(module, QuantLinear)
+    module.recipe = layer
+    module.roundings = {
+        role: Rounding(getattr(layer, role), seed * 3 + i, native=layer.native)
+        for i, role in enumerate(ROLES)
+    }
+    module.rounding_enabled = True
+    module.count = False
+    module.place()
+
+
+def strip_recipe(model: nn.Module) -> nn.Module:
+    """Make every rounded layer a plain `nn.Linear` again, in place; returns the model."""
+    for module in quant_layers(model).values():
+        for name in OWN_ATTRIBUTES:
+            module.__dict__.pop(name, None)
+        module.__class__ = nn.Linear
+    return model
+
+
+def quant_layers(model: nn.Module) -> dict[str, QuantLinear]:
+    """Name -> rounded layer."""
+    return {n: m for n, m in model.named_modules() if isinstance(m, QuantLinear)}
+
+
+@contextmanager
+def unrounded(model: nn.Module) -> Iterator[None]:
+    """Inside, the model computes without rounding: for `val_loss_unrounded`."""
+    layers = quant_layers(model).values()
+    for layer in layers:
+        layer.rounding_enabled = False
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.rounding_enabled = True
+
+
+def count_statistics(model: nn.Module, on: bool) -> None:
+    """Whether training steps count overflow, underflow and the like."""
+    for layer in quant_layers(model).values():
+        layer.count = on
+
+
+def finish_step(model: nn.Module) -> None:
+    """After every optimiser step: new random bits, newer histories, no host synchronisation."""
+    for layer in quant_layers(model).values():
+        layer.tick += 1
+        if layer.probe.grad is not None:
+            for i, role in enumerate(ROLES):
+                if isinstance(layer.roundings[role].scaling, Delayed):
+                    amax, passes = layer.probe.grad[i, 0], layer.probe.grad[i, PASSES]
+                    layer.roundings[role].scaling.update(amax / passes)
+        layer.probe.grad = None
+
+
+def needs_counts(model: nn.Module) -> bool:
+    """Whether a delayed scaling lives on the counts, so that they cannot be turned off."""
+    return any(
+        isinstance(r.scaling, Delayed)
+        for layer in quant_layers(model).values()
+        for r in layer.roundings.values()
+    )
+
+
+def quantization_state(model: nn.Module) -> dict[str, Any]:
+    """What a checkpoint needs beside the state_dict: step counts and histories."""
+    return {name: _layer_state(layer) for name, layer in quant_layers(model).items()}
+
+
+def _layer_state(layer: QuantLinear) -> dict[str, Tensor]:
+    histories = {
+        role: rounding.scaling.history.clone()
+        for role, rounding in layer.roundings.items()
+        if isinstance(rounding.scaling, Delayed)
+    }
+    return {"tick": layer.tick.clone(), **histories}
+
+
+def load_quantization_state(model: nn.Module, state: dict[str, Any]) -> None:
+    """Restore `quantization_state`.
+
+    Raises:
+        ValueError: the rounded layers are not the saved ones.
+    """
+    layers = quant_layers(model)
+    if set(layers) != set(state):
+        raise ValueError(
+            f"the checkpoint rounds other layers: {', '.join(sorted(set(layers) ^ set(state)))}"
+        )
+    for name, layer in layers.items():
+        layer.tick.copy_(state[name]["tick"])
+        for role, rounding in layer.roundings.items():
+            if isinstance(rounding.scaling, Delayed):
+                rounding.scaling.history.copy_(state[name][role])
+
+
+def stored_casts(model: nn.Module) -> dict[str, Cast]:
+    """Parameter name -> how the recipe rounds that weight; tied weights once."""
+    names = {id(p): n for n, p in model.named_parameters()}
+    found = {}
+    for layer in quant_layers(model).values():
+        if layer.recipe.weight.format is not None:
+            found[names[id(layer.weight)]] = layer.recipe.weight
+    return found
+
+
+def copy_without_recipe(model: nn.Module) -> nn.Module:
+    """An independent copy that computes without rounding."""
+    return strip_recipe(copy.deepcopy(model))
+
+
+def read_counts(model: nn.Module) -> dict[str, dict[str, Tensor]]:
+    """Layer -> role -> what the last step counted, as a line of `COLUMNS`, on the device.
+
+    Only roles that are rounded; empty unless `count_statistics` is on. `amax` is the mean over the
+    step's micro-batches, all else their sum.
+    """
+    found: dict[str, dict[str, Tensor]] = {}
+    for name, layer in quant_layers(model).items():
+        if layer.probe.grad is None:
+            continue
+        roles = [r for r in ROLES if getattr(layer.recipe, r).format is not None]
+        found[name] = {r: _mean_amax(layer.probe.grad[ROLES.index(r)]) for r in roles}
+    return found
+
+
+def _mean_amax(line: Tensor) -> Tensor:
+    line = line.clone()
+    line[0] /= line[PASSES].clamp_min(1)
+    return line

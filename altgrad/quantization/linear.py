@@ -1,0 +1,214 @@
+"""A linear layer whose operands are rounded: the one place where training rounds.
+
+Open this with `recipe.py` beside it, which says which product uses what. `QuantLinear` is an
+`nn.Linear` with another `forward`: same parameters, same names, same state_dict.
+
+Operands with one scale per tensor are multiplied as the format's own numbers (exact in bf16 for up
+to 7 mantissa bits) and the product is scaled once; others are multiplied as numbers times scales,
+in the dtype the run computes in.
+
+Counts (`counts.py`) leave through the gradient of a `probe`, a tensor of zeros with one line per
+role: nothing is written during the step, so the same code runs eagerly and compiled, and nobody
+waits for the device. What is not done: blocks along each product's own contraction (hardware MX
+rounds operands twice, once along each dimension; here every operand is rounded once).
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from altgrad.quantization import native_matmul
+from altgrad.quantization.counts import NAMES
+from altgrad.quantization.ops import round_values
+from altgrad.quantization.recipe import ROLES, Cast, LayerRecipe
+from altgrad.quantization.scaling import (
+    NVFP4,
+    Delayed,
+    PerBlock,
+    PerColumn,
+    PerRow,
+    PerTensor,
+)
+from altgrad.quantization.stochastic import Stochastic
+
+COLUMNS = (*NAMES, "numel", "passes")
+"""Of the probe: the counts, how many numbers were looked at, in how many micro-batches."""
+PASSES = COLUMNS.index("passes")
+
+
+class Operand(NamedTuple):
+    """A rounded operand: `values * scale` is meant; `scale` None = 1, else one number.
+
+    counts: the line of the probe, or None.
+    """
+
+    values: Tensor
+    scale: Tensor | None
+    counts: Tensor | None
+
+
+class Rounding:
+    """What rounds one role of one layer: its scaling object, its random numbers, its history."""
+
+    def __init__(self, cast: Cast, seed: int, *, native: bool = False) -> None:
+        self.cast = cast
+        self.scaling = make_scaling(cast)
+        self.seed = seed
+        self.float8 = native_matmul.float8_dtype(cast.format) if native and cast.format else None
+
+    def __call__(self, x: Tensor, dtype: torch.dtype, tick: Tensor, *, count: bool) -> Operand:
+        """Round `x`; the values come back in `dtype`. `tick` changes from step to step."""
+        if self.cast.format is None:
+            return Operand(x.to(dtype), None, None)
+        single = self.cast.scaling in ("tensor", "delayed", "none")
+        rounded = round_values(
+            x,
+            self.cast.format,
+            scaling=self.scaling,
+            rounding=self._mode(tick),
+            overflow=self.cast.overflow,
+            unscaled=single,
+            out_dtype=dtype if single else None,
+            count_by="tensor" if count else None,
+        )
+        counts = None
+        if rounded.stats is not None:
+            size = x.new_tensor([x.numel(), 1.0], dtype=torch.float32)
+            counts = torch.cat([rounded.stats.table.view(-1).float(), size])
+        values = rounded.values.to(self.float8 or dtype)
+        return Operand(values, rounded.scale if single else None, counts)
+
+    def _mode(self, tick: Tensor) -> str | Stochastic:
+        if self.cast.rounding != "stochastic":
+            return self.cast.rounding
+        return Stochastic(seed=tick * 0x9E3779B1 + self.seed)
+
+
+def make_scaling(cast: Cast) -> Any:
+    """The scaling object that a cast names."""
+    if cast.scaling == "delayed":
+        return Delayed(cast.history, margin=cast.margin, rule=cast.scale_rule).eval()
+    if cast.scaling == "block":
+        return PerBlock(cast.block_size, cast.scale_rule, ragged=True)
+    if cast.scaling == "nvfp4":
+        return NVFP4(ragged=True)
+    plain = {"tensor": PerTensor, "row": PerRow, "column": PerColumn}
+    return plain[cast.scaling](cast.scale_rule) if cast.scaling in plain else None
+
+
+class QuantLinear(nn.Linear):
+    """`nn.Linear` with rounded operands. Made by `convert.apply_recipe`, never by hand.
+
+    Attributes (none of them in the state_dict):
+        recipe: what is rounded how. roundings: role -> `Rounding`.
+        tick: 0-d int64, the number of training steps; seeds stochastic rounding.
+        probe: (3, 10) zeros whose gradient collects the counts of a step.
+        rounding_enabled: false computes as a plain linear layer would.
+        count: whether statistics are collected.
+    """
+
+    recipe: LayerRecipe
+    roundings: dict[str, Rounding]
+    tick: Tensor
+    probe: Tensor
+    rounding_enabled: bool
+    count: bool
+
+    def place(self) -> None:
+        """Make the tensors that are not in the state_dict, on the weight's device."""
+        device = self.weight.device
+        self.tick = torch.zeros((), dtype=torch.int64, device=device)
+        self.probe = torch.zeros(len(ROLES), len(COLUMNS), device=device, requires_grad=True)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> "QuantLinear":
+        """Follow the weight to another device; the counts stay float32."""
+        super()._apply(fn, recurse)
+        if self.probe.device != self.weight.device:
+            tick = self.tick
+            self.place()
+            self.tick.copy_(tick)
+            for rounding in self.roundings.values():
+                if isinstance(rounding.scaling, Delayed):
+                    rounding.scaling.to(self.weight.device)
+        return self
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.rounding_enabled:
+            return super().forward(input)
+        dtype = _compute_dtype(input)
+        flat = input.reshape(-1, input.shape[-1])
+        product = _RoundedProduct.apply(flat, self.weight, self.probe, self, dtype)
+        y = product.view(*input.shape[:-1], self.out_features)
+        return y if self.bias is None else y + self.bias.to(dtype)
+
+
+def _compute_dtype(x: Tensor) -> torch.dtype:
+    """What a plain linear layer would compute in here."""
+    kind = x.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+
+
+class _RoundedProduct(torch.autograd.Function):
+    """x (N, C_in), W (C_out, C_in) -> x Wᵀ (N, C_out) with the operands rounded."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, probe: Tensor, layer: QuantLinear, dtype: torch.dtype
+    ) -> Tensor:
+        count = layer.count and layer.training
+        a = layer.roundings["input"](x, dtype, layer.tick, count=count)
+        b = layer.roundings["weight"](weight, dtype, layer.tick, count=count)
+        keep = a if layer.recipe.grad_weight else Operand(x.to(dtype), None, a.counts)
+        scales = [s for s in (keep.scale, b.scale) if s is not None]
+        ctx.save_for_backward(keep.values, b.values, *scales, *_tables(a, b))
+        ctx.layer, ctx.dtype, ctx.count = layer, dtype, count
+        ctx.has_scale = (keep.scale is not None, b.scale is not None)
+        ctx.has_counts = (a.counts is not None, b.counts is not None)
+        ctx.types = (x.dtype, weight.dtype)
+        return multiply(a, Operand(b.values.t(), b.scale, None), dtype)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        layer, rest = ctx.layer, list(ctx.saved_tensors)
+        a_values, b_values = rest.pop(0), rest.pop(0)
+        a_scale = rest.pop(0) if ctx.has_scale[0] else None
+        b_scale = rest.pop(0) if ctx.has_scale[1] else None
+        g = layer.roundings["grad_output"](grad, ctx.dtype, layer.tick, count=ctx.count)
+        plain = g if layer.recipe.grad_weight else Operand(grad.to(ctx.dtype), None, None)
+        dx = dw = None
+        if ctx.needs_input_grad[0]:
+            dx = multiply(g, Operand(b_values, b_scale, None), ctx.dtype).to(ctx.types[0])
+        if ctx.needs_input_grad[1]:
+            g_t = Operand(plain.values.t(), plain.scale, None)
+            dw = multiply(g_t, Operand(a_values, a_scale, None), ctx.dtype).to(ctx.types[1])
+        return dx, dw, _collect(ctx, rest, g, layer), None, None
+
+
+def _tables(a: Operand, b: Operand) -> list[Tensor]:
+    return [table for table in (a.counts, b.counts) if table is not None]
+
+
+def _collect(ctx: Any, tables: list[Tensor], g: Operand, layer: QuantLinear) -> Tensor | None:
+    """The probe's gradient: a line of counts per role, zeros where nothing was counted."""
+    if not ctx.needs_input_grad[2]:
+        return None
+    empty = layer.probe.new_zeros(len(COLUMNS))
+    input_counts = tables.pop(0) if ctx.has_counts[0] else empty
+    weight_counts = tables.pop(0) if ctx.has_counts[1] else empty
+    lines = {"weight": weight_counts, "input": input_counts, "grad_output": g.counts}
+    return torch.stack([empty if lines[r] is None else lines[r].view(-1) for r in ROLES])
+
+
+def multiply(a: Operand, b: Operand, dtype: torch.dtype) -> Tensor:
+    """a (N, K) times b (K, M) with their scales, in `dtype`."""
+    if a.values.dtype.itemsize == 1:
+        return native_matmul.scaled_product(a.values, a.scale, b.values, b.scale, dtype)
+    product = a.values @ b.values
+    scales = [s for s in (a.scale, b.scale) if s is not None]
+    if not scales:
+        return product
+    scale = scales[0] * scales[1] if len(scales) == 2 else scales[0]
+    # In float32 at least: a scale rounded to bf16 would change every number of the product.
+    wide = torch.promote_types(dtype, torch.float32)
+    return (product.to(wide) * scale.to(wide)).to(dtype)

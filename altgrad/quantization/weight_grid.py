@@ -1,0 +1,71 @@
+"""The numbers that one weight may be stored as: what grid-aware optimisers and storage need.
+
+`grids_of(model)` makes one per rounded weight from the recipe in the model, so that format, scale
+and mantissa are set in one place. `optim/` sees only the members of its own `Grid` protocol.
+"""
+
+from torch import Tensor, nn
+
+from altgrad.quantization.convert import stored_casts
+from altgrad.quantization.linear import make_scaling
+from altgrad.quantization.ops import round_values, ulp
+from altgrad.quantization.recipe import Cast
+from altgrad.quantization.stochastic import Stochastic
+
+
+class WeightGrid:
+    """Stored numbers of a weight: the format's values times the scale that the weight has now.
+
+    Args:
+        cast: format, scaling and overflow of the weight, as the recipe has it.
+    """
+
+    def __init__(self, cast: Cast) -> None:
+        assert cast.format is not None
+        if cast.scaling == "delayed":
+            raise ValueError(
+                "precision.weight.scaling=delayed cannot store weights: the scale would belong to "
+                "an earlier step; use precision.weight.scaling=tensor"
+            )
+        self.cast, self.format = cast, cast.format
+        self.scaling = make_scaling(cast)
+        self.mantissa_bits = cast.format.mantissa_bits
+        self.uniform = cast.format.exponent_bits <= 1
+
+    def scale(self, weight: Tensor) -> Tensor | None:
+        """The scale of `weight`, in a shape that broadcasts to it; None = 1."""
+        if self.scaling is None:
+            return None
+        return self.scaling.expand(self.scaling.scales(weight, self.format), weight)
+
+    def ulp(self, weight: Tensor) -> Tensor:
+        """Spacing of the stored numbers at each entry, towards larger magnitude."""
+        return ulp(weight, self.format, scale=self.scale(weight)).to(weight.dtype)
+
+    def round(self, values: Tensor, seed: int | None = None) -> Tensor:
+        """Onto the grid: to nearest, ties to even; with a seed, stochastically."""
+        rounding = "nearest_even" if seed is None else Stochastic(seed=seed)
+        return round_values(
+            values, self.format, scaling=self.scaling, rounding=rounding, out_dtype=values.dtype
+        ).values
+
+    def move(self, weight: Tensor, rungs: Tensor) -> Tensor:
+        """The stored numbers `rungs` (integers) above the nearest to `weight`; ends clip."""
+        scale = self.scale(weight)
+        table = weight.new_tensor(sorted(self.format.values()))
+        scaled = weight if scale is None else weight / scale
+        index = nearest_index(table, scaled) + rungs.long()
+        moved = table[index.clamp(0, len(table) - 1)]
+        return moved if scale is None else (moved * scale).to(weight.dtype)
+
+
+def nearest_index(table: Tensor, x: Tensor) -> Tensor:
+    """Index of the table's nearest number (the lower one in a tie)."""
+    above = (table.contiguous().searchsorted(x.contiguous())).clamp(1, len(table) - 1)
+    return above - (x - table[above - 1] <= table[above] - x).long()
+
+
+def grids_of(model: nn.Module) -> dict[Tensor, WeightGrid]:
+    """Parameter -> its grid, for every weight that the model's recipe rounds."""
+    parameters = dict(model.named_parameters())
+    return {parameters[name]: WeightGrid(cast) for name, cast in stored_casts(model).items()}
