@@ -21,6 +21,10 @@ _HOME = {
     "round_forward": "straight_through",
     **dict.fromkeys(("MX", "NVFP4", "Delayed", "PerBlock", "PerColumn", "PerRow"), "scaling"),
     "PerTensor": "scaling",
+    **dict.fromkeys(("PrecisionConfig", "CastConfig", "Recipe"), "recipe"),
+    "QuantLinear": "linear",
+    **dict.fromkeys(("apply_recipe", "strip_recipe", "unrounded"), "convert"),
+    "grids_of": "weight_grid",
 }
 __all__ = sorted(_HOME)
 

@@ -4,6 +4,7 @@
 and mantissa are set in one place. `optim/` sees only the members of its own `Grid` protocol.
 """
 
+import torch
 from torch import Tensor, nn
 
 from altgrad.quantization.convert import stored_casts
@@ -61,7 +62,7 @@ class WeightGrid:
 
 def nearest_index(table: Tensor, x: Tensor) -> Tensor:
     """Index of the table's nearest number (the lower one in a tie)."""
-    above = (table.contiguous().searchsorted(x.contiguous())).clamp(1, len(table) - 1)
+    above = torch.searchsorted(table, x.contiguous()).clamp(1, len(table) - 1)
     return above - (x - table[above - 1] <= table[above] - x).long()
 
 
