@@ -4,6 +4,7 @@ from altgrad.optim.build import OPTIMIZERS, build_optimizer
 from altgrad.optim.clip import clip_gradients
 from altgrad.optim.config import OptimConfig
 from altgrad.optim.ema import WeightAverage
+from altgrad.optim.grids import Grid, Storage, TableGrid
 from altgrad.optim.groups import ROLES, parameter_groups, parameter_roles
 from altgrad.optim.schedules import SCHEDULES, ScheduleConfig, build_schedule
 
@@ -11,8 +12,11 @@ __all__ = [
     "OPTIMIZERS",
     "ROLES",
     "SCHEDULES",
+    "Grid",
     "OptimConfig",
     "ScheduleConfig",
+    "Storage",
+    "TableGrid",
     "WeightAverage",
     "build_optimizer",
     "build_schedule",

@@ -1,85 +1,68 @@
 """`OptimConfig` -> one `torch.optim.Optimizer` over every trainable parameter of a model.
 
-A new optimiser is a function here (or `package.module:function`) from parameter groups and config
-to an optimiser, one line in OPTIMIZERS, and, where its rates differ by role, one in LR_FACTORS.
+A new optimiser is a function as in `makers.py` (or `package.module:function`), one line in
+OPTIMIZERS, and, where its rates differ by role, one in LR_FACTORS. Optimisers that know the grid
+need a number format per weight, which `Storage` brings.
 """
 
-from collections.abc import Callable
-from typing import Any
+from functools import partial
 
 from torch import nn
-from torch.optim import SGD, AdamW, Optimizer
+from torch.optim import Optimizer
 
-from altgrad.optim.combined import CombinedOptimizer
+from altgrad.optim import makers
 from altgrad.optim.config import OptimConfig
+from altgrad.optim.grids import Storage
 from altgrad.optim.groups import parameter_groups
-from altgrad.optim.muon import Muon
+from altgrad.optim.makers import Builder, Groups
 from altgrad.optim.names import lookup
+from altgrad.optim.rounding import StoredOptimizer
 
-Groups = list[dict[str, Any]]
-FUSED_DEVICES = ("cpu", "cuda", "mps", "xpu")
-
-
-def adamw(groups: Groups, config: OptimConfig) -> Optimizer:
-    """torch.optim.AdamW, fused where torch has a kernel for it."""
-    devices = {p.device.type for group in groups for p in group["params"]}
-    optimizer = AdamW(
-        groups,
-        betas=(config.betas[0], config.betas[1]),
-        eps=config.eps,
-        fused=devices <= set(FUSED_DEVICES),
-    )
-    # A gradient scaler must unscale before clipping, not hand the scale to the fused kernel.
-    optimizer._step_supports_amp_scaling = False
-    return optimizer
-
-
-def muon(groups: Groups, config: OptimConfig) -> Optimizer:
-    """Muon for the matrices, AdamW for the rest."""
-    matrices = [group for group in groups if group["name"] == "matrix"]
-    rest = [group for group in groups if group["name"] != "matrix"]
-    parts: list[Optimizer] = [adamw(rest, config)] if rest else []
-    if matrices:
-        muon_part = Muon(
-            matrices,
-            momentum=config.momentum,
-            nesterov=config.nesterov,
-            ns_steps=config.ns_steps,
-            scale=config.muon_scale,
-            momentum_warmup_steps=config.momentum_warmup_steps,
-        )
-        parts.insert(0, muon_part)
-    return CombinedOptimizer(parts)
-
-
-def sgd(groups: Groups, config: OptimConfig) -> Optimizer:
-    """torch.optim.SGD; its weight decay is added to the gradient, not decoupled."""
-    return SGD(groups, momentum=config.momentum, nesterov=config.nesterov)
-
-
-OPTIMIZERS: dict[str, Callable[[Groups, OptimConfig], Optimizer]] = {
-    "adamw": adamw,
-    "muon": muon,
-    "sgd": sgd,
+OPTIMIZERS: dict[str, Builder] = {
+    "adamw": makers.adamw,
+    "muon": makers.muon,
+    "sgd": makers.sgd,
+    "manifold_adamw": partial(makers.manifold, makers.adamw),
+    "manifold_muon": partial(makers.manifold, makers.muon),
+    "manifold_sgd": partial(makers.manifold, makers.sgd),
+    "ulp_adamw": partial(makers.ulp, makers.adamw),
+    "ulp_muon": partial(makers.ulp, makers.muon),
+    "ulp_sgd": partial(makers.ulp, makers.sgd),
+    "grid": partial(makers.grid, makers.sgd),
+    "grid_adamw": partial(makers.grid, makers.adamw),
+    "grid_muon": partial(makers.grid, makers.muon),
+    "madam": makers.madam,
+    "lns_madam": makers.madam,
+    "m_adam": makers.m_adam,
 }
 
 SAME = {"matrix": 1.0, "embedding": 1.0, "head": 1.0, "scalar": 1.0}
 # Muon's rate is in units of an orthogonal step; heads and gains want a fifth of it under Adam.
-LR_FACTORS = {"muon": {"matrix": 1.0, "embedding": 1.0, "head": 0.2, "scalar": 0.2}}
+FOR_MUON = {"matrix": 1.0, "embedding": 1.0, "head": 0.2, "scalar": 0.2}
+LR_FACTORS = {"muon": FOR_MUON, "manifold_muon": FOR_MUON, "ulp_muon": FOR_MUON}
+
+LINEAR_IN_MOMENTUM = ("adamw", "sgd", "manifold_adamw", "manifold_sgd")
 
 
-def build_optimizer(model: nn.Module, config: OptimConfig) -> Optimizer:
+def build_optimizer(
+    model: nn.Module, config: OptimConfig, storage: Storage | None = None
+) -> Optimizer:
     """One optimiser whose groups have `name`, `lr`, `initial_lr` and `weight_decay`.
 
-    Raises ValueError for an unknown name, a value out of range, or a model without trainable
-    parameters.
+    With a `storage` other than `master` (and for grid*) the weights are put on their grids here.
+    Raises ValueError for an unknown name, a value out of range, an impossible pair of optimiser
+    and storage, or a model without trainable parameters.
     """
     config.check()
+    storage = storage or Storage()
     make = lookup(OPTIMIZERS, config.name, "optim.name")
     groups = parameter_groups(model, config, lr_factors(config))
     if not groups:
         raise ValueError("the model has no trainable parameter; nothing to optimise")
-    optimizer = make(groups, config)
+    _refuse_impossible_storage(config, storage, groups)
+    optimizer = make(groups, config, storage)
+    if storage.mode != "master" or storage.round_state is not None:
+        optimizer = StoredOptimizer(optimizer, storage)
     for group in optimizer.param_groups:
         group["initial_lr"] = group["lr"]
     return optimizer
@@ -90,3 +73,24 @@ def lr_factors(config: OptimConfig) -> dict[str, float]:
     if config.muon_scale == "match_rms_adamw":
         return SAME
     return LR_FACTORS.get(config.name, SAME)
+
+
+def _refuse_impossible_storage(config: OptimConfig, storage: Storage, groups: Groups) -> None:
+    if storage.mode == "error_feedback" and not (
+        config.name in LINEAR_IN_MOMENTUM and (config.momentum > 0 or "adam" in config.name)
+    ):
+        raise ValueError(
+            f"precision.storage=error_feedback cannot put its error into the momentum of "
+            f"optim.name={config.name!r}; choose one of {', '.join(LINEAR_IN_MOMENTUM)}, "
+            "or precision.storage=kahan"
+        )
+    if storage.mode in ("kahan", "error_feedback") and config.name.startswith("grid"):
+        raise ValueError(
+            f"optim.name={config.name!r} moves from stored number to stored number and leaves "
+            f"nothing for precision.storage={storage.mode}; set precision.storage=rounded"
+        )
+    if (config.state_format is None) != (storage.round_state is None):
+        raise ValueError(f"optim.state_format={config.state_format!r} has no rounding handed in")
+    sharded = any(hasattr(p, "full_tensor") for group in groups for p in group["params"])
+    if sharded and (storage.grids or storage.round_state):
+        raise ValueError("strategy=fsdp shards weights, number formats need them whole; use ddp")

@@ -16,7 +16,7 @@ def clip_gradients(parameters: Iterable[Tensor], max_norm: float) -> Tensor:
     if max_norm < 0:
         raise ValueError(f"optim.grad_clip={max_norm} must be at least 0 (0 = off)")
     with_gradient = [p for p in parameters if p.grad is not None]
-    norm = torch.nn.utils.get_total_norm([p.grad for p in with_gradient])
+    norm = torch.nn.utils.get_total_norm([p.grad for p in with_gradient if p.grad is not None])
     if hasattr(norm, "full_tensor"):  # a DTensor, from sharded gradients
         norm = norm.full_tensor()
     if max_norm:

@@ -1,9 +1,10 @@
-"""Several optimisers behind one `torch.optim.Optimizer`."""
+"""Optimisers made of optimisers, which look like one from outside."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.optim import Optimizer
 
 
@@ -12,7 +13,7 @@ class CombinedOptimizer(Optimizer):
 
     The parts share the `state` and the group dictionaries of the whole, so a learning-rate
     schedule, a gradient scaler, `state_dict`/`load_state_dict` and sharded checkpoints see one
-    optimiser and need to know nothing of the parts.
+    optimiser and need to know nothing of the parts. A subclass overrides `move`.
     """
 
     def __init__(self, parts: list[Optimizer]) -> None:
@@ -27,9 +28,14 @@ class CombinedOptimizer(Optimizer):
             part.param_groups = self.param_groups[first : first + count]
             part.state = self.state
             first += count
+            if isinstance(part, CombinedOptimizer):
+                part._share()
 
     def __getstate__(self) -> dict[str, Any]:
-        return super().__getstate__() | {"parts": self.parts}
+        """For copies: every attribute but torch's own bookkeeping (schedulers wrap `step`)."""
+        own = {name: value for name, value in self.__dict__.items() if name[0] != "_"}
+        own.pop("step", None)
+        return own
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Called at the end of `load_state_dict` too, which replaces state and groups."""
@@ -42,10 +48,37 @@ class CombinedOptimizer(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Move every parameter that has a gradient; returns the closure's loss, if one is given."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        self.move()
+        return loss
+
+    def move(self) -> None:
         for part in self.parts:
             part.step()
-        return loss
+
+    def moving(self) -> Iterator[tuple[Tensor, dict[str, Any]]]:
+        """Every parameter that has a gradient, with its group."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is not None:
+                    yield p, group
+
+    def updates_of_parts(self, params: list[Tensor]) -> list[Tensor]:
+        """What the parts would add to `params`, weight decay apart; the others do move.
+
+        The parts step from weights of zero, where decay adds nothing and no digit is lost, and
+        the weights are put back. Exact for rules whose step does not read the weights.
+        """
+        kept = [p.clone() for p in params]
+        for p in params:
+            p.zero_()
+        for part in self.parts:
+            part.step()
+        updates = [p.clone() for p in params]
+        for p, weight in zip(params, kept, strict=True):
+            p.copy_(weight)
+        return updates

@@ -30,26 +30,47 @@ class OptimConfig:
     muon_scale: str = "original"  # or match_rms_adamw
     momentum_warmup_steps: int = 0  # Muon's momentum rises from 0.85 to `momentum` over these
     ema_decay: float = 0.0  # of the averaged weights used for evaluation; 0 = off
+    state_format: str | None = None  # number format of the optimiser's state; null = float32
+    match_rms: bool = True  # ulp_*: as long a step as the base's; else lr counts spacings
+    stiffness: str = (
+        "own"  # manifold_*, ulp_*: own, shuffled (placebo) or a format's name (placebo)
+    )
+    rung_clip: float = 10.0  # grid*: largest move in one step, in rungs
+    free_lr: float = 1e-3  # grid*, madams: AdamW's rate for the parameters they leave to it
+    madam_bound: float = 10.0  # madam, lns_madam: largest normalised gradient
+    madam_scale: float = 3.0  # madam, lns_madam: largest weight, in units of the first RMS
+    lns_steps_per_octave: int = 128  # lns_madam: levels between w and 2 w
+    exponent_lr_ratio: float = 1.0  # m_adam: the exponent's rate over the mantissa's
 
     def check(self) -> None:
         """Raise ValueError, in one line, for a value outside its range."""
         for name in ("lr", "matrix_lr", "embedding_lr", "head_lr", "scalar_lr"):
             _require(name, getattr(self, name) or 0.0, 0.0, float("inf"))
-        for name in ("eps", "weight_decay", "grad_clip"):
+        for name in ("eps", "weight_decay", "grad_clip", "free_lr", "exponent_lr_ratio"):
             _require(name, getattr(self, name), 0.0, float("inf"))
         _require("momentum", self.momentum, 0.0, 1.0)
         _require("ema_decay", self.ema_decay, 0.0, 1.0)
         _require("ns_steps", self.ns_steps, 1, 100)
         _require("momentum_warmup_steps", self.momentum_warmup_steps, 0, float("inf"))
+        for name in ("rung_clip", "madam_bound", "madam_scale", "lns_steps_per_octave"):
+            _require(name, getattr(self, name), 1e-6, float("inf"))
         if len(self.betas) != 2 or not all(0.0 <= beta < 1.0 for beta in self.betas):
             raise ValueError(f"optim.betas={list(self.betas)} must be two numbers in [0, 1)")
         if self.muon_scale not in SCALES:
             raise ValueError(
                 f"optim.muon_scale={self.muon_scale!r} is not one of {', '.join(SCALES)}"
             )
-        if self.name == "sgd" and self.nesterov and self.momentum == 0.0:
+        self._check_pairs()
+
+    def _check_pairs(self) -> None:
+        if self.name.endswith(("sgd", "grid")) and self.nesterov and self.momentum == 0.0:
             raise ValueError(
                 "optim.nesterov=true needs optim.momentum above 0; set optim.nesterov=false"
+            )
+        if self.stiffness != "own" and not self.name.startswith(("manifold", "ulp")):
+            raise ValueError(
+                f"optim.stiffness={self.stiffness!r} means nothing to optim.name={self.name!r}; "
+                "choose a manifold_ or ulp_ optimiser, or optim.stiffness=own"
             )
 
 

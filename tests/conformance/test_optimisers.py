@@ -10,8 +10,8 @@ import torch
 from omegaconf import OmegaConf
 
 import altgrad
-from altgrad.optim import OPTIMIZERS, OptimConfig, build_optimizer, parameter_roles
-from tests.optim.toy import ToyModel, train
+from altgrad.optim import OPTIMIZERS, OptimConfig, Storage, build_optimizer, parameter_roles
+from tests.optim.toy import ToyModel, toy_storage, train
 
 CONF = Path(altgrad.__file__).parent / "conf" / "optim"
 PRESETS = sorted(path.stem for path in CONF.glob("*.yaml"))
@@ -30,6 +30,13 @@ def config(request) -> OptimConfig:
     return preset(request.param)
 
 
+def build(model: torch.nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
+    """As a run would: optimisers that need a grid get weights stored in e4m3, rounded at random."""
+    if config.name.startswith(("grid", "ulp", "manifold")):
+        return build_optimizer(model, config, toy_storage(model, mode="rounded", stochastic=True))
+    return build_optimizer(model, config, Storage())
+
+
 def test_every_optimiser_has_a_preset():
     assert {preset(name).name for name in PRESETS} == set(OPTIMIZERS)
 
@@ -42,14 +49,14 @@ def test_presets_name_settings_only():
 
 def test_every_parameter_is_in_exactly_one_group(config):
     model = ToyModel(tied=True)
-    optimizer = build_optimizer(model, config)
+    optimizer = build(model, config)
     members = [id(p) for group in optimizer.param_groups for p in group["params"]]
     assert sorted(members) == sorted(id(p) for p in model.parameters())
 
 
 def test_group_names_are_the_roles(config):
     model = ToyModel()
-    optimizer = build_optimizer(model, config)
+    optimizer = build(model, config)
     names = {id(p): name for name, p in model.named_parameters()}
     roles = parameter_roles(model)
     for group in optimizer.param_groups:
@@ -58,7 +65,7 @@ def test_group_names_are_the_roles(config):
 
 def test_the_loss_falls_and_stays_finite(config):
     model = ToyModel()
-    losses = train(model, build_optimizer(model, config), range(60))
+    losses = train(model, build(model, config), range(60))
     assert all(torch.isfinite(p).all() for p in model.parameters())
     assert sum(losses[-5:]) / 5 < 0.7 * losses[0]
 
@@ -71,7 +78,7 @@ def test_a_quadratic_decreases(config):
     model = torch.nn.Linear(6, 6, bias=False)
     target = torch.randn(6, 6, generator=torch.Generator().manual_seed(5))
     model.weight.data = target + torch.randn(6, 6, generator=torch.Generator().manual_seed(6))
-    optimizer = build_optimizer(model, config)
+    optimizer = build(model, config)
     first = quadratic(model.weight, target).item()
     for _ in range(30):
         optimizer.zero_grad()
@@ -82,10 +89,10 @@ def test_a_quadratic_decreases(config):
 
 def test_a_saved_state_continues_bit_for_bit(config):
     model = ToyModel()
-    optimizer = build_optimizer(model, config)
+    optimizer = build(model, config)
     train(model, optimizer, range(3))
     resumed = copy.deepcopy(model)
-    second = build_optimizer(resumed, config)
+    second = build(resumed, config)
     second.load_state_dict(copy.deepcopy(optimizer.state_dict()))
     train(model, optimizer, range(3, 7))
     train(resumed, second, range(3, 7))
@@ -96,7 +103,7 @@ def test_a_saved_state_continues_bit_for_bit(config):
 def test_a_state_is_tensors_and_plain_values(config):
     """So that a checkpoint needs no unpickling."""
     model = ToyModel()
-    optimizer = build_optimizer(model, config)
+    optimizer = build(model, config)
     train(model, optimizer, range(2))
     state = optimizer.state_dict()
     json.dumps(state["param_groups"])
@@ -105,9 +112,24 @@ def test_a_state_is_tensors_and_plain_values(config):
             assert value is None or isinstance(value, torch.Tensor | int | float), key
 
 
+GRID_PRESETS = [name for name in PRESETS if name.startswith(("grid", "ulp", "manifold"))]
+
+
+@pytest.mark.parametrize("name", GRID_PRESETS)
+@pytest.mark.parametrize("fmt", ["e4m3fn", "e5m2", "e3m4", "e0m7", "e7m0"])
+def test_stored_weights_never_leave_the_grid(name, fmt):
+    model = ToyModel(tied=True)
+    storage = toy_storage(model, fmt, mode="rounded", stochastic=True)
+    optimizer = build_optimizer(model, preset(name), storage)
+    for step in range(4):
+        train(model, optimizer, range(step, step + 1))
+        for p, grid in storage.grids.items():
+            torch.testing.assert_close(grid.round(p), p, rtol=0, atol=0)
+
+
 def test_parameters_without_a_gradient_stay(config):
     model = ToyModel()
-    optimizer = build_optimizer(model, config)
+    optimizer = build(model, config)
     before = [p.detach().clone() for p in model.parameters()]
     optimizer.step()
     torch.testing.assert_close([p.detach() for p in model.parameters()], before, rtol=0, atol=0)
@@ -115,7 +137,7 @@ def test_parameters_without_a_gradient_stay(config):
 
 def test_a_closure_is_called_once_with_gradients_on(config):
     model = ToyModel()
-    optimizer = build_optimizer(model, config)
+    optimizer = build(model, config)
     calls = []
 
     def closure() -> torch.Tensor:
@@ -129,4 +151,4 @@ def test_a_closure_is_called_once_with_gradients_on(config):
 @pytest.mark.parametrize("name", sorted(OPTIMIZERS))
 def test_a_misspelt_name_is_refused_with_the_nearest(name):
     with pytest.raises(ValueError, match=f"did you mean '{name}'"):
-        build_optimizer(ToyModel(), OptimConfig(name=name + "x"))
+        build_optimizer(ToyModel(), OptimConfig(name=name + "xx"))

@@ -129,7 +129,7 @@ def test_a_gradient_scaler_changes_nothing_else(name):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (OptimConfig(name="adamv"), "optim.name='adamv' is not one of .*did you mean 'adamw'"),
+        (OptimConfig(name="admw"), "optim.name='admw' is not one of .*did you mean 'adamw'"),
         (OptimConfig(name="no.such:thing"), "optim.name='no.such:thing' cannot be loaded"),
         (OptimConfig(lr=-1.0), "optim.lr=-1.0"),
         (OptimConfig(lr=float("nan")), "optim.lr=nan"),
@@ -156,7 +156,7 @@ def test_a_model_without_trainable_parameters_is_refused():
         build_optimizer(model, OptimConfig())
 
 
-def plain_sgd(groups, config):
+def plain_sgd(groups, config, storage):
     return torch.optim.SGD(groups)
 
 

@@ -3,6 +3,9 @@
 import torch
 from torch import Tensor, nn
 
+from altgrad.optim import Storage, TableGrid
+from altgrad.quantization import Format
+
 
 class ToyModel(nn.Module):
     def __init__(self, *, tied: bool = False, bias: bool = True, dtype=torch.float32) -> None:
@@ -46,3 +49,30 @@ def train(model: nn.Module, optimizer, steps: range) -> list[float]:
 
 def weights_of(model: nn.Module) -> list[Tensor]:
     return [p.detach().clone() for p in model.parameters()]
+
+
+def power_of_two_scale(top: float):
+    """Weight -> the smallest power of two that brings its largest entry within `top`."""
+
+    def scale_of(weight: Tensor) -> Tensor:
+        exponent = torch.ceil(torch.log2(weight.detach().abs().amax() / top))
+        return torch.where(exponent.isfinite(), torch.exp2(exponent), 1.0)
+
+    return scale_of
+
+
+def format_grid(name: str = "e4m3fn") -> TableGrid:
+    """A grid of one of quantization's formats, scaled per tensor."""
+    fmt = Format.named(name)
+    return TableGrid(
+        torch.tensor(fmt.values()),
+        mantissa_bits=fmt.mantissa_bits,
+        uniform=fmt.exponent_bits == 0,
+        scale_of=power_of_two_scale(fmt.max),
+    )
+
+
+def toy_storage(model: nn.Module, name: str = "e4m3fn", **settings) -> Storage:
+    """Every linear layer's weight in the format, as a precision recipe would have it."""
+    layers = [m for m in model.modules() if isinstance(m, nn.Linear)]
+    return Storage({layer.weight: format_grid(name) for layer in layers}, **settings)

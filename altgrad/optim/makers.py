@@ -1,0 +1,156 @@
+"""One function per optimiser: parameter groups, config and storage -> `torch.optim.Optimizer`."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from torch import Tensor
+from torch.optim import SGD, AdamW, Optimizer
+
+from altgrad.optim.combined import CombinedOptimizer
+from altgrad.optim.config import OptimConfig
+from altgrad.optim.grid import GridOptimizer
+from altgrad.optim.grids import Grid, Storage
+from altgrad.optim.m_adam import MAdam
+from altgrad.optim.madam import Madam
+from altgrad.optim.manifold import ManifoldOptimizer
+from altgrad.optim.muon import Muon
+from altgrad.optim.stiffness import Field, published_stiffness, shuffled
+from altgrad.optim.ulp import UlpOptimizer
+
+Groups = list[dict[str, Any]]
+Builder = Callable[[Groups, OptimConfig, Storage], Optimizer]
+FUSED_DEVICES = ("cpu", "cuda", "mps", "xpu")
+
+
+def adamw(groups: Groups, config: OptimConfig, storage: Storage) -> Optimizer:
+    """torch.optim.AdamW, fused where torch has a kernel for it."""
+    devices = {p.device.type for group in groups for p in group["params"]}
+    optimizer = AdamW(
+        groups,
+        betas=(config.betas[0], config.betas[1]),
+        eps=config.eps,
+        fused=devices <= set(FUSED_DEVICES),
+    )
+    # A gradient scaler must unscale before clipping, not hand the scale to the fused kernel.
+    optimizer._step_supports_amp_scaling = False
+    return optimizer
+
+
+def muon(groups: Groups, config: OptimConfig, storage: Storage) -> Optimizer:
+    """Muon for the matrices, AdamW for the rest."""
+    matrices, rest = split(groups, lambda name, p: name == "matrix")
+    parts: list[Optimizer] = [adamw(rest, config, storage)] if rest else []
+    if matrices:
+        muon_part = Muon(
+            matrices,
+            momentum=config.momentum,
+            nesterov=config.nesterov,
+            ns_steps=config.ns_steps,
+            scale=config.muon_scale,
+            momentum_warmup_steps=config.momentum_warmup_steps,
+        )
+        parts.insert(0, muon_part)
+    return CombinedOptimizer(parts)
+
+
+def sgd(groups: Groups, config: OptimConfig, storage: Storage) -> Optimizer:
+    """torch.optim.SGD; its weight decay is added to the gradient, not decoupled."""
+    return SGD(groups, momentum=config.momentum, nesterov=config.nesterov)
+
+
+def manifold(base: Builder, groups: Groups, config: OptimConfig, storage: Storage) -> Optimizer:
+    fields = _fields(config, storage, published_stiffness)
+    return ManifoldOptimizer(base(groups, config, storage), fields)
+
+
+def ulp(base: Builder, groups: Groups, config: OptimConfig, storage: Storage) -> Optimizer:
+    fields = _fields(config, storage, lambda grid: grid.ulp)
+    return UlpOptimizer(base(groups, config, storage), fields, match_rms=config.match_rms)
+
+
+def grid(base: Builder, groups: Groups, config: OptimConfig, storage: Storage) -> Optimizer:
+    grids = _needed_grids(config, storage)
+    on_grid, rest = split(groups, lambda name, p: p in grids)
+    return GridOptimizer(
+        base(on_grid, config, storage),
+        adamw(_at_free_rate(rest, config), config, storage) if rest else None,
+        grids,
+        rung_clip=config.rung_clip,
+        seed=storage.seed,
+    )
+
+
+def madam(groups: Groups, config: OptimConfig, storage: Storage) -> Optimizer:
+    levels = config.lns_steps_per_octave if config.name == "lns_madam" else 0
+    make = partial(
+        Madam, bound=config.madam_bound, scale=config.madam_scale, steps_per_octave=levels
+    )
+    return _with_adamw(make, groups, config, storage)
+
+
+def m_adam(groups: Groups, config: OptimConfig, storage: Storage) -> Optimizer:
+    make = partial(
+        MAdam,
+        betas=(config.betas[0], config.betas[1]),
+        eps=config.eps,
+        exponent_lr_ratio=config.exponent_lr_ratio,
+    )
+    return _with_adamw(make, groups, config, storage)
+
+
+def split(groups: Groups, belongs: Callable[[str, Tensor], bool]) -> tuple[Groups, Groups]:
+    """Groups of the parameters for which `belongs(group name, p)`, and of the others."""
+
+    def chosen(wanted: bool) -> Groups:
+        kept = (
+            {**group, "params": [p for p in group["params"] if belongs(group["name"], p) == wanted]}
+            for group in groups
+        )
+        return [group for group in kept if group["params"]]
+
+    return chosen(True), chosen(False)
+
+
+def _with_adamw(
+    make: Callable[[Groups], Optimizer], groups: Groups, config: OptimConfig, storage: Storage
+) -> Optimizer:
+    """`make` for what is 2-D, AdamW at its free rate for the rest."""
+    matrices, rest = split(groups, lambda name, p: p.ndim == 2)
+    parts = [make(matrices)] if matrices else []
+    if rest:
+        parts.append(adamw(_at_free_rate(rest, config), config, storage))
+    return CombinedOptimizer(parts)
+
+
+def _at_free_rate(groups: Groups, config: OptimConfig) -> Groups:
+    """A role's own rate where it is set, else `free_lr`."""
+    own = {g["name"]: getattr(config, f"{g['name']}_lr") is not None for g in groups}
+    return [{**g, "lr": g["lr"] if own[g["name"]] else config.free_lr} for g in groups]
+
+
+def _needed_grids(config: OptimConfig, storage: Storage) -> Mapping[Tensor, Grid]:
+    if not storage.grids:
+        raise ValueError(
+            f"optim.name={config.name!r} needs weights with a number format, and none has one; "
+            "set precision (e.g. precision=e4m3)"
+        )
+    return storage.grids
+
+
+def _fields(
+    config: OptimConfig, storage: Storage, field_of: Callable[[Grid], Field]
+) -> dict[Tensor, Field]:
+    """The stiffness of each weight that has a format: its own, shuffled, or another format's."""
+    grids = _needed_grids(config, storage)
+    if config.stiffness in ("own", "shuffled"):
+        fields = {p: field_of(grids[p]) for p in grids}
+    elif storage.geometry is not None:
+        fields = {p: field_of(storage.geometry[p]) for p in grids}
+    else:
+        raise ValueError(
+            f"optim.stiffness={config.stiffness!r} is neither own, shuffled nor a known format"
+        )
+    if config.stiffness == "shuffled":
+        return {p: shuffled(field, storage.seed) for p, field in fields.items()}
+    return fields
