@@ -10,30 +10,40 @@ from functools import partial
 from torch import nn
 from torch.optim import Optimizer
 
-from altgrad.optim import makers
 from altgrad.optim.config import OptimConfig
 from altgrad.optim.grids import Storage
 from altgrad.optim.groups import parameter_groups
-from altgrad.optim.makers import Builder, Groups
+from altgrad.optim.makers import (
+    Builder,
+    Groups,
+    adamw,
+    grid,
+    m_adam,
+    madam,
+    manifold,
+    muon,
+    sgd,
+    ulp,
+)
 from altgrad.optim.names import lookup
 from altgrad.optim.rounding import StoredOptimizer
 
 OPTIMIZERS: dict[str, Builder] = {
-    "adamw": makers.adamw,
-    "muon": makers.muon,
-    "sgd": makers.sgd,
-    "manifold_adamw": partial(makers.manifold, makers.adamw),
-    "manifold_muon": partial(makers.manifold, makers.muon),
-    "manifold_sgd": partial(makers.manifold, makers.sgd),
-    "ulp_adamw": partial(makers.ulp, makers.adamw),
-    "ulp_muon": partial(makers.ulp, makers.muon),
-    "ulp_sgd": partial(makers.ulp, makers.sgd),
-    "grid": partial(makers.grid, makers.sgd),
-    "grid_adamw": partial(makers.grid, makers.adamw),
-    "grid_muon": partial(makers.grid, makers.muon),
-    "madam": makers.madam,
-    "lns_madam": makers.madam,
-    "m_adam": makers.m_adam,
+    "adamw": adamw,
+    "muon": muon,
+    "sgd": sgd,
+    "manifold_adamw": partial(manifold, adamw),
+    "manifold_muon": partial(manifold, muon),
+    "manifold_sgd": partial(manifold, sgd),
+    "ulp_adamw": partial(ulp, adamw),
+    "ulp_muon": partial(ulp, muon),
+    "ulp_sgd": partial(ulp, sgd),
+    "grid": partial(grid, sgd),
+    "grid_adamw": partial(grid, adamw),
+    "grid_muon": partial(grid, muon),
+    "madam": madam,
+    "lns_madam": madam,
+    "m_adam": m_adam,
 }
 
 SAME = {"matrix": 1.0, "embedding": 1.0, "head": 1.0, "scalar": 1.0}
