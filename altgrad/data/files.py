@@ -53,6 +53,20 @@ def lock(target: Path) -> Iterator[None]:
 
 
 @contextmanager
+def whole_folder(target: Path) -> Iterator[Path]:
+    """A temporary folder that becomes `target` if the body ends well, and vanishes otherwise."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with disk_errors(target), temporary_folder(target.parent) as folder:
+        inside = folder / target.name
+        inside.mkdir()
+        yield inside
+        for path in [*inside.iterdir(), inside]:
+            fsync(path)
+        inside.rename(target)
+        fsync(target.parent)
+
+
+@contextmanager
 def temporary_folder(parent: Path) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix=".part-", dir=parent))
     try:

@@ -29,7 +29,7 @@ class FileTokenizer:
         self.vocab_size = int(self._inner.get_vocab_size(with_added_tokens=True))
         known = (self._inner.token_to_id(name) for name in ENDS_OF_TEXT)
         self.end_of_text: int | None = next((token for token in known if token is not None), None)
-        self._byte_of = _byte_level_alphabet()
+        self._byte_of = byte_level_alphabet()
 
     def encode(self, text: str) -> list[int]:
         return list(self._inner.encode(text, add_special_tokens=False).ids)
@@ -62,7 +62,7 @@ def _load(path: Path) -> Any:
         raise DataError(f"{path} is not a tokenizer.json ({error})") from error
 
 
-def _byte_level_alphabet() -> dict[str, int]:
+def byte_level_alphabet() -> dict[str, int]:
     """The characters that stand for bytes in a byte-level vocabulary (Radford et al. 2019)."""
     shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
     rest = [byte for byte in range(256) if byte not in shown]

