@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from altgrad.commands.compare import add_compare_commands
+from altgrad.commands.data import add_data_commands
 
 USER_MISTAKE = 2
 INTERRUPTED = 130
@@ -69,7 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_sample(commands)
     _add_eval(commands)
     _add_plot(commands)
-    _add_data(commands)
+    add_data_commands(commands, add_command, add_overrides, compose_config)
     add_compare_commands(commands, add_command, compose_config)
     return parser
 
@@ -189,14 +190,6 @@ def _add_plot(commands: Any) -> None:
     parser = add_command(commands, "plot", plot, "plot the losses of one or several runs")
     parser.add_argument("runs", nargs="*", metavar="RUN", help="run folders (default: the latest)")
     parser.add_argument("--out", metavar="FILE", help="the PNG to write")
-
-
-def _add_data(commands: Any) -> None:
-    parser = add_command(commands, "data", lambda _: parser.print_help(), "prepare corpora")
-    actions = parser.add_subparsers(title="actions", metavar="ACTION")
-    prepare = add_command(actions, "prepare", prepare_data, "download and tokenize a corpus")
-    prepare.add_argument("name", help="a preset of the group `data`, such as shakespeare_char")
-    add_overrides(prepare)
 
 
 # -- the calls ------------------------------------------------------------------------------------
@@ -378,14 +371,6 @@ def plot(arguments: argparse.Namespace) -> None:
     if len(runs) == 1 and sys.stdout.isatty():
         print(terminal_plot(runs[0]))
     print(path)
-
-
-def prepare_data(arguments: argparse.Namespace) -> None:
-    config = compose_config([f"data={arguments.name}", *arguments.overrides], arguments.config_dir)
-    from altgrad.data import prepare
-    from altgrad.training.console import Console
-
-    print(prepare(config.data, block_size=1, progress=Console().preparing))
 
 
 # -- the configuration ----------------------------------------------------------------------------

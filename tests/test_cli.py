@@ -15,6 +15,8 @@ from altgrad.cli import (
     main,
     preset_names,
 )
+from altgrad.data import tokenizers
+from altgrad.data.tokenizers import ByteTokenizer
 from altgrad.training.config import all_setting_names
 
 TINY = [
@@ -210,3 +212,33 @@ def test_the_package_itself_is_light():
     code = "import sys, altgrad; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "False"
+
+
+def test_the_corpora_are_listed_and_told_about(capsys):
+    main(["data", "list"])
+    assert "fineweb_edu" in capsys.readouterr().out
+    main(["data", "info", "shakespeare_char"])
+    assert (
+        "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
+        in capsys.readouterr().out
+    )
+
+
+def test_a_tokenizer_is_trained_and_shown(text, capsys):
+    assert main(["tokenizer", "train", "data.path=text.txt", "vocab_size=262"]) == 0
+    folder = capsys.readouterr().out.strip()
+    assert folder == "tokenizers/text-262"
+    words = ["data.path=text.txt", f"data.tokenizer={folder}", "max_steps=1"]
+    assert main(["train", *[w for w in TINY if "data.path" not in w], *words]) == 0
+
+
+def test_a_byte_tokenizer_shows_its_cuts(text, capsys, monkeypatch):
+    monkeypatch.setitem(tokenizers.TOKENIZERS, "gpt2", lambda characters, cache: ByteTokenizer())
+    assert main(["tokenizer", "show", "data.tokenizer=byte", "--text", "aé"]) == 0
+    out = capsys.readouterr().out
+    assert "1.000 bytes a token: byte, 256 tokens" in out
+    assert out.endswith("[a][\\xc3][\\xa9]\n")
+
+
+def test_a_tokenizer_without_a_size_is_refused(capsys):
+    assert "vocab_size=4096" in refused(capsys, "tokenizer", "train", "data.path=text.txt")

@@ -72,7 +72,14 @@ def load_manifest(dataset: HubDataset, folder: Path) -> Manifest:
     """The manifest kept in `folder`, asked from the hub the first time."""
     path = manifest_path(folder)
     if not path.is_file():
-        content = json.dumps(_ask_manifest(dataset), indent=1).encode()
+        try:
+            content = json.dumps(_ask_manifest(dataset), indent=1).encode()
+        except DataError as error:
+            raise DataError(
+                f"cannot ask {endpoint()} for the files of {dataset.repository}: {error}; set "
+                "$HF_ENDPOINT to a mirror, or bring the files from any machine and use "
+                "data.path=TRAIN_FILES data.val_path=VAL_FILES"
+            ) from error
         write_whole(path, content)
     try:
         content = json.loads(path.read_text())

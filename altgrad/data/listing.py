@@ -6,13 +6,14 @@ from altgrad.data.metadata import load_metadata
 from altgrad.data.prepare import prepared_folder
 
 
-def list_rows(presets: dict[str, DataConfig]) -> list[tuple[str, str, str, str, str]]:
+def list_rows(presets: dict[str, DataConfig]) -> list[tuple[str, ...]]:
     """(preset, what it is, size, licence, whether it is prepared) of each preset."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for preset, config in presets.items():
         corpus = find_corpus(config.name)
         ready = "yes" if prepared_folder(config) else "no"
-        rows.append((preset, corpus.title, corpus.size, corpus.licence, ready))
+        short = (text.partition(";")[0] for text in (corpus.size, corpus.licence))
+        rows.append((preset, corpus.title, *short, ready))
     return rows
 
 

@@ -52,6 +52,7 @@ class DocumentSource(BatchSource):
         self.first_end = starts[1] - 1
         borrowed = int(tokens[-1] != tokens[self.first_end])
         self.lengths = np.diff(starts, append=len(tokens) + borrowed)
+        self._layouts: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     def batch_at(self, index: int) -> tuple[Tensor, Tensor]:
         rows = (int(self.lengths.sum()) - 1) // self.block_size
@@ -61,13 +62,21 @@ class DocumentSource(BatchSource):
 
     def _row(self, epoch: int, row: int) -> np.ndarray:
         """Where the tokens of a row lie in the file: (T+1,)."""
-        order = permutation(self.seed, epoch, len(self.starts))
-        ends = np.cumsum(self.lengths[order])
+        order, ends = self._layout(epoch)
         wanted = row * self.block_size + np.arange(self.block_size + 1)
         document = np.searchsorted(ends, wanted, side="right")
         before = ends[document] - self.lengths[order[document]]
         places = self.starts[order[document]] + wanted - before
         return np.where(places == len(self.tokens), self.first_end, places)
+
+    def _layout(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """The documents of an epoch in order, and where each ends when they are joined."""
+        if epoch not in self._layouts:
+            order = permutation(self.seed, epoch, len(self.starts))
+            recent = [n for n in self._layouts if n == epoch - 1]
+            self._layouts = {n: self._layouts[n] for n in recent}
+            self._layouts[epoch] = order, np.cumsum(self.lengths[order])
+        return self._layouts[epoch]
 
 
 @lru_cache(maxsize=2)

@@ -52,6 +52,17 @@ def scan(config: DataConfig, source: Source, count: Callable[[int], None]) -> Sc
     return Scan(characters, documents, "".join(sorted(seen)))
 
 
+def first_text(config: DataConfig, source: Source, characters: int) -> str:
+    """The first characters of a source, its documents divided by a line break."""
+    parts, length = [], 0
+    for _, piece in _pieces(config, source):
+        parts.append(piece.text + "\n" * piece.ends_document)
+        length += len(parts[-1])
+        if length >= characters:
+            break
+    return "".join(parts)[:characters].rstrip("\n")
+
+
 def passages(config: DataConfig, source: Source, found: Scan | None) -> Iterator[Passage]:
     """Every passage that is to be encoded. `found` is needed to cut a source without own splits."""
     if WHOLE in source.splits:

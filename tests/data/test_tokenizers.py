@@ -5,10 +5,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from altgrad.data import DataConfig, load_tokens, prepare
 from altgrad.data.bpe import gpt2, gpt2_from_files
 from altgrad.data.errors import DataError
 from altgrad.data.metadata import Metadata
-from altgrad.data.tokenizers import ByteTokenizer, CharTokenizer, identify, load_tokenizer
+from altgrad.data.tokenizers import (
+    ByteTokenizer,
+    CharTokenizer,
+    build_tokenizer,
+    identify,
+    load_tokenizer,
+)
 
 SAMPLES = [
     "Hello, world",
@@ -104,3 +111,75 @@ def test_a_folder_without_a_description_has_no_tokenizer(tmp_path):
         np.arange(9, dtype=np.uint16).tofile(tmp_path / f"{split}.bin")
     with pytest.raises(DataError, match=r"no meta\.json"):
         load_tokenizer(tmp_path)
+
+
+@pytest.fixture
+def _plug_in(tmp_path, monkeypatch, small_gpt2_files):
+    """An encoding that tiktoken finds the way it finds its own."""
+    import tiktoken.registry as registry
+    import tiktoken_ext
+
+    (tmp_path / "plug_in").mkdir()
+    (tmp_path / "plug_in" / "ours.py").write_text(
+        "def small():\n"
+        "    ranks = {bytes([b]): b for b in range(256)} | {b'ab': 256}\n"
+        "    return {'name': 'small', 'pat_str': '.+', 'mergeable_ranks': ranks,\n"
+        "            'special_tokens': {'<|endoftext|>': 257}}\n"
+        "ENCODING_CONSTRUCTORS = {'small': small}\n"
+    )
+    paths = [*tiktoken_ext.__path__, str(tmp_path / "plug_in")]
+    monkeypatch.setattr(tiktoken_ext, "__path__", paths)
+    monkeypatch.setattr(registry, "ENCODING_CONSTRUCTORS", None)
+    monkeypatch.setattr(registry, "ENCODINGS", {})
+    registry._available_plugin_modules.cache_clear()
+    yield
+    registry._available_plugin_modules.cache_clear()
+
+
+@pytest.mark.usefixtures("_plug_in")
+def test_any_encoding_of_tiktoken_goes_by_its_name(tmp_path):
+    tokenizer = build_tokenizer(identify("small", tmp_path), "", tmp_path)
+    assert tokenizer.encode("xab") == [120, 256]
+    assert (tokenizer.vocab_size, tokenizer.end_of_text) == (258, 257)
+    assert tokenizer.token_bytes(256) == b"ab"
+
+
+def test_an_encoding_that_cannot_be_fetched_says_what_to_do(tmp_path, monkeypatch):
+    import requests
+    import tiktoken
+
+    def refuse(name):
+        raise requests.ConnectionError
+
+    monkeypatch.setattr(tiktoken, "get_encoding", refuse)
+    with pytest.raises(DataError, match=r"cannot get cl100k_base .*TIKTOKEN_CACHE_DIR"):
+        build_tokenizer(identify("cl100k_base", tmp_path), "", tmp_path)
+
+
+class Shouting(ByteTokenizer):
+    name = f"{__name__}:Shouting"
+
+    def encode_array(self, text):
+        return super().encode_array(text.upper())
+
+
+def test_an_outside_class_serves_as_tokenizer(tmp_path, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "outside", sys.modules[__name__])
+    monkeypatch.setattr(Shouting, "name", "outside:Shouting")
+    (tmp_path / "x.txt").write_text("to be or not to be")
+    settings = {"path": str(tmp_path / "x.txt"), "tokenizer": "outside:Shouting"}
+    folder = prepare(DataConfig(cache_dir=str(tmp_path), **settings))
+    assert bytes(load_tokens(folder, "train").tolist()) == b"TO BE OR NOT TO "
+    assert isinstance(load_tokenizer(folder), Shouting)
+
+
+def test_an_outside_class_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(DataError, match=r"data\.tokenizer=nowhere:Tok: No module named 'nowhere'"):
+        build_tokenizer(identify("nowhere:Tok", tmp_path), "", tmp_path)
+
+
+def test_a_missing_tokenizer_file_is_refused(tmp_path):
+    with pytest.raises(DataError, match=r"data\.tokenizer=here/tokenizer\.json: there is no file"):
+        identify("here/tokenizer.json", tmp_path)
