@@ -1,0 +1,238 @@
+"""What low precision does to a run: the one part of the trainer that knows about it.
+
+It puts the recipe into the model, and around every step it looks: at the gradients before they are
+clipped (statistics, FP32 shadow, dead neurons), at the weights before and after the optimiser moved
+them (stalls and flips), at what the layers counted (overflow, underflow, …). `metrics()` gives the
+numbers of the last step; names and units are in docs/metrics.md.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Optional
+
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor, nn
+
+from altgrad.optim import Storage
+from altgrad.quantization.convert import (
+    ConversionReport,
+    apply_recipe,
+    count_statistics,
+    finish_step,
+    load_quantization_state,
+    needs_counts,
+    quant_layers,
+    quantization_state,
+)
+from altgrad.quantization.ops import round_values
+from altgrad.quantization.recipe import PrecisionConfig, Recipe
+from altgrad.quantization.weight_grid import grids_of
+from altgrad.training.dead_neurons import DeadNeurons
+from altgrad.training.gradients import compute_gradient_stats
+from altgrad.training.rounding_counts import rounding_metrics
+from altgrad.training.shadow import FP32ShadowModel
+from altgrad.training.spectra import SpectrumWatch
+from altgrad.training.stalls import StallWatch
+
+Metrics = dict[str, float]
+
+
+@dataclass
+class ShadowConfig:
+    """Settings `shadow.*`.
+
+    enabled: run an FP32 twin beside the model and compare gradients.
+    every_steps: how often.
+    """
+
+    enabled: bool = False
+    every_steps: int = 1
+
+    def __post_init__(self) -> None:
+        if self.every_steps < 1:
+            raise ValueError(f"shadow.every_steps={self.every_steps} must be at least 1.")
+
+
+@dataclass
+class DiagnosticsConfig:
+    """Settings `diagnostics.*`; null = as fits the precision.
+
+    every_steps: counts, stalls, gradient statistics per layer; null: every step of a rounded run,
+        never (-1) in a plain one.
+    rank_every_steps: ranks of the weight matrices, code use; null: every 100 steps of a rounded
+        run, never in a plain one.
+    dead_neuron_threshold: |gradient| below this is nothing.
+    dead_neuron_window: steps in a row of nothing after which a neuron is dead.
+    """
+
+    every_steps: Optional[int] = None  # noqa: UP045
+    rank_every_steps: Optional[int] = None  # noqa: UP045
+    dead_neuron_threshold: float = 1e-8
+    dead_neuron_window: int = 100
+
+    def __post_init__(self) -> None:
+        for name in ("every_steps", "rank_every_steps"):
+            value = getattr(self, name)
+            if value is not None and value != -1 and value < 1:
+                raise ValueError(f"diagnostics.{name}={value} must be at least 1, -1 or null.")
+        if self.dead_neuron_threshold < 0 or self.dead_neuron_window < 1:
+            raise ValueError(
+                f"diagnostics.dead_neuron_threshold={self.dead_neuron_threshold} must not be "
+                f"negative, dead_neuron_window={self.dead_neuron_window} at least 1."
+            )
+
+    def interval(self, name: str, *, rounded: bool, usual: int) -> int:
+        value = getattr(self, name)
+        return (usual if rounded else -1) if value is None else value
+
+
+class Numerics:
+    """The recipe of a run and the instruments around it.
+
+    Args:
+        model: converted in place.
+        accumulation: micro-batches per step, which the shadow cuts alike.
+        device: where the run computes.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        precision: PrecisionConfig,
+        shadow: ShadowConfig,
+        diagnostics: DiagnosticsConfig,
+        *,
+        seed: int,
+        accumulation: int,
+        device: torch.device,
+        state_format: str | None = None,
+    ) -> None:
+        self.model, self.precision, self.accumulation = model, precision, accumulation
+        self.seed, self.state_format = seed, state_format
+        self.shadow = FP32ShadowModel(model) if shadow.enabled else None
+        self.shadow_every = shadow.every_steps if shadow.enabled else -1
+        self.report = self._convert(device)
+        rounded = bool(self.report.converted)
+        self.every = diagnostics.interval("every_steps", rounded=rounded, usual=1)
+        self.rank_every = diagnostics.interval("rank_every_steps", rounded=rounded, usual=100)
+        self.threshold = diagnostics.dead_neuron_threshold
+        self.dead = DeadNeurons(self.threshold, diagnostics.dead_neuron_window)
+        self.spectra = SpectrumWatch()
+        self.stalls: StallWatch | None = None
+        self._found: Metrics = {}
+
+    def _convert(self, device: torch.device) -> ConversionReport:
+        if not self.precision.simulate:
+            return ConversionReport()
+        recipe = Recipe.of(self.precision)
+        return apply_recipe(self.model, recipe, seed=self.seed, device=device)
+
+    # -- wiring ---------------------------------------------------------------------------------
+
+    def storage(self) -> Storage:
+        """How the optimiser stores weights and state: grids from the recipe, nothing set twice."""
+        return Storage(
+            grids=grids_of(self.model) if self.precision.simulate else {},
+            mode=self.precision.storage,
+            stochastic=self.precision.storage_rounding == "stochastic",
+            round_state=self._state_rounding(),
+            seed=self.seed,
+        )
+
+    def _state_rounding(self) -> Any:
+        if self.state_format is None:
+            return None
+        from altgrad.quantization import Format, PerTensor
+
+        f, scaling = Format.named(self.state_format), PerTensor("power_of_two")
+        return lambda x: round_values(x, f, scaling=scaling, out_dtype=x.dtype).values
+
+    def ready(self, fabric: Fabric, optimizer: Any, *, compiled: bool) -> None:
+        """After the model is on its device and the optimiser is there."""
+        self.fabric = fabric
+        if self.shadow is not None:
+            self.shadow.model.to(fabric.device)
+            if compiled:
+                self.shadow.compile()
+        self.stalls = StallWatch(self.model, optimizer)
+
+    # -- around a step --------------------------------------------------------------------------
+
+    def before(self, step: int) -> None:
+        """Before the forward pass of step number `step` (from 1)."""
+        self._found = {}
+        self.counting = _due(step, self.every)
+        self.shadowing = _due(step, self.shadow_every)
+        self.ranking = _due(step, self.rank_every)
+        count_statistics(self.model, self.counting or needs_counts(self.model))
+        self._random = torch.get_rng_state() if self.shadowing else None
+        if self.shadowing and self.fabric.device.type == "cuda":
+            self._cuda_random = torch.cuda.get_rng_state(self.fabric.device)
+
+    def gradients(self, x: Tensor, y: Tensor) -> None:
+        """After the backward pass, before clipping."""
+        self.dead.observe(self.model) if self.counting else None
+        if self.counting:
+            self._found |= compute_gradient_stats(self.model, self.threshold)
+            self._found |= self.dead.measure()
+            self._found |= rounding_metrics(self.model)
+            assert self.stalls is not None
+            self.stalls.before()
+        if self.shadowing:
+            self._found |= self._compare_with_shadow(x, y)
+
+    def _compare_with_shadow(self, x: Tensor, y: Tensor) -> Metrics:
+        assert self.shadow is not None and self._random is not None
+        self.shadow.sync_weights(self.model)
+        with torch.random.fork_rng(devices=self._cuda_devices()):
+            torch.set_rng_state(self._random)
+            if self._cuda_devices():
+                torch.cuda.set_rng_state(self._cuda_random, self.fabric.device)
+            loss = self.shadow.forward_backward(x, y, accumulation=self.accumulation)
+        if self.fabric.world_size > 1:
+            for parameter in self.shadow.model.parameters():
+                if parameter.grad is not None:
+                    parameter.grad = self.fabric.all_reduce(parameter.grad, reduce_op="mean")
+        found = self.shadow.compute_gradient_similarity(self.model)
+        return {"shadow_loss": float(loss), **found}
+
+    def _cuda_devices(self) -> list[torch.device]:
+        return [self.fabric.device] if self.fabric.device.type == "cuda" else []
+
+    def moved(self) -> None:
+        """After the optimiser's step, or instead of it where the guard left the weights alone."""
+        if self.counting and self.stalls is not None:
+            self._found |= self.stalls.after()
+        if self.ranking:
+            self._found |= self.spectra.measure(self.model)
+        finish_step(self.model)
+
+    def metrics(self) -> Metrics:
+        """The numbers of the last step; empty in a plain run without a shadow."""
+        return self._found
+
+    # -- state ----------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "layers": quantization_state(self.model),
+            "dead": self.dead.state_dict(),
+            "spectra": self.spectra.state_dict(),
+            "stalls": self.stalls.state_dict() if self.stalls is not None else {},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        load_quantization_state(self.model, state["layers"])
+        self.dead.load_state_dict(state["dead"])
+        self.spectra.load_state_dict(state["spectra"])
+        if self.stalls is not None:
+            self.stalls.load_state_dict(state["stalls"])
+
+    @property
+    def rounds(self) -> bool:
+        """Whether any layer is rounded."""
+        return bool(quant_layers(self.model))
+
+
+def _due(step: int, interval: int) -> bool:
+    return interval > 0 and step % interval == 0
