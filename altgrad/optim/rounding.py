@@ -43,6 +43,7 @@ class StoredOptimizer(CombinedOptimizer):
             allowed = ", ".join(STORAGE_MODES)
             raise ValueError(f"precision.storage={storage.mode!r} is not one of {allowed}")
         self.storage = storage
+        self.wanted: dict[Tensor, Tensor] | None = None  # a dict collects weights before storing
         self.param_groups[0].setdefault("writes", 0)
         if storage.mode != "master":
             self._project()
@@ -65,6 +66,8 @@ class StoredOptimizer(CombinedOptimizer):
 
     def _write(self, p: Tensor, group: dict[str, Any], seed: int | None) -> None:
         grid = self.storage.grids[p]
+        if self.wanted is not None:
+            self.wanted[p] = p.detach().clone()
         if self.storage.mode == "kahan":
             write_with_compensation(p, self.state[p], grid, seed)
             return

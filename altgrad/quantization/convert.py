@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from altgrad.quantization import native_matmul
@@ -46,10 +47,13 @@ def _shorten(names: list[str]) -> str:
     return ", ".join(names) if len(names) <= 3 else f"{len(names)} layers ({names[0]} …)"
 
 
-def apply_recipe(model: nn.Module, recipe: Recipe, *, seed: int = 0) -> ConversionReport:
+def apply_recipe(
+    model: nn.Module, recipe: Recipe, *, seed: int = 0, device: torch.device | None = None
+) -> ConversionReport:
     """Round the linear layers of `model` in place as `recipe` says.
 
-    `seed` is of stochastic rounding. Every layer draws its own bits.
+    `seed` is of stochastic rounding; every layer draws its own bits. `device` is where the model
+    will compute, by default where it is: native products are refused where they cannot be had.
 
     Raises:
         ValueError: the model has a recipe already, a name pattern fits no layer, or native
@@ -67,7 +71,7 @@ def apply_recipe(model: nn.Module, recipe: Recipe, *, seed: int = 0) -> Conversi
             report.converted[name] = layer
         else:
             report.left_alone[name] = reason or ""
-    _refuse_native(model, report)
+    _refuse_native(model, report, device)
     for name, layer in report.converted.items():
         _convert(layers[name], layer, zlib.crc32(f"{seed}/{name}".encode()))
     return report
@@ -89,13 +93,13 @@ def _why_not(module: nn.Module, layer: LayerRecipe | None) -> str | None:
     return None if layer.rounds else "no format in the recipe"
 
 
-def _refuse_native(model: nn.Module, report: ConversionReport) -> None:
+def _refuse_native(model: nn.Module, report: ConversionReport, device: torch.device | None) -> None:
     native = [name for name, layer in report.converted.items() if layer.native]
     if not native:
         return
     modules = dict(model.named_modules())
     shapes = {n: tuple(modules[n].weight.shape) for n in native}
-    device = next(model.parameters()).device
+    device = device or next(model.parameters()).device
     if reason := native_matmul.refusal(device, shapes):
         raise ValueError(reason)
 

@@ -22,6 +22,7 @@ from altgrad.data import (
 )
 from altgrad.model import GPT
 from altgrad.model.generate import stream
+from altgrad.quantization import Recipe, apply_recipe
 from altgrad.training.checkpoint import CheckpointManager, find_checkpoint, load_into, load_weights
 from altgrad.training.config import TrainConfig
 from altgrad.training.fabric import make_fabric, pick_compile, pick_compute, pick_device
@@ -248,11 +249,14 @@ def read_config(run: Path) -> TrainConfig:
 
 
 def load_run(run: Path, *, which: str = "best") -> LoadedRun:
-    """The model of a run with the weights of its `best` or `latest` checkpoint."""
+    """The model of a run with the weights of its `best` or `latest` checkpoint, rounding as it
+    was trained (a run with native FP8 products computes without them)."""
     config = read_config(run)
     manager = CheckpointManager(config.checkpoint_dir or RunFolder(run).checkpoints)
     checkpoint = (manager.best() if which == "best" else None) or find_checkpoint(manager.directory)
     model = GPT(config.model)
     load_into(model, load_weights(checkpoint))
+    if config.precision.simulate and not config.precision.native:
+        apply_recipe(model, Recipe.of(config.precision), seed=config.seed)
     data_dir = prepare(config.data, block_size=config.model.block_size)
     return LoadedRun(config, model.eval(), load_tokenizer(data_dir), int(checkpoint.name[5:]))

@@ -14,7 +14,9 @@ from altgrad.data import DataConfig
 from altgrad.model.config import GPTConfig
 from altgrad.optim import OptimConfig, ScheduleConfig
 from altgrad.quantization.recipe import PrecisionConfig
+from altgrad.training.faults import FaultConfig
 from altgrad.training.guards import GuardConfig
+from altgrad.training.instruments import DiagnosticsConfig, ShadowConfig
 from altgrad.training.settings import (
     ConfigError,
     coerce,
@@ -41,6 +43,13 @@ FLAT_NAMES = {
     "grad_clip": "optim.grad_clip",
     "warmup_steps": "schedule.warmup_steps",
     "nan_patience": "guards.nan_patience",
+    "bit_stall_threshold": "guards.bit_stall_threshold",
+    "overflow_threshold": "guards.overflow_threshold",
+    "dead_neuron_threshold": "diagnostics.dead_neuron_threshold",
+    "dead_neuron_window": "diagnostics.dead_neuron_window",
+    "use_shadow": "shadow.enabled",
+    "use_fp8": "precision.simulate",
+    "fp8_format": "precision.format",
     "project": "tracker.project",
 }
 """Flat name -> the one setting it means."""
@@ -81,6 +90,9 @@ class TrainConfig:
     data: DataConfig = field(default_factory=DataConfig)
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
     guards: GuardConfig = field(default_factory=GuardConfig)
+    shadow: ShadowConfig = field(default_factory=ShadowConfig)
+    diagnostics: DiagnosticsConfig = field(default_factory=DiagnosticsConfig)
+    faults: FaultConfig = field(default_factory=FaultConfig)
     max_steps: int = 1000
     seed: int = 1337
     compile: bool | None = False

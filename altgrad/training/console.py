@@ -111,7 +111,8 @@ class Console:
             self.console.print("  " + one_line(sample), style="dim", markup=False)
 
     def alert(self, step: int, finding: Finding) -> None:
-        self.console.print(f"step {step}: {finding.reason}", style="bold red", markup=False)
+        style = "bold red" if finding.level == "critical" else "yellow"
+        self.console.print(f"step {step}: {finding.reason}", style=style, markup=False)
 
     def notice(self, step: int, text: str) -> None:
         self.console.print(f"step {step}: {text}", style="yellow", markup=False)

@@ -3,9 +3,10 @@
 The documented way to try out the guards; off by default, and announced where it acts.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import Tensor
 
 
 @dataclass
@@ -33,10 +34,10 @@ class FaultConfig:
         """The loss, or NaN in its place."""
         return loss * float("nan") if self._hits(self.loss_nan_at_step, step) else loss
 
-    def spoil_gradients(self, model: nn.Module, step: int) -> None:
+    def spoil_gradients(self, parameters: Iterable[Tensor], step: int) -> None:
         """Infinity into one entry of every gradient."""
         if self._hits(self.gradient_inf_at_step, step):
-            for parameter in model.parameters():
+            for parameter in parameters:
                 if parameter.grad is not None:
                     parameter.grad.view(-1)[0] = float("inf")
 

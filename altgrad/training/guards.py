@@ -3,19 +3,57 @@
 import math
 from dataclasses import dataclass
 
+from altgrad.training.alerts import CRITICAL, Watch
+
 
 @dataclass
 class GuardConfig:
     """Settings `guards.*`.
 
     nan_patience: consecutive steps with a non-finite loss or gradient before the run stops.
+    divergence_patience: evaluations in a row with a rising loss that are called a divergence.
+    bit_stall_threshold, overflow_threshold, underflow_threshold, dead_neuron_share, rank_loss:
+        shares (0 to 1) above which a warning is given: lost updates, values beyond the format's
+        range, values that became zero, dead neurons of a layer, effective rank lost by a matrix.
+    critical_cooldown_s, warning_cooldown_s: silence after an alert of the same name, in seconds.
     """
 
     nan_patience: int = 10
+    divergence_patience: int = 3
+    bit_stall_threshold: float = 0.5
+    overflow_threshold: float = 0.01
+    underflow_threshold: float = 0.5
+    dead_neuron_share: float = 0.5
+    rank_loss: float = 0.5
+    critical_cooldown_s: float = 60.0
+    warning_cooldown_s: float = 300.0
+
+    def watches(self) -> list[Watch]:
+        """The limits on logged numbers that these settings mean."""
+        return [
+            Watch("bit-stall", "bit_stall/total", self.bit_stall_threshold, "updates are lost"),
+            *(
+                Watch(f"overflow of {role}", f"overflows%/{role}/max", 100 * limit, "overflow")
+                for role, limit in _roles(self.overflow_threshold)
+            ),
+            *(
+                Watch(f"underflow of {role}", f"underflows%/{role}/max", 100 * limit, "underflow")
+                for role, limit in _roles(self.underflow_threshold)
+            ),
+            Watch("dead neurons", "dead_neurons/max", self.dead_neuron_share, "neurons are dead"),
+            Watch("rank collapse", "rank_loss/max", self.rank_loss, "a matrix lost its rank"),
+        ]
 
     def __post_init__(self) -> None:
+        if self.divergence_patience < 1:
+            value = self.divergence_patience
+            raise ValueError(f"guards.divergence_patience={value} must be at least 1.")
         if self.nan_patience < 1:
             raise ValueError(f"guards.nan_patience={self.nan_patience} must be at least 1.")
+
+
+def _roles(limit: float) -> list[tuple[str, float]]:
+    return [(role, limit) for role in ("weight", "input", "grad_output")]
 
 
 @dataclass(frozen=True)
@@ -25,6 +63,7 @@ class Finding:
     action: str
     reason: str = ""
     first: bool = False
+    level: str = CRITICAL
 
 
 class NonFiniteGuard:

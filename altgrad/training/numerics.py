@@ -6,14 +6,15 @@ them (stalls and flips), at what the layers counted (overflow, underflow, …). 
 numbers of the last step; names and units are in docs/metrics.md.
 """
 
-from dataclasses import dataclass
-from typing import Any, Optional
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
-from altgrad.optim import Storage
+from altgrad.optim import OptimConfig, Storage
+from altgrad.quantization import Format, PerTensor
 from altgrad.quantization.convert import (
     ConversionReport,
     apply_recipe,
@@ -25,65 +26,17 @@ from altgrad.quantization.convert import (
     quantization_state,
 )
 from altgrad.quantization.ops import round_values
-from altgrad.quantization.recipe import PrecisionConfig, Recipe
-from altgrad.quantization.weight_grid import grids_of
+from altgrad.quantization.recipe import Cast, PrecisionConfig, Recipe
+from altgrad.quantization.weight_grid import WeightGrid, grids_of
 from altgrad.training.dead_neurons import DeadNeurons
 from altgrad.training.gradients import compute_gradient_stats
+from altgrad.training.instruments import DiagnosticsConfig, ShadowConfig, interval
 from altgrad.training.rounding_counts import rounding_metrics
 from altgrad.training.shadow import FP32ShadowModel
 from altgrad.training.spectra import SpectrumWatch
 from altgrad.training.stalls import StallWatch
 
 Metrics = dict[str, float]
-
-
-@dataclass
-class ShadowConfig:
-    """Settings `shadow.*`.
-
-    enabled: run an FP32 twin beside the model and compare gradients.
-    every_steps: how often.
-    """
-
-    enabled: bool = False
-    every_steps: int = 1
-
-    def __post_init__(self) -> None:
-        if self.every_steps < 1:
-            raise ValueError(f"shadow.every_steps={self.every_steps} must be at least 1.")
-
-
-@dataclass
-class DiagnosticsConfig:
-    """Settings `diagnostics.*`; null = as fits the precision.
-
-    every_steps: counts, stalls, gradient statistics per layer; null: every step of a rounded run,
-        never (-1) in a plain one.
-    rank_every_steps: ranks of the weight matrices, code use; null: every 100 steps of a rounded
-        run, never in a plain one.
-    dead_neuron_threshold: |gradient| below this is nothing.
-    dead_neuron_window: steps in a row of nothing after which a neuron is dead.
-    """
-
-    every_steps: Optional[int] = None  # noqa: UP045
-    rank_every_steps: Optional[int] = None  # noqa: UP045
-    dead_neuron_threshold: float = 1e-8
-    dead_neuron_window: int = 100
-
-    def __post_init__(self) -> None:
-        for name in ("every_steps", "rank_every_steps"):
-            value = getattr(self, name)
-            if value is not None and value != -1 and value < 1:
-                raise ValueError(f"diagnostics.{name}={value} must be at least 1, -1 or null.")
-        if self.dead_neuron_threshold < 0 or self.dead_neuron_window < 1:
-            raise ValueError(
-                f"diagnostics.dead_neuron_threshold={self.dead_neuron_threshold} must not be "
-                f"negative, dead_neuron_window={self.dead_neuron_window} at least 1."
-            )
-
-    def interval(self, name: str, *, rounded: bool, usual: int) -> int:
-        value = getattr(self, name)
-        return (usual if rounded else -1) if value is None else value
 
 
 class Numerics:
@@ -105,20 +58,20 @@ class Numerics:
         seed: int,
         accumulation: int,
         device: torch.device,
-        state_format: str | None = None,
     ) -> None:
         self.model, self.precision, self.accumulation = model, precision, accumulation
-        self.seed, self.state_format = seed, state_format
+        self.seed = seed
         self.shadow = FP32ShadowModel(model) if shadow.enabled else None
         self.shadow_every = shadow.every_steps if shadow.enabled else -1
         self.report = self._convert(device)
         rounded = bool(self.report.converted)
-        self.every = diagnostics.interval("every_steps", rounded=rounded, usual=1)
-        self.rank_every = diagnostics.interval("rank_every_steps", rounded=rounded, usual=100)
+        self.every = interval(diagnostics.every_steps, rounded=rounded, usual=1)
+        self.rank_every = interval(diagnostics.rank_every_steps, rounded=rounded, usual=100)
         self.threshold = diagnostics.dead_neuron_threshold
         self.dead = DeadNeurons(self.threshold, diagnostics.dead_neuron_window)
         self.spectra = SpectrumWatch()
         self.stalls: StallWatch | None = None
+        self.counting = self.shadowing = self.ranking = False
         self._found: Metrics = {}
 
     def _convert(self, device: torch.device) -> ConversionReport:
@@ -129,23 +82,17 @@ class Numerics:
 
     # -- wiring ---------------------------------------------------------------------------------
 
-    def storage(self) -> Storage:
+    def storage(self, optim: OptimConfig) -> Storage:
         """How the optimiser stores weights and state: grids from the recipe, nothing set twice."""
+        grids = grids_of(self.model) if self.rounds else {}
         return Storage(
-            grids=grids_of(self.model) if self.precision.simulate else {},
+            grids=grids,
+            geometry=_placebo(optim.stiffness, list(grids)),
             mode=self.precision.storage,
             stochastic=self.precision.storage_rounding == "stochastic",
-            round_state=self._state_rounding(),
+            round_state=_state_rounding(optim.state_format),
             seed=self.seed,
         )
-
-    def _state_rounding(self) -> Any:
-        if self.state_format is None:
-            return None
-        from altgrad.quantization import Format, PerTensor
-
-        f, scaling = Format.named(self.state_format), PerTensor("power_of_two")
-        return lambda x: round_values(x, f, scaling=scaling, out_dtype=x.dtype).values
 
     def ready(self, fabric: Fabric, optimizer: Any, *, compiled: bool) -> None:
         """After the model is on its device and the optimiser is there."""
@@ -171,8 +118,8 @@ class Numerics:
 
     def gradients(self, x: Tensor, y: Tensor) -> None:
         """After the backward pass, before clipping."""
-        self.dead.observe(self.model) if self.counting else None
         if self.counting:
+            self.dead.observe(self.model)
             self._found |= compute_gradient_stats(self.model, self.threshold)
             self._found |= self.dead.measure()
             self._found |= rounding_metrics(self.model)
@@ -182,7 +129,8 @@ class Numerics:
             self._found |= self._compare_with_shadow(x, y)
 
     def _compare_with_shadow(self, x: Tensor, y: Tensor) -> Metrics:
-        assert self.shadow is not None and self._random is not None
+        assert self.shadow is not None
+        assert self._random is not None
         self.shadow.sync_weights(self.model)
         with torch.random.fork_rng(devices=self._cuda_devices()):
             torch.set_rng_state(self._random)
@@ -232,6 +180,22 @@ class Numerics:
     def rounds(self) -> bool:
         """Whether any layer is rounded."""
         return bool(quant_layers(self.model))
+
+
+def _placebo(stiffness: str, parameters: list[Tensor]) -> dict[Tensor, WeightGrid] | None:
+    """The grids of another format, where `optim.stiffness` names one."""
+    if stiffness in ("own", "shuffled"):
+        return None
+    cast = Cast(Format.named(stiffness.lower()))
+    return {p: WeightGrid(cast) for p in parameters}
+
+
+def _state_rounding(name: str | None) -> Callable[[Tensor], Tensor] | None:
+    """Rounds a tensor of the optimiser's state, with one power-of-two scale per tensor."""
+    if name is None:
+        return None
+    f, scaling = Format.named(name.lower()), PerTensor("power_of_two")
+    return lambda x: round_values(x, f, scaling=scaling, out_dtype=x.dtype).values
 
 
 def _due(step: int, interval: int) -> bool:

@@ -144,7 +144,8 @@ class Recorder:
 
     def alert(self, step: int, finding: Finding) -> None:
         if self.enabled:
-            self.folder.event("alert", step=step, reason=finding.reason, action=finding.action)
+            facts = {"level": finding.level, "action": finding.action}
+            self.folder.event("alert", step=step, reason=finding.reason, **facts)
         self._tell("alert", step, finding)
 
     def saved(self, outcome: SaveOutcome) -> None:

@@ -5,7 +5,6 @@ its error in decibels, per parameter. Its random numbers are the run's (the same
 never disturb the run's.
 """
 
-import copy
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from altgrad.quantization.convert import copy_without_recipe
 from altgrad.training.gradients import (
     Metrics,
     check_same_names,
@@ -37,9 +37,7 @@ class FP32ShadowModel:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        from altgrad.quantization.convert import strip_recipe
-
-        self.model = strip_recipe(copy.deepcopy(model)).float()
+        self.model = copy_without_recipe(model).float()
         self.model.requires_grad_(True)
         self.model.train()
         self._network: Any = self.model

@@ -6,13 +6,14 @@ Fabric supplies what depends on the machine: device, autocast, gradient scaler, 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from altgrad.optim import clip_gradients
+from altgrad.training.faults import FaultConfig
 from altgrad.training.guards import Finding
 
 
@@ -25,6 +26,16 @@ class StepOutcome:
     finding: Finding
 
 
+class StepObserver(Protocol):
+    """Looks at a step without changing it."""
+
+    def before(self, step: int) -> None: ...
+
+    def gradients(self, x: Tensor, y: Tensor) -> None: ...
+
+    def moved(self) -> None: ...
+
+
 class TrainingStep:
     """Callable `(x, y) -> StepOutcome`.
 
@@ -35,6 +46,8 @@ class TrainingStep:
         accumulation: micro-batches that `x` and `y` are cut into along the batch.
         grad_clip: largest L2 norm of the whole gradient; 0 = no clipping.
         judge: decides from (loss, grad_norm) whether the optimiser may move.
+        observer: told when the gradients are there and when the weights have moved.
+        faults: put into the step on purpose.
     """
 
     def __init__(
@@ -46,6 +59,8 @@ class TrainingStep:
         accumulation: int,
         grad_clip: float,
         judge: Callable[[float, float], Finding],
+        observer: StepObserver | None = None,
+        faults: FaultConfig | None = None,
     ) -> None:
         self.fabric = fabric
         self.network = network
@@ -53,15 +68,24 @@ class TrainingStep:
         self.accumulation = accumulation
         self.grad_clip = grad_clip
         self.judge = judge
+        self.observer = observer
+        self.faults = faults or FaultConfig()
 
-    def __call__(self, x: Tensor, y: Tensor) -> StepOutcome:
+    def __call__(self, x: Tensor, y: Tensor, step: int = 0) -> StepOutcome:
+        """Take step number `step` (from 1; only faults and observers look at it)."""
+        if self.observer is not None:
+            self.observer.before(step)
         self.network.train()
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self._accumulate_gradients(x, y)
-        norm = self._clip()
-        outcome = self._judge(loss, norm)
+        loss = self.faults.spoil_loss(self._accumulate_gradients(x, y), step)
+        self._unscale(step)
+        if self.observer is not None:
+            self.observer.gradients(x, y)
+        outcome = self._judge(loss, clip_gradients(self._parameters(), self.grad_clip))
         if outcome.finding.action == "continue":
             self.optimizer.step()
+        if self.observer is not None:
+            self.observer.moved()
         return outcome
 
     def _accumulate_gradients(self, x: Tensor, y: Tensor) -> Tensor:
@@ -81,12 +105,14 @@ class TrainingStep:
             return nullcontext()
         return self.fabric.no_backward_sync(self.network)
 
-    def _clip(self) -> Tensor:
-        """Gradient norm before clipping. Gradients are unscaled first where a scaler is in use."""
-        plain = self.optimizer.optimizer
-        self.fabric.strategy.precision.unscale_gradients(plain)
-        parameters = [p for group in plain.param_groups for p in group["params"]]
-        return clip_gradients(parameters, self.grad_clip)
+    def _unscale(self, step: int) -> None:
+        """Gradients as they are, where a scaler is in use; and then the faults asked for."""
+        self.fabric.strategy.precision.unscale_gradients(self.optimizer.optimizer)
+        self.faults.spoil_gradients(self._parameters(), step)
+
+    def _parameters(self) -> list[Tensor]:
+        groups = self.optimizer.optimizer.param_groups
+        return [p for group in groups for p in group["params"]]
 
     def _judge(self, loss: Tensor, norm: Tensor) -> StepOutcome:
         """The step's only host synchronisation."""

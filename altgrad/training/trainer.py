@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from altgrad.data import load_metadata, load_tokens, make_batches
 from altgrad.optim import WeightAverage, build_optimizer, build_schedule
+from altgrad.quantization import unrounded
 from altgrad.training import sharding
 from altgrad.training.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
 from altgrad.training.config import TrainConfig
@@ -23,9 +24,11 @@ from altgrad.training.evaluation import Evaluator
 from altgrad.training.fabric import make_fabric, pick_device
 from altgrad.training.facts import data_facts, start_facts
 from altgrad.training.guards import Finding, NonFiniteGuard
+from altgrad.training.health import Health
 from altgrad.training.interrupt import StopSignal
 from altgrad.training.keeper import Keeper
 from altgrad.training.metrics import compute_perplexity
+from altgrad.training.numerics import Numerics
 from altgrad.training.randomness import seed_dropout
 from altgrad.training.recorder import Recorder
 from altgrad.training.run_state import GlobalRandom, Parts, RunClock, collect, restore
@@ -77,7 +80,6 @@ class Trainer:
         self.step = 0
         self.best_val_loss = math.inf
         self._val_loss = math.nan
-        self.shadow = None
         self.clock = RunClock()
         self.remarks: list[str] = []
         seed_dropout(config.seed, self.fabric.global_rank)
@@ -86,9 +88,14 @@ class Trainer:
         self._set_up_saving()
 
     def _set_up_network(self) -> None:
+        self.numerics = self._make_numerics()
+        self.shadow = self.numerics.shadow
         compiled = torch.compile(self.model) if self.config.compile else self.model
         self._network = self.fabric.setup_module(compiled)
-        self.optimizer = build_optimizer(self.model, self.config.optim)
+        self.optimizer = build_optimizer(
+            self.model, self.config.optim, self.numerics.storage(self.config.optim)
+        )
+        self.numerics.ready(self.fabric, self.optimizer, compiled=bool(self.config.compile))
         self._fabric_optimizer = self.fabric.setup_optimizers(self.optimizer)
         self.scaler = getattr(self.fabric.strategy.precision, "scaler", None)
         self.schedule = build_schedule(self.config.schedule, self.config.max_steps)
@@ -103,6 +110,21 @@ class Trainer:
             accumulation=self.config.accumulation,
             grad_clip=self.config.optim.grad_clip,
             judge=self._judge,
+            observer=self.numerics,
+            faults=self.config.faults,
+        )
+        self.health = Health(self.config.guards)
+
+    def _make_numerics(self) -> Numerics:
+        """Rounds the model; from here on it computes as the recipe says."""
+        return Numerics(
+            self.model,
+            self.config.precision,
+            self.config.shadow,
+            self.config.diagnostics,
+            seed=self.config.seed,
+            accumulation=self.config.accumulation,
+            device=self.device,
         )
 
     def _set_up_data(self) -> None:
@@ -127,7 +149,13 @@ class Trainer:
         )
 
     def _set_up_saving(self) -> None:
-        self.parts: Parts = {"batches": self.batches, "guard": self.guard, "clock": self.clock}
+        self.parts: Parts = {
+            "batches": self.batches,
+            "guard": self.guard,
+            "clock": self.clock,
+            "numerics": self.numerics,
+            "health": self.health,
+        }
         if self.average is not None:
             self.parts["average"] = self.average
         self.own_parts: Parts = {"random": GlobalRandom()}
@@ -146,12 +174,12 @@ class Trainer:
 
         Returns:
             `loss`, `perplexity`, `grad_norm` (before clipping), `lr`, `skipped` (1.0 if the guard
-            left the weights alone), as numbers.
+            left the weights alone), and what `diagnostics.*` and `shadow.*` ask for, as numbers.
         """
         scale = self.schedule(self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * scale
-        outcome = self._take_step(x.to(self.device), y.to(self.device))
+        outcome = self._take_step(x.to(self.device), y.to(self.device), self.step + 1)
         if self.average is not None and outcome.finding.action == "continue":
             self.average.update()
         self.step += 1
@@ -165,6 +193,7 @@ class Trainer:
             "grad_norm": outcome.grad_norm,
             "lr": self.optimizer.param_groups[0]["lr"],
             "skipped": float(outcome.finding.action != "continue"),
+            **self.numerics.metrics(),
         }
 
     def _judge(self, loss: float, grad_norm: float) -> Finding:
@@ -225,10 +254,18 @@ class Trainer:
             device=self.device,
             world_size=self.fabric.world_size,
         )
+        if lines := self.numerics.report.lines():
+            facts["rounding"] = f"\n{'':10}".join([*lines, f"weights: {self._storage_words()}"])
         self.recorder.open(data_facts(self.data_dir, self.metadata), facts)
         self.keeper.open()
         while self.remarks:
             self.recorder.note(self.step, self.remarks.pop(0))
+
+    def _storage_words(self) -> str:
+        mode, how = self.config.precision.storage, self.config.precision.storage_rounding
+        if mode == "master":
+            return "FP32 master weights, rounded copies used"
+        return f"stored on the grid ({mode.replace('_', ' ')}, {how.replace('_', ' ')})"
 
     def _loop(self, end: int, stop: StopSignal) -> str:
         first = True
@@ -241,6 +278,8 @@ class Trainer:
             if self._due(self.config.eval_interval, end):
                 self._evaluate_into(metrics)
             self._log_if_due(metrics, end)
+            for warning in self.health.look(metrics):
+                self.recorder.alert(self.step, warning)
             if finding.action == "stop":
                 return "diverged"
             improved = self._improved(metrics)
@@ -296,6 +335,9 @@ class Trainer:
 
     def _evaluate_into(self, metrics: Metrics) -> None:
         metrics.update(self.evaluator.metrics())
+        if self.numerics.rounds:
+            with unrounded(self.model):
+                metrics["val_loss_unrounded"] = self.evaluator.loss()
         self._result["val_loss"] = metrics["val_loss"]
         self.recorder.evaluated(self.step, metrics, self._sample())
 

@@ -1,0 +1,239 @@
+"""Runs in low precision: what is rounded, measured, stored, resumed, and flagged."""
+
+import math
+
+import pytest
+import torch
+
+from altgrad.optim import OptimConfig
+from altgrad.quantization import CastConfig, PrecisionConfig, fake_quantize
+from altgrad.quantization.convert import quant_layers
+from altgrad.training import Trainer
+from altgrad.training.faults import FaultConfig
+from altgrad.training.instruments import DiagnosticsConfig, ShadowConfig
+from altgrad.training.run_folder import read_jsonl
+
+
+@pytest.fixture
+def make_trainer(make_config, make_model, data_dir):
+    def make(precision: dict | None = None, **settings) -> Trainer:
+        if precision is not None:
+            settings["precision"] = PrecisionConfig(simulate=True, **precision)
+        config = make_config(**settings)
+        return Trainer(config, make_model(config), data_dir, "cpu")
+
+    return make
+
+
+def steps(trainer: Trainer, number: int) -> list[dict[str, float]]:
+    return [trainer.train_step(*trainer.batches.next_batch()) for _ in range(number)]
+
+
+def weights(trainer: Trainer) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in trainer.model.parameters()])
+
+
+def test_every_linear_layer_is_rounded_and_reported(make_trainer):
+    trainer = make_trainer({"format": "e5m2"})
+    assert len(quant_layers(trainer.model)) == len(trainer.numerics.report.converted) == 13
+    assert "weight e5m2" in trainer.numerics.report.lines()[0]
+
+
+def test_a_step_measures_every_role(make_trainer):
+    (metrics,) = steps(make_trainer({"format": "e4m3"}), 1)
+    for role in ("weight", "input", "grad_output"):
+        assert metrics[f"overflows%/{role}/max"] == 0.0
+        assert 15 < metrics[f"sqnr_db/{role}/mean"] < 45
+        assert metrics[f"amax/{role}/max"] > 0
+    assert 0 <= metrics["bit_stall/total"] <= 1
+    assert metrics["grad_norm_l2/mean"] > 0
+    assert all(math.isfinite(v) for k, v in metrics.items() if k.startswith("underflows%"))
+
+
+def test_a_plain_run_measures_nothing_unasked(make_trainer):
+    (metrics,) = steps(make_trainer(), 1)
+    assert set(metrics) == {"loss", "perplexity", "grad_norm", "lr", "skipped"}
+    (metrics,) = steps(make_trainer(diagnostics=DiagnosticsConfig(every_steps=1)), 1)
+    assert metrics["zero_updates/mean"] < 1
+    assert "bit_stall/total" not in metrics
+
+
+def test_the_shadow_of_a_plain_model_agrees_with_it_exactly(make_trainer):
+    trainer = make_trainer(dropout=0.3, shadow=ShadowConfig(enabled=True), grad_clip=0.1)
+    for metrics in steps(trainer, 3):
+        assert metrics["grad_cos_sim/min"] == pytest.approx(1.0, abs=1e-12)
+        assert metrics["grad_snr_db/total"] == math.inf
+        assert metrics["shadow_loss"] == metrics["loss"]
+
+
+def test_the_shadow_does_not_disturb_the_run(make_trainer):
+    with_shadow = make_trainer(dropout=0.3, use_shadow=True, accumulation=2)
+    without = make_trainer(dropout=0.3, accumulation=2)
+    for trainer in (with_shadow, without):
+        torch.manual_seed(5)
+        for _ in range(3):
+            batches = [trainer.batches.next_batch() for _ in range(2)]
+            trainer.train_step(*(torch.cat(t) for t in zip(*batches, strict=True)))
+    assert torch.equal(weights(with_shadow), weights(without))
+
+
+def test_a_coarser_format_is_farther_from_its_shadow(make_trainer):
+    def decibels(name: str) -> float:
+        (metrics,) = steps(make_trainer({"format": name}, use_shadow=True), 1)
+        return metrics["grad_snr_db/total"]
+
+    assert decibels("e3m4") > decibels("e4m3") > decibels("e5m2") > decibels("e6m1")
+
+
+def test_the_shadow_runs_as_often_as_it_is_asked_to(make_trainer):
+    trainer = make_trainer(shadow=ShadowConfig(enabled=True, every_steps=3))
+    assert ["shadow_loss" in m for m in steps(trainer, 6)] == [False, False, True] * 2
+
+
+@pytest.mark.parametrize("how", ["nearest_even", "stochastic"])
+@pytest.mark.parametrize("storage", ["rounded", "kahan", "error_feedback"])
+def test_stored_weights_are_on_the_grid_after_every_step(make_trainer, storage, how):
+    precision = {
+        "format": "e4m3",
+        "weight": CastConfig(scale_rule="power_of_two"),
+        "storage": storage,
+        "storage_rounding": how,
+    }
+    trainer = make_trainer(precision)
+    for _ in range(3):
+        steps(trainer, 1)
+        for layer in quant_layers(trainer.model).values():
+            w = layer.weight.detach()
+            scaling = layer.roundings["weight"].scaling
+            assert torch.equal(fake_quantize(w, "e4m3", scaling=scaling), w)
+
+
+def test_master_weights_leave_the_grid(make_trainer):
+    trainer = make_trainer({"format": "e4m3"})
+    steps(trainer, 1)
+    layer = next(iter(quant_layers(trainer.model).values()))
+    w = layer.weight.detach()
+    assert not torch.equal(fake_quantize(w, "e4m3", scaling=layer.roundings["weight"].scaling), w)
+
+
+def test_nearest_storage_stalls_where_stochastic_storage_moves(make_trainer):
+    def stalled(how: str) -> float:
+        precision = {"format": "e5m2", "storage": "rounded", "storage_rounding": how}
+        trainer = make_trainer(precision, learning_rate=1e-5)
+        return steps(trainer, 2)[-1]["bit_stall/total"]
+
+    assert stalled("nearest_even") > 0.99
+    assert 0.5 < stalled("stochastic") < 0.9999
+
+
+def test_stalls_are_those_that_the_grid_says(make_trainer):
+    trainer = make_trainer({"format": "e5m2", "storage": "master"}, learning_rate=1e-3)
+    steps(trainer, 2)
+    layers = quant_layers(trainer.model)
+    name, layer = next(iter(layers.items()))
+    before = layer.weight.detach().clone()
+    (metrics,) = steps(trainer, 1)
+    after, scale = layer.weight.detach(), float(before.abs().max()) / 57344
+    q = [fake_quantize(w, "e5m2", scale=scale) for w in (before, after)]
+    moved, flipped = before != after, (before != after) & (q[0] != q[1])
+    expected = 1 - flipped.sum().item() / moved.sum().item()
+    assert metrics[f"bit_stall/{name}.weight"] == pytest.approx(expected)
+
+
+OPTIMISERS = ["adamw", "muon", "manifold_adamw", "ulp_adamw", "grid", "madam", "m_adam"]
+
+
+@pytest.mark.parametrize("optimiser", OPTIMISERS)
+def test_rounded_storage_trains_and_resumes_bit_for_bit(make_trainer, tmp_path, optimiser):
+    precision = {
+        "format": "e4m3",
+        "storage": "rounded",
+        "storage_rounding": "stochastic",
+        "input": CastConfig(scaling="delayed"),
+        "grad_output": CastConfig(format="e5m2", rounding="stochastic"),
+    }
+    settings = {"optim": OptimConfig(name=optimiser, lr=1e-2), "use_shadow": True}
+
+    def run(name: str) -> Trainer:
+        folder = str(tmp_path / name)
+        return make_trainer(precision, run_dir=folder, max_steps=6, **settings)
+
+    whole = run("whole")
+    assert whole.train()["status"] == "finished"
+    run("cut").train(3)
+    second = run("cut")
+    second.resume(tmp_path / "cut")
+    second.train()
+    assert torch.equal(weights(whole), weights(second))
+    lines = [list(read_jsonl(tmp_path / n / "metrics.jsonl")) for n in ("whole", "cut")]
+    times = ("step_ms", "tokens_per_s", "train_s", "eval_s")
+    for mine, other in zip(*lines, strict=True):
+        assert {k: v for k, v in mine.items() if k not in times} == {
+            k: v for k, v in other.items() if k not in times
+        }
+
+
+def test_e0m7_and_e1m6_are_one_format_in_training(make_trainer, tmp_path):
+    runs = [make_trainer({"format": f}, run_dir=str(tmp_path / f)) for f in ("e0m7", "e1m6")]
+    losses = [[m["loss"] for m in steps(trainer, 5)] for trainer in runs]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+
+
+def test_evaluation_is_rounded_and_the_unrounded_value_stands_beside_it(make_trainer):
+    trainer = make_trainer({"format": "e2m1fn"}, max_steps=2, eval_interval=2)
+    trainer.train()
+    last = list(read_jsonl(trainer.recorder.folder.metrics))[-1]
+    assert last["val_loss"] != last["val_loss_unrounded"]
+    assert trainer.eval_step() == last["val_loss"]
+
+
+def test_ranks_are_measured_at_their_own_interval(make_trainer):
+    trainer = make_trainer(diagnostics=DiagnosticsConfig(rank_every_steps=2))
+    found = steps(trainer, 4)
+    assert ["rank_loss/max" in m for m in found] == [False, True, False, True]
+    assert found[1]["effective_rank/transformer.wte.weight"] > 1
+
+
+def test_an_injected_nan_is_kept_flagged_and_ends_the_run_after_the_patience(make_trainer):
+    trainer = make_trainer(
+        faults=FaultConfig(loss_nan_at_step=5, steps=99), max_steps=30, checkpoint_interval=2
+    )
+    assert trainer.train()["status"] == "diverged"
+    assert trainer.step == 14
+    assert trainer.anomalies.latest().name == "step_00000005"
+    trainer.resume(trainer.checkpoint_manager.best())
+    assert trainer.eval_step() == pytest.approx(trainer.best_val_loss)
+    alerts = [e for e in read_jsonl(trainer.recorder.folder.events) if e["event"] == "alert"]
+    assert alerts[0]["reason"].startswith("loss not finite")
+    assert len(alerts) == 10
+
+
+def test_infinite_gradients_are_told_from_an_infinite_loss_and_passed_over(make_trainer):
+    trainer = make_trainer(faults=FaultConfig(gradient_inf_at_step=2), max_steps=4)
+    assert trainer.train()["status"] == "finished"
+    alerts = [e for e in read_jsonl(trainer.recorder.folder.events) if e["event"] == "alert"]
+    assert [a["step"] for a in alerts] == [2]
+    assert alerts[0]["reason"].startswith("gradient")
+    assert math.isfinite(trainer.eval_step())
+
+
+def test_lost_updates_raise_a_warning_once(make_trainer):
+    precision = {"format": "e5m2", "storage": "rounded"}
+    trainer = make_trainer(precision, learning_rate=1e-6, max_steps=4)
+    trainer.train()
+    alerts = [e for e in read_jsonl(trainer.recorder.folder.events) if e["event"] == "alert"]
+    stalls = [a for a in alerts if "updates are lost" in a["reason"]]
+    assert len(stalls) == 1
+    assert stalls[0]["level"] == "warning"
+
+
+def test_impossible_faults_and_instruments_are_refused():
+    for bad in (
+        lambda: FaultConfig(loss_nan_at_step=0),
+        lambda: FaultConfig(steps=0),
+        lambda: ShadowConfig(every_steps=0),
+        lambda: DiagnosticsConfig(every_steps=0),
+        lambda: DiagnosticsConfig(dead_neuron_window=0),
+    ):
+        with pytest.raises(ValueError, match="must"):
+            bad()
