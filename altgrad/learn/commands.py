@@ -1,0 +1,227 @@
+"""The workshop's commands: values in, lines of text out, exit code last. `cli.py` prints them.
+
+Every function yields lines as they become known and returns the exit code.
+"""
+
+import difflib
+import json
+import random
+import time
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+from altgrad.learn import workshop as folders
+from altgrad.learn.checker import MISSING, TODO, Verdict, check_file
+from altgrad.learn.isolate import run_isolated, stream_isolated
+from altgrad.learn.iteration import iterate, unit_at
+from altgrad.learn.observe import Failure
+from altgrad.learn.source import body_text, unit_text
+from altgrad.learn.trace import trace_unit
+from altgrad.learn.track import Track
+from altgrad.learn.view import complaint, report, status_lines, todo_lines
+from altgrad.learn.workshop import FILE, Workshop
+
+Lines = Generator[str, None, int]
+LEVELS = ("idea", "formula", "pseudocode", "solution")
+RUN_TIMEOUT_S = 60.0
+TRACE_TIMEOUT_S = 20.0
+POLL_S = 0.3
+BROKEN_FILE, BROKEN_STATE = "broken_gpt.py", ".broken.json"
+
+
+def start(folder: str, track: str) -> Lines:
+    made = folders.start(Path(folder), Track(track))
+    yield f"{made.folder}/ has {FILE} with {len(made.track.units)} units to write"
+    yield f"next: cd {made.folder} and `altgrad learn run`"
+    return 0
+
+
+def run(space: Workshop) -> Lines:
+    """One training iteration with the learner's file, up to the first thing that is missing."""
+    yield f"one training iteration with {space.file}"
+    for ended in stream_isolated(iterate, space.track, space.file, timeout_s=RUN_TIMEOUT_S):
+        if not ended.ok:
+            reason = ended.crash or f"nothing happened for {RUN_TIMEOUT_S:g} s"
+            yield f"✗ stopped: {reason}"
+            return 1
+        yield from (f"   | {line}" for line in ended.printed.splitlines()[:20])
+        if isinstance(ended.value, Failure):
+            yield from _stopped(space, ended.value)
+            return 1
+        yield str(ended.value)
+    yield "✓ a whole iteration; whether it is right is another question: altgrad learn check"
+    return 0
+
+
+def _stopped(space: Workshop, failure: Failure) -> Iterator[str]:
+    unit = None
+    if failure.kind != "SyntaxError":
+        unit = unit_at(space.track, space.file, failure.line)
+    missing_fields = "GPTConfig" in failure.message and "unexpected keyword" in failure.message
+    if missing_fields or (unit and "raise NotImplementedError" in failure.trace):
+        unit = "GPTConfig" if missing_fields else unit
+        assert unit is not None
+        yield from todo_lines(space.track, unit, failure.line)
+        return
+    yield f"✗ {failure.kind}: {failure.message}" + (f"  (in {unit})" if unit else "")
+    yield from failure.trace.rstrip().splitlines()
+    if unit:
+        yield f"  altgrad learn check {unit}"
+
+
+def check(
+    space: Workshop, words: list[str], *, as_json: bool = False, watch: bool = False
+) -> Lines:
+    """Judge units (default: all); exit code 0 when all of them pass."""
+    units = _units_of(space, words)
+    if watch:
+        return (yield from _watch(space, units))
+    verdicts = _check_and_note(space, units)
+    if as_json:
+        yield json.dumps([v.to_dict() for v in verdicts], indent=2, ensure_ascii=False)
+    else:
+        yield from report(verdicts)
+    return 0 if all(v.passed for v in verdicts) else 1
+
+
+def _units_of(space: Workshop, words: list[str]) -> list[str]:
+    """Units named by stage number or by (part of a) name."""
+    track = space.track
+    found: list[str] = []
+    for word in words:
+        if word.isdigit():
+            if int(word) not in track.stages:
+                raise ValueError(f"stage {word} is not one of {', '.join(map(str, track.stages))}")
+            found += track.units_of(int(word))
+        else:
+            found.append(track.find(word))
+    return list(dict.fromkeys(found)) or track.units
+
+
+def _check_and_note(space: Workshop, units: list[str]) -> list[Verdict]:
+    verdicts = list(check_file(space.track, space.file, units))
+    source = space.file.read_text()
+    for verdict in verdicts:
+        if verdict.unit in space.track.lessons and verdict.state not in (TODO, MISSING):
+            text = unit_text(source, verdict.unit)
+            space.note_attempt(verdict.unit, text, passed=verdict.passed)
+    space.save()
+    return verdicts
+
+
+def _watch(space: Workshop, units: list[str]) -> Lines:
+    """Check at every change of the file, until Ctrl-C."""
+    seen = ""
+    while True:
+        text = space.file.read_text() if space.file.is_file() else seen
+        if text != seen:
+            seen = text
+            began = time.perf_counter()
+            verdicts = _check_and_note(space, units)
+            yield "\033[2J\033[H" + f"{space.file} at {time.strftime('%H:%M:%S')}"
+            yield from report(verdicts)
+            yield f"({time.perf_counter() - began:.1f} s; watching, Ctrl-C ends)"
+        time.sleep(POLL_S)
+
+
+def hint(space: Workshop, unit: str, level: int | None) -> Lines:
+    """The next hint on a unit, or the one of this strength (1 idea … 4 solution)."""
+    unit = space.track.find(unit)
+    record = space.record(unit)
+    level = min(record.hints + 1, 3) if level is None else level
+    if level == 4:
+        return (yield from solution(space, unit))
+    yield f"{unit}, {LEVELS[level - 1]}: {space.track.lessons[unit].hints[level - 1]}"
+    if level < 3:
+        yield f"more: altgrad learn hint {unit}"
+    else:
+        yield f"all of it: altgrad learn solution {unit}"
+    record.hints = max(record.hints, level)
+    space.save()
+    return 0
+
+
+def solution(space: Workshop, unit: str) -> Lines:
+    unit = space.track.find(unit)
+    yield from unit_text(space.track.source, unit).rstrip().splitlines()
+    space.record(unit).solution_shown = True
+    space.save()
+    return 0
+
+
+def status(space: Workshop) -> Lines:
+    yield from status_lines(space, check_file(space.track, space.file))
+    return 0
+
+
+def trace(space: Workshop, unit: str, *, diff: bool) -> Lines:
+    """Every line of a unit with the values it makes."""
+    unit = space.track.find(unit)
+    verdict = next(iter(check_file(space.track, space.file, [unit])))
+    if verdict.state in (TODO, MISSING) or verdict.unit == "(file)":
+        yield from complaint(verdict)
+        return 1
+    ended = run_isolated(_traced, space.track, space.file, unit, diff, timeout_s=TRACE_TIMEOUT_S)
+    if not ended.ok:
+        yield f"✗ {ended.crash or f'not finished after {TRACE_TIMEOUT_S:g} s'}"
+        return 1
+    yield from ended.value
+    return 0
+
+
+def _traced(track: Track, path: Path, unit: str, diff: bool) -> list[str]:
+    return trace_unit(track, path, unit, diff=diff)
+
+
+def diff(space: Workshop, unit: str, *, spoil: bool) -> Lines:
+    """A unit beside the reference's; before it passes, only with --spoil."""
+    unit = space.track.find(unit)
+    verdict = next(iter(check_file(space.track, space.file, [unit])))
+    if not verdict.passed and not spoil:
+        raise ValueError(f"{unit} does not pass yet; --spoil shows the reference all the same")
+    if not verdict.passed:
+        space.record(unit).solution_shown = True
+        space.save()
+    mine = unit_text(space.file.read_text(), unit).splitlines()
+    theirs = unit_text(space.track.source, unit).splitlines()
+    lines = list(difflib.unified_diff(theirs, mine, "reference", FILE, lineterm="", n=100))
+    yield from lines or ["no difference"]
+    return 0
+
+
+def plant(space: Workshop, *, seed: int | None, answer: str | None, reveal: bool) -> Lines:
+    """Put one catalogued mistake into a copy of the reference: find it."""
+    state = space.folder / BROKEN_STATE
+    if answer is None and not reveal:
+        return (yield from _plant_new(space, state, seed))
+    if not state.is_file():
+        raise ValueError("nothing is planted yet: `altgrad learn break` does it")
+    planted = json.loads(state.read_text())
+    if answer is not None and space.track.find(answer) != planted["unit"]:
+        yield f"no, {space.track.find(answer)} is as it should be; look again, or --reveal"
+        return 1
+    yield f"{'yes' if answer else 'it is'}: {planted['unit']}: {planted['says']}"
+    mistake = next(
+        m for m in space.track.mistakes if (m.unit, m.name) == (planted["unit"], planted["name"])
+    )
+    good = body_text(space.track.source, mistake.unit).splitlines()
+    bad = body_text(mistake.apply(space.track.source), mistake.unit).splitlines()
+    yield from list(difflib.unified_diff(good, bad, "right", "planted", lineterm="", n=1))
+    return 0
+
+
+def _plant_new(space: Workshop, state: Path, seed: int | None) -> Lines:
+    mistake = random.Random(seed).choice(space.track.mistakes)
+    path = space.folder / BROKEN_FILE
+    path.write_text(mistake.apply(space.track.source))
+    state.write_text(json.dumps({k: getattr(mistake, k) for k in ("unit", "name", "says")}))
+    yield f"{path} is the reference with one mistake in it. Its symptoms:"
+    for ended in stream_isolated(iterate, space.track, path, timeout_s=RUN_TIMEOUT_S):
+        if not ended.ok or isinstance(ended.value, Failure):
+            failure = ended.value if ended.ok else None
+            yield f"   {failure.kind}: {failure.message}" if failure else f"   {ended.crash}"
+            break
+        if "loss" in ended.value or "drawn" in ended.value or "parameters" in ended.value:
+            yield ended.value
+    yield "which unit is it? altgrad learn break --answer UNIT (or --reveal)"
+    return 0

@@ -1,0 +1,158 @@
+"""The learner's loop: one real training iteration with the learner's own file, shown as it happens.
+
+A run meets its parts in this order: construction, initialisation, the count of FLOPs, the
+optimisers, the first evaluation, training, and (met by no training step) generation. The text
+learned from is the learner's file itself, byte by byte.
+"""
+
+import ast
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from altgrad.learn.observe import Failure, failure_of
+from altgrad.learn.source import find_units
+from altgrad.learn.trace import describe_tensor
+from altgrad.learn.track import Track
+from altgrad.learn.transplant import load_file
+
+SIZES = {"sequence_len": 64, "vocab_size": 256, "n_layer": 2, "n_head": 4, "n_kv_head": 2}
+SIZES |= {"n_embd": 64}
+BATCH = 8
+Say = Callable[[str], None]
+
+
+def iterate(track: Track, path: Path) -> Iterator[str | Failure]:
+    """Lines of the flow; a `Failure` at last where the iteration could not go on.
+
+    Meant for `stream_isolated`: runs the learner's code in this very process.
+    """
+    lines: queue.Queue[str | Failure | None] = queue.Queue()
+    worker = threading.Thread(target=_work, args=(track, path, lines), daemon=True)
+    worker.start()
+    while (line := lines.get()) is not None:
+        yield line
+    worker.join()
+
+
+def _work(track: Track, path: Path, lines: queue.Queue) -> None:
+    flow = Flow(lines.put)
+    try:
+        source = path.read_text()
+        namespace = load_file(source, path)
+        flow.watch(namespace, track)
+        _one_iteration(namespace, source, flow)
+    except BaseException as error:
+        lines.put(failure_of(error, path))
+    lines.put(None)
+
+
+def _one_iteration(ns: dict[str, Any], text: str, flow: "Flow") -> None:
+    flow.stage("construction")
+    torch.manual_seed(0)
+    model = ns["GPT"](ns["GPTConfig"](**SIZES))
+    flow.stage("initialisation")
+    model.init_weights()
+    flow.stage("size")
+    flow.note(f"{sum(p.numel() for p in model.parameters()):,} parameters")
+    flow.note(f"{model.estimate_flops():,} FLOPs per token, on {model.get_device()}")
+    flow.stage("optimisers")
+    optimizers = model.setup_optimizers()
+    idx, targets = _batch(text)
+    flow.stage("first evaluation")
+    with torch.no_grad():
+        before = float(model(idx, targets))
+    flow.note(f"loss {before:.4f}, ln V = {torch.tensor(256.0).log():.4f}")
+    flow.stage("training")
+    after = _train(model, optimizers, idx, targets)
+    flow.note(f"loss after 3 steps on the same batch: {after:.4f}")
+    flow.stage("generation")
+    made = list(model.generate(list(text[:8].encode()), 8))
+    flow.note(f"8 bytes drawn: {bytes(made)!r}")
+
+
+def _train(model: Any, optimizers: list, idx: Tensor, targets: Tensor) -> float:
+    for _ in range(3):
+        model(idx, targets).backward()
+        for optimizer in optimizers:
+            optimizer.step()
+        model.zero_grad(set_to_none=True)
+    with torch.no_grad():
+        return float(model(idx, targets))
+
+
+def _batch(text: str) -> tuple[Tensor, Tensor]:
+    data = torch.tensor(list(text.encode()))
+    length = SIZES["sequence_len"]
+    starts = torch.linspace(0, len(data) - length - 1, BATCH).long()
+    rows = torch.stack([data[s : s + length + 1] for s in starts])
+    return rows[:, :-1].contiguous(), rows[:, 1:].contiguous()
+
+
+class Flow:
+    """Wraps every unit so that its calls are said aloud, each unit's first call per stage."""
+
+    def __init__(self, say: Say):
+        self.say, self.depth, self.seen = say, 0, set[str]()
+
+    def stage(self, name: str) -> None:
+        self.seen.clear()
+        self.say(f"── {name}")
+
+    def note(self, text: str) -> None:
+        self.say(f"   {text}")
+
+    def watch(self, namespace: dict[str, Any], track: Track) -> None:
+        for unit in find_units(ast.parse(track.source)):
+            owner, _, method = unit.partition(".")
+            if owner not in namespace:
+                continue
+            if not method and callable(namespace[owner]) and not isinstance(namespace[owner], type):
+                namespace[owner] = self._wrapped(unit, namespace[owner])
+            elif method and method in vars(namespace[owner]):
+                original = vars(namespace[owner])[method]
+                setattr(namespace[owner], method, self._wrapped(unit, original))
+
+    def _wrapped(self, unit: str, function: Callable) -> Callable:
+        def told(*args: Any, **kwargs: Any) -> Any:
+            loud = unit not in self.seen
+            self.seen.add(unit)
+            indent = "   " + "  " * self.depth
+            if loud:
+                shown = ", ".join(filter(None, (_value(a) for a in [*args, *kwargs.values()])))
+                self.say(f"{indent}{unit}({shown})")
+            self.depth += 1
+            try:
+                result = function(*args, **kwargs)
+            finally:
+                self.depth -= 1
+            if loud and (text := _value(result)):
+                self.say(f"{indent}→ {text}")
+            return result
+
+        return told
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return describe_tensor(value)
+    if isinstance(value, tuple) and value and all(isinstance(v, Tensor) for v in value):
+        return f"({', '.join(f'{list(v.shape)}' for v in value)})"
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return f"{value:,}" if isinstance(value, int) else f"{value:.6g}"
+    return ""
+
+
+def unit_at(track: Track, path: Path, line: int | None) -> str | None:
+    """The unit of the learner's file that holds this line."""
+    if line is None:
+        return None
+    for name, node in find_units(ast.parse(path.read_text())).items():
+        if name in track.lessons and node.lineno <= line <= (node.end_lineno or node.lineno):
+            return name
+    return None

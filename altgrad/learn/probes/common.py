@@ -1,0 +1,77 @@
+"""Inputs and measurements that the probes of all tracks share."""
+
+import hashlib
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+B, T = 2, 7
+
+
+def stream(name: str) -> torch.Generator:
+    digest = hashlib.blake2b(name.encode(), digest_size=7).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest, "big"))
+
+
+def draw(name: str, *shape: int) -> Tensor:
+    """Standard normal float64 numbers that depend on `name` and the shape only."""
+    return torch.randn(shape, generator=stream(name), dtype=torch.float64)
+
+
+def draw_ids(name: str, vocab_size: int, *shape: int) -> Tensor:
+    return torch.randint(vocab_size, shape, generator=stream(name))
+
+
+def awake(module: nn.Module) -> nn.Module:
+    """`module` in float64 with every parameter random and non-zero, by the parameter's name."""
+    module = module.double()
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            scale = parameter.size(-1) ** -0.5 if parameter.dim() > 1 and "wt" not in name else 1.0
+            parameter.copy_(scale * draw(name, *parameter.shape))
+    return module
+
+
+def exact_tables(n_positions: int, head_dim: int, base: float = 10000.0) -> tuple[Tensor, Tensor]:
+    """cos and sin of t·base^(-2j/D), (1, T, 1, D/2), in float64."""
+    j = torch.arange(0, head_dim, 2, dtype=torch.float64)
+    t = torch.arange(n_positions, dtype=torch.float64)
+    angle = torch.outer(t, base ** -(j / head_dim))[None, :, None, :]
+    return angle.cos(), angle.sin()
+
+
+def gradients(output: Tensor, tensors: dict[str, Tensor]) -> dict[str, Any]:
+    """Gradients of one random projection of `output`; None where there is none."""
+    if not output.requires_grad:
+        return dict.fromkeys(tensors, "no gradient")
+    loss = (output * draw("cotangent", *output.shape)).sum()
+    found = torch.autograd.grad(loss, list(tensors.values()), allow_unused=True)
+    named = zip(tensors, found, strict=True)
+    return {name: "no gradient" if g is None else g for name, g in named}
+
+
+def shapes(module: nn.Module) -> dict[str, list[int]]:
+    return {name: list(tensor.shape) for name, tensor in module.state_dict().items()}
+
+
+def statistics(tensor: Tensor) -> dict[str, float]:
+    """Standard deviation, mean in its units, and mean |x| in its units (0.80 for a normal)."""
+    x = tensor.detach().double()
+    std = x.std().item()
+    if std == 0 or std != std:
+        return {"std": std, "centre": x.mean().item(), "tails": 0.0}
+    return {
+        "std": std,
+        "centre": round(x.mean().item() / std, 1) + 1.0,
+        "tails": x.abs().mean().item() / std,
+    }
+
+
+def refuses(build: Any) -> bool:
+    """Does it raise an assertion or a ValueError, rather than build something odd?"""
+    try:
+        build()
+    except (AssertionError, ValueError):
+        return True
+    return False

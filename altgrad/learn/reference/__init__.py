@@ -1,0 +1,1 @@
+"""Finished single-file models: what a learner's file is measured against."""

@@ -1,0 +1,169 @@
+"""Every line of a learner's unit as it runs, with the values it makes.
+
+    109 y = self.c_proj(y)                | y float64[2, 7, 48] rms 0 max 0
+
+`--diff` runs the reference beside it and stops at the first value of the same name that differs.
+"""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from altgrad.learn.observe import double_stays_double, failure_of
+from altgrad.learn.source import find_units
+from altgrad.learn.track import Track
+from altgrad.learn.transplant import load_reference, transplant
+
+Value = dict[str, Any]
+
+
+@dataclass
+class Step:
+    """One executed line and the names it set."""
+
+    line: int
+    text: str
+    values: dict[str, Any]
+
+
+class Tracer:
+    """Records the first call of one function of one file."""
+
+    def __init__(self, file: Path, first: int, last: int):
+        self.file, self.first, self.last = str(file), first, last
+        self.lines = file.read_text().splitlines() if file.is_file() else []
+        self.steps: list[Step] = []
+        self.frame: FrameType | None = None
+        self.before: dict[str, Any] = {}
+        self.line: int | None = None
+        self.returned: Any = None
+
+    def __call__(self, frame: FrameType, event: str, argument: Any) -> Callable | None:
+        code = frame.f_code
+        inside = code.co_filename == self.file and self.first <= code.co_firstlineno <= self.last
+        if self.frame is not None or not inside or event != "call":
+            return None
+        self.frame = frame
+        self.before = dict(frame.f_locals)
+        self.steps.append(Step(code.co_firstlineno, "(called with)", self.before.copy()))
+        return self._local
+
+    def _local(self, frame: FrameType, event: str, argument: Any) -> Callable:
+        self._close(frame)
+        if event == "line":
+            self.line = frame.f_lineno
+        if event == "return":
+            self.returned = argument
+            self.steps.append(Step(frame.f_lineno, "(returns)", {"": argument}))
+        return self._local
+
+    def _close(self, frame: FrameType) -> None:
+        """What the line that has just been run changed."""
+        if self.line is None:
+            return
+        now = dict(frame.f_locals)
+        changed = {k: v for k, v in now.items() if self.before.get(k) is not v}
+        text = self.lines[self.line - 1].strip() if self.line <= len(self.lines) else ""
+        self.steps.append(Step(self.line, text, {k: _keep(v) for k, v in changed.items()}))
+        self.before, self.line = now, None
+
+
+def _keep(value: Any) -> Any:
+    return value.detach().clone() if isinstance(value, Tensor) else value
+
+
+def record(track: Track, unit: str, namespace: dict[str, Any], file: Path) -> tuple[Tracer, str]:
+    """Run the unit's first observation under the tracer; the error text is empty if it went well."""
+    import ast
+
+    node = find_units(ast.parse(file.read_text()))[unit]
+    tracer = Tracer(file, node.lineno - len(node.decorator_list), node.end_lineno or node.lineno)
+    observation = next(iter(track.probes[unit](namespace)))
+    error = ""
+    with double_stays_double():
+        sys.settrace(tracer)
+        try:
+            observation.value()
+        except Exception as caught:
+            failure = failure_of(caught, file)
+            error = f"{failure.kind}: {failure.message}"
+        finally:
+            sys.settrace(None)
+    return tracer, error
+
+
+def trace_unit(track: Track, path: Path, unit: str, *, diff: bool = False) -> list[str]:
+    """The lines to show for one call of a learner's unit, transplanted into the reference."""
+    namespace = transplant(track.path, path.read_text(), path, unit)
+    mine, error = record(track, unit, namespace, path)
+    wanted: dict[str, Any] = {}
+    if diff:
+        theirs, _ = record(track, unit, load_reference(track.path), track.path)
+        wanted = {name: v for step in theirs.steps for name, v in step.values.items()}
+    lines: list[str] = []
+    for step in mine.steps:
+        lines += _step_lines(step)
+        if difference := _first_difference(step, wanted):
+            return [*lines, f"     ✗ {difference}"]
+    if error:
+        lines.append(f"     ✗ {error}")
+    if diff and not error:
+        lines.append("     ✓ no value of a name that the reference has too differs")
+    return lines
+
+
+def _first_difference(step: Step, wanted: dict[str, Any]) -> str | None:
+    if step.text == "(called with)":
+        return None
+    for name, value in step.values.items():
+        other = wanted.get(name)
+        if not (isinstance(value, Tensor) and isinstance(other, Tensor)):
+            continue
+        if value.shape != other.shape:
+            if value.numel() == other.numel() and name:
+                continue  # the same name at another point of the reshaping
+            return f"{name or 'the result'}: the reference has shape {list(other.shape)}"
+        error = (value.double() - other.double()).abs().max().item()
+        if error > 1e-9 * other.double().abs().max().clamp(min=1e-30).item():
+            return f"{name or 'the result'} differs from the reference by up to {error:.3g}"
+    return None
+
+
+def _step_lines(step: Step) -> list[str]:
+    shown = [text for name, value in step.values.items() if (text := _shown(name, value))]
+    head = f"{step.line:4} {step.text[:60]:60}"
+    return [f"{head} | {shown[0]}" if shown else head.rstrip()] + [
+        f"{'':65} | {text}" for text in shown[1:]
+    ]
+
+
+def _shown(name: str, value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"{name} {describe_tensor(value)}".strip()
+    if isinstance(value, int | float | str | bool):
+        return f"{name} = {value!r}"
+    if isinstance(value, list | tuple) and value and all(isinstance(v, Tensor) for v in value):
+        return f"{name} ({', '.join(describe_tensor(v) for v in value)})"
+    return ""
+
+
+def describe_tensor(x: Tensor) -> str:
+    """`float64[2, 7, 48] rms 1.02 max 3.4`, and how many NaN if any."""
+    head = f"{str(x.dtype).removeprefix('torch.')}{list(x.shape)}"
+    if x.is_meta or x.numel() == 0:
+        return head
+    if x.dtype == torch.bool:
+        return f"{head} {int(x.sum())} true"
+    if not (x.is_floating_point() or x.is_complex()):
+        return f"{head} {int(x.min())} … {int(x.max())}"
+    y = x.detach().abs().double()
+    bad = int((~y.isfinite()).sum())
+    y = y.nan_to_num(0, 0, 0)
+    text = f"{head} rms {y.square().mean().sqrt().item():.3g} max {y.max().item():.3g}"
+    return f"{text} NaN or inf: {bad}" if bad else text

@@ -1,0 +1,117 @@
+"""A track: one reference file with its units, lessons, probes and catalogue of mistakes."""
+
+import ast
+import tomllib
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from altgrad.learn.observe import Probe
+from altgrad.learn.source import body_text, find_units, replace_bodies
+
+FOLDER = Path(__file__).parent
+TRACKS = ("nanochat",)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A change of one unit of the reference: a catalogued mistake, or another right solution."""
+
+    unit: str
+    name: str
+    says: str = ""
+    old: str = ""
+    new: str = ""
+    body: str = ""
+    imports: str = ""
+
+    def apply(self, source: str) -> str:
+        """The reference's source with this change in it."""
+        text = body_text(source, self.unit)
+        changed = self.body or self._substitute(text)
+        source = replace_bodies(source, {self.unit: changed})
+        return f"{self.imports}\n{source}" if self.imports else source
+
+    def _substitute(self, text: str) -> str:
+        if text.count(self.old) != 1:
+            raise ValueError(f"{self.unit}, {self.name!r}: `old` is not in the body exactly once")
+        return text.replace(self.old, self.new)
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What the workshop knows about one unit besides its contract, which is its docstring."""
+
+    unit: str
+    stage: int
+    todo: str
+    where: str
+    hints: list[str] = field(default_factory=list)  # idea, formula, pseudocode
+    questions: list[str] = field(default_factory=list)
+
+
+class Track:
+    """Everything about one reference; files are read when they are first asked for."""
+
+    def __init__(self, name: str):
+        if name not in TRACKS:
+            raise ValueError(f"track={name!r} is not one of {', '.join(TRACKS)}")
+        self.name = name
+        self.path = FOLDER / "reference" / f"{name}.py"
+
+    @cached_property
+    def source(self) -> str:
+        return self.path.read_text()
+
+    @cached_property
+    def units(self) -> list[str]:
+        """In the order in which a run meets them."""
+        return [lesson.unit for lesson in self.lessons.values()]
+
+    @cached_property
+    def lessons(self) -> dict[str, Lesson]:
+        data = tomllib.loads((FOLDER / "lessons" / f"{self.name}.toml").read_text())
+        lessons = [Lesson(**entry) for entry in data["unit"]]
+        return {lesson.unit: lesson for lesson in sorted(lessons, key=lambda x: x.stage)}
+
+    @cached_property
+    def stages(self) -> dict[int, str]:
+        data = tomllib.loads((FOLDER / "lessons" / f"{self.name}.toml").read_text())
+        return {int(number): title for number, title in data["stages"].items()}
+
+    def units_of(self, stage: int) -> list[str]:
+        return [unit for unit in self.units if self.lessons[unit].stage == stage]
+
+    @cached_property
+    def _catalogue(self) -> dict[str, Any]:
+        return tomllib.loads((FOLDER / "catalogue" / f"{self.name}.toml").read_text())
+
+    @cached_property
+    def mistakes(self) -> list[Variant]:
+        return [Variant(**entry) for entry in self._catalogue["mistake"]]
+
+    @cached_property
+    def equivalents(self) -> list[Variant]:
+        return [Variant(**entry) for entry in self._catalogue["equivalent"]]
+
+    @cached_property
+    def probes(self) -> dict[str, Probe]:
+        return import_module(f"altgrad.learn.probes.{self.name}").PROBES
+
+    def contract(self, unit: str) -> str:
+        """The unit's docstring in the reference."""
+        return ast.get_docstring(find_units(ast.parse(self.source))[unit]) or ""
+
+    def find(self, name: str) -> str:
+        """The unit that `name` means: `GPT.forward`, or any part of it that fits only one."""
+        from altgrad.model.parts import check_name
+
+        fits = [u for u in self.units if u.lower().endswith(name.lower())]
+        if name in self.units:
+            return name
+        if len(fits) == 1:
+            return fits[0]
+        check_name("unit", name, self.units)
+        raise AssertionError("unreachable: check_name refuses")
