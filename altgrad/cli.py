@@ -16,6 +16,7 @@ from typing import Any
 
 from altgrad.commands.compare import add_compare_commands
 from altgrad.commands.data import add_data_commands
+from altgrad.commands.learn import add_learn_commands
 
 USER_MISTAKE = 2
 INTERRUPTED = 130
@@ -72,6 +73,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_plot(commands)
     add_data_commands(commands, add_command, add_overrides, compose_config)
     add_compare_commands(commands, add_command, compose_config)
+    add_learn_commands(commands, add_command)
     return parser
 
 

@@ -70,10 +70,8 @@ def _first_wrong(expected: Tensor, got: Tensor) -> str:
 def symptoms(unit: str, found: list[Difference], got: Outcomes) -> list[str]:
     """What the pattern of agreement and disagreement points to."""
     lines = _which_cases(found, got)
-    value = next(
-        (d for d in found if isinstance(d.expected, Tensor) and isinstance(d.got, Tensor)), None
-    )
-    if value is not None and value.expected.shape == value.got.shape:
+    value = next((d for d in found if d.what == "value" and isinstance(d.got, Tensor)), None)
+    if value is not None:
         lines += [text for text in (_relation(value.expected, value.got),) if text]
     errors = [d.error for d in found if d.what == "value" and d.error is not None]
     if errors and len(errors) == len(found) and max(errors) < SMALL_ERROR:

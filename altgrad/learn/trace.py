@@ -5,6 +5,7 @@
 `--diff` runs the reference beside it and stops at the first value of the same name that differs.
 """
 
+import ast
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -79,9 +80,7 @@ def _keep(value: Any) -> Any:
 
 
 def record(track: Track, unit: str, namespace: dict[str, Any], file: Path) -> tuple[Tracer, str]:
-    """Run the unit's first observation under the tracer; the error text is empty if it went well."""
-    import ast
-
+    """Trace the unit's first observation; the second value is what it raised, or empty."""
     node = find_units(ast.parse(file.read_text()))[unit]
     tracer = Tracer(file, node.lineno - len(node.decorator_list), node.end_lineno or node.lineno)
     observation = next(iter(track.probes[unit](namespace)))
@@ -102,10 +101,12 @@ def trace_unit(track: Track, path: Path, unit: str, *, diff: bool = False) -> li
     """The lines to show for one call of a learner's unit, transplanted into the reference."""
     namespace = transplant(track.path, path.read_text(), path, unit)
     mine, error = record(track, unit, namespace, path)
-    wanted: dict[str, Any] = {}
+    wanted: dict[str, list[Any]] = {}
     if diff:
         theirs, _ = record(track, unit, load_reference(track.path), track.path)
-        wanted = {name: v for step in theirs.steps for name, v in step.values.items()}
+        for step in theirs.steps:
+            for name, value in step.values.items():
+                wanted.setdefault(name, []).append(value)
     lines: list[str] = []
     for step in mine.steps:
         lines += _step_lines(step)
@@ -118,21 +119,27 @@ def trace_unit(track: Track, path: Path, unit: str, *, diff: bool = False) -> li
     return lines
 
 
-def _first_difference(step: Step, wanted: dict[str, Any]) -> str | None:
+def _first_difference(step: Step, wanted: dict[str, list[Any]]) -> str | None:
+    """A name set by this line to something that the reference never gives it."""
     if step.text == "(called with)":
         return None
     for name, value in step.values.items():
-        other = wanted.get(name)
-        if not (isinstance(value, Tensor) and isinstance(other, Tensor)):
-            continue
-        if value.shape != other.shape:
-            if value.numel() == other.numel() and name:
-                continue  # the same name at another point of the reshaping
-            return f"{name or 'the result'}: the reference has shape {list(other.shape)}"
-        error = (value.double() - other.double()).abs().max().item()
-        if error > 1e-9 * other.double().abs().max().clamp(min=1e-30).item():
-            return f"{name or 'the result'} differs from the reference by up to {error:.3g}"
+        others = [v for v in wanted.get(name, []) if isinstance(v, Tensor)]
+        if isinstance(value, Tensor) and others and (text := _unlike_all(value, others)):
+            return f"{name or 'the result'} differs from the reference: {text}"
     return None
+
+
+def _unlike_all(value: Tensor, others: list[Tensor]) -> str | None:
+    """Empty if `value` equals one of the others; else how it differs from the nearest."""
+    alike = [other for other in others if other.shape == value.shape]
+    if not alike:
+        shapes = " or ".join(str(list(other.shape)) for other in others)
+        return f"shape {list(value.shape)}, there it is {shapes}"
+    errors = [(value.double() - other.double()).abs().max().item() for other in alike]
+    best = min(range(len(alike)), key=errors.__getitem__)
+    scale = alike[best].double().abs().max().clamp(min=1e-30).item()
+    return None if errors[best] <= 1e-9 * scale else f"by up to {errors[best]:.3g}"
 
 
 def _step_lines(step: Step) -> list[str]:

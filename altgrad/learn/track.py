@@ -97,6 +97,11 @@ class Track:
         return [Variant(**entry) for entry in self._catalogue["equivalent"]]
 
     @cached_property
+    def strangers(self) -> list[Variant]:
+        """Mistakes written independently; `says` is the name of the one to be recognised."""
+        return [Variant(**entry) for entry in self._catalogue.get("stranger", [])]
+
+    @cached_property
     def probes(self) -> dict[str, Probe]:
         return import_module(f"altgrad.learn.probes.{self.name}").PROBES
 

@@ -87,6 +87,13 @@ def test_every_catalogued_mistake_is_caught(track_and_expected):
     assert missed == []
 
 
+def test_mistakes_in_independently_written_code_are_named_too(track_and_expected):
+    track, _ = track_and_expected
+    for stranger in track.strangers[::6]:
+        found = judge(track, track.path, stranger.apply(track.source), stranger.unit)
+        assert found.mistakes[:1] == [stranger.says], stranger.name
+
+
 @pytest.mark.slow
 def test_three_quarters_of_the_mistakes_are_named(track_and_expected):
     track, _ = track_and_expected

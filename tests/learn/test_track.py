@@ -26,7 +26,7 @@ def test_every_unit_has_a_contract_three_hints_and_three_mistakes(track):
 
 
 def test_every_variant_still_fits_the_reference(track):
-    for variant in [*track.mistakes, *track.equivalents]:
+    for variant in [*track.mistakes, *track.equivalents, *track.strangers]:
         changed = variant.apply(track.source)
         assert changed != track.source, variant.name
         ast.parse(changed)
@@ -36,6 +36,11 @@ def test_mistakes_are_told_apart_by_name_and_are_at_least_a_hundred(track):
     names = [(m.unit, m.name) for m in track.mistakes]
     assert len(names) == len(set(names)) >= 100
     assert all(m.says for m in track.mistakes)
+
+
+def test_strangers_name_catalogued_mistakes(track):
+    names = {(m.unit, m.name) for m in track.mistakes}
+    assert {(s.unit, s.says) for s in track.strangers} <= names
 
 
 def test_a_unit_is_found_by_part_of_its_name():

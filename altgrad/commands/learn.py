@@ -1,0 +1,150 @@
+"""`altgrad learn …`: words -> calls of `altgrad.learn`."""
+
+import argparse
+from collections.abc import Callable, Generator
+from typing import Any
+
+AddCommand = Callable[..., argparse.ArgumentParser]
+
+LEARN_HELP = """\
+the usual way:
+  altgrad learn start            a folder with my_gpt.py: the whole structure, no bodies
+  altgrad learn run              one training iteration with it; stops at what is missing
+  altgrad learn check [--watch]  every unit judged by itself: what is wrong, where and why
+UNIT is a name such as norm, GPT.forward, or a part of one that fits a single unit.
+"""
+
+
+def add_learn_commands(commands: Any, add_command: AddCommand) -> None:
+    """Add `learn` and its actions."""
+    summary = "write your own GPT, unit by unit, and know at once what is wrong and why"
+    parser = add_command(commands, "learn", lambda _: parser.print_help(), summary)
+    parser.epilog = LEARN_HELP
+    actions = parser.add_subparsers(title="actions", metavar="ACTION")
+    _add_start(actions, add_command)
+    _add(actions, add_command, "run", run, "run one training iteration with your file")
+    _add_check(actions, add_command)
+    _add(actions, add_command, "status", status, "what is done, stage by stage")
+    _add_unit_actions(actions, add_command)
+    _add_break(actions, add_command)
+
+
+def _add(
+    actions: Any, add_command: AddCommand, name: str, call: Callable, summary: str
+) -> argparse.ArgumentParser:
+    parser = add_command(actions, name, call, summary)
+    parser.add_argument("--dir", help="the learner's folder (default: here, or ./my-gpt)")
+    return parser
+
+
+def _add_start(actions: Any, add_command: AddCommand) -> None:
+    parser = add_command(actions, "start", start, "make a folder with a file to fill in")
+    parser.add_argument("folder", nargs="?", default="my-gpt", metavar="DIR", help="(my-gpt)")
+    parser.add_argument("--track", default="nanochat", help="which model to build (nanochat)")
+
+
+def _add_check(actions: Any, add_command: AddCommand) -> None:
+    parser = _add(actions, add_command, "check", check, "judge your units; exit code 0 if all pass")
+    parser.add_argument("what", nargs="*", metavar="STAGE|UNIT", help="default: everything")
+    parser.add_argument("--watch", action="store_true", help="again on every save")
+    parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def _add_unit_actions(actions: Any, add_command: AddCommand) -> None:
+    hints = _add(actions, add_command, "hint", hint, "a hint on a unit, stronger each time")
+    hints.add_argument("unit")
+    levels = "1 idea, 2 formula, 3 pseudocode, 4 solution"
+    hints.add_argument("-l", "--level", type=int, choices=[1, 2, 3, 4], help=levels)
+    _add(actions, add_command, "solution", solution, "the solution of a unit").add_argument("unit")
+    traced = _add(actions, add_command, "trace", trace, "every line of a unit with its values")
+    traced.add_argument("unit")
+    traced.add_argument("--diff", action="store_true", help="stop where the reference differs")
+    shown = _add(actions, add_command, "diff", diff, "a unit beside the reference's")
+    shown.add_argument("unit")
+    shown.add_argument("--spoil", action="store_true", help="also before it passes")
+
+
+def _add_break(actions: Any, add_command: AddCommand) -> None:
+    summary = "plant one mistake in a copy of the reference: find it"
+    parser = _add(actions, add_command, "break", plant, summary)
+    parser.add_argument("--seed", type=int, help="which mistake (default: any)")
+    parser.add_argument("--answer", metavar="UNIT", help="the unit that you suspect")
+    parser.add_argument("--reveal", action="store_true", help="say which it is")
+
+
+def show(lines: Generator[str, None, int]) -> int:
+    """Print lines as they come; returns the exit code."""
+    while True:
+        try:
+            print(next(lines), flush=True)
+        except StopIteration as end:
+            return end.value or 0
+
+
+def start(arguments: argparse.Namespace) -> int:
+    from altgrad.learn import commands
+
+    return show(commands.start(arguments.folder, arguments.track))
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from altgrad.learn import commands
+
+    return show(commands.run(_space(arguments)))
+
+
+def check(arguments: argparse.Namespace) -> int:
+    from altgrad.learn import commands
+
+    if arguments.watch and arguments.json:
+        raise ValueError("--watch and --json do not go together: leave one out")
+    space = _space(arguments)
+    how = {"as_json": arguments.json, "watch": arguments.watch}
+    return show(commands.check(space, arguments.what, **how))
+
+
+def status(arguments: argparse.Namespace) -> int:
+    from altgrad.learn import commands
+
+    return show(commands.status(_space(arguments)))
+
+
+def hint(arguments: argparse.Namespace) -> int:
+    from altgrad.learn import commands
+
+    return show(commands.hint(_space(arguments), arguments.unit, arguments.level))
+
+
+def solution(arguments: argparse.Namespace) -> int:
+    from altgrad.learn import commands
+
+    return show(commands.solution(_space(arguments), arguments.unit))
+
+
+def trace(arguments: argparse.Namespace) -> int:
+    from altgrad.learn import commands
+
+    return show(commands.trace(_space(arguments), arguments.unit, diff=arguments.diff))
+
+
+def diff(arguments: argparse.Namespace) -> int:
+    from altgrad.learn import commands
+
+    return show(commands.diff(_space(arguments), arguments.unit, spoil=arguments.spoil))
+
+
+def plant(arguments: argparse.Namespace) -> int:
+    from altgrad.learn import commands
+
+    how = {"seed": arguments.seed, "answer": arguments.answer, "reveal": arguments.reveal}
+    return show(commands.plant(_space(arguments), **how))
+
+
+def _space(arguments: argparse.Namespace) -> Any:
+    """The learner's folder; its file is checked with one thread, so that forks are safe."""
+    import torch
+
+    from altgrad.learn.workshop import find
+
+    torch.set_num_threads(1)
+    return find(arguments.dir)

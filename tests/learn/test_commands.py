@@ -1,0 +1,224 @@
+"""The workshop as a learner meets it: commands, the folder, the exit codes."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from altgrad.cli import main
+from altgrad.learn.track import Track
+
+TRACK = Track("nanochat")
+
+
+@pytest.fixture(autouse=True)
+def _threads():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def learn(capsys):
+    """`learn("check norm")` -> (exit code, output) in the current folder."""
+
+    def call(words: str) -> tuple[int, str]:
+        code = main(["learn", *words.split()])
+        captured = capsys.readouterr()
+        return code, captured.out + captured.err
+
+    return call
+
+
+@pytest.fixture
+def started(learn) -> Path:
+    learn("start")
+    return Path("my-gpt")
+
+
+def solve(folder: Path) -> None:
+    shutil.copy(TRACK.path, folder / "my_gpt.py")
+
+
+def test_start_writes_a_folder_and_never_over_one(learn):
+    code, out = learn("start")
+    assert (code, "18 units" in out) == (0, True)
+    assert {p.name for p in Path("my-gpt").iterdir()} == {
+        "my_gpt.py",
+        "README.md",
+        "NOTES.md",
+        ".learn.json",
+    }
+    code, out = learn("start")
+    assert code == 2
+    assert "already holds a workshop" in out
+
+
+def test_without_a_workshop_every_command_says_how_to_make_one(learn):
+    for words in ("run", "check", "status", "hint norm", "trace norm", "break"):
+        code, out = learn(words)
+        assert code == 2
+        assert "altgrad learn start" in out
+
+
+def test_run_stops_at_the_first_missing_part_and_says_what_it_must_do(learn, started):
+    code, out = learn("run")
+    assert code == 1
+    assert "GPTConfig is not there yet" in out
+    assert "sequence_len 1024" in out
+    assert "altgrad learn hint GPTConfig" in out
+
+
+def test_run_goes_from_gap_to_gap(learn, started):
+    """Fill in what each run asks for; the seventeen others follow until nothing is missing."""
+    from altgrad.learn.source import body_text, replace_bodies
+
+    path = started / "my_gpt.py"
+    asked = []
+    for _ in range(30):
+        code, out = learn("run")
+        if code == 0:
+            break
+        unit = next(line for line in out.splitlines() if "is not there yet" in line).split()[1]
+        asked.append(unit)
+        text = replace_bodies(path.read_text(), {unit: body_text(TRACK.source, unit)})
+        path.write_text(text)
+    assert asked[:3] == ["GPTConfig", "GPT.__init__", "Block.__init__"]
+    assert sorted(asked) == sorted(TRACK.units)
+    assert "a whole iteration" in out
+
+
+def test_run_shows_the_flow_and_the_loss(learn, started):
+    solve(started)
+    code, out = learn("run")
+    assert code == 0
+    assert "loss 5.5452, ln V = 5.5452" in out
+    assert out.index("GPT.__init__") < out.index("GPT.init_weights") < out.index("GPT.forward")
+
+
+def test_run_shows_the_learners_own_traceback(learn, started):
+    solve(started)
+    path = started / "my_gpt.py"
+    path.write_text(path.read_text().replace("half = x.size(-1) // 2", "half = x.sizes // 2"))
+    code, out = learn("run")
+    assert code == 1
+    assert "AttributeError" in out
+    assert "half = x.sizes // 2" in out
+    assert "altgrad learn check apply_rotary_emb" in out
+
+
+def test_run_survives_a_syntax_error_and_an_exit(learn, started):
+    path = started / "my_gpt.py"
+    path.write_text("def norm(x:\n")
+    assert "SyntaxError" in learn("run")[1]
+    path.write_text("exit(4)\n")
+    assert learn("run")[0] == 1
+
+
+def test_check_answers_with_exit_codes(learn, started):
+    assert learn("check norm")[0] == 1
+    solve(started)
+    code, out = learn("check")
+    assert code == 0
+    assert "18 of 18 pass" in out
+
+
+def test_check_takes_stages_parts_of_names_and_json(learn, started):
+    solve(started)
+    code, out = learn("check 2 attention.forward --json")
+    assert code == 0
+    assert [v["unit"] for v in json.loads(out)] == [
+        "GPT.init_weights",
+        "GPT._init_weights",
+        "CausalSelfAttention.forward",
+    ]
+    assert learn("check 9")[0] == 2
+    code, out = learn("check nrom")
+    assert code == 2
+    assert "did you mean 'norm'" in out
+
+
+def test_check_names_the_mistake_and_where_it_is(learn, started):
+    solve(started)
+    path = started / "my_gpt.py"
+    path.write_text(path.read_text().replace("mask = key <= query ", "mask = key <= query + 1 "))
+    code, out = learn("check")
+    assert code == 1
+    assert "lets position t see t+1" in out
+    assert "17 of 18 pass, 1 wrong" in out
+
+
+def test_hints_grow_stronger_and_never_show_the_solution(learn, started):
+    shown = [learn("hint norm")[1] for _ in range(4)]
+    for word, text in zip(("idea", "formula", "pseudocode", "pseudocode"), shown, strict=True):
+        assert f"norm, {word}:" in text
+    assert "return" not in "".join(shown)
+    assert "norm, formula" in learn("hint norm -l 2")[1]
+    assert "def norm(x):" in learn("solution norm")[1]
+
+
+def test_status_is_derived_and_remembers_tries_and_hints(learn, started):
+    learn("hint norm")
+    path = started / "my_gpt.py"
+    todo = TRACK.lessons["norm"].todo
+    for body in ("return x", "return x + 1"):
+        path.write_text(
+            path.read_text()
+            .replace(f'raise NotImplementedError("TODO: {todo}")', body)
+            .replace("return x\n", f"{body}\n")
+        )
+        learn("check norm")
+        learn("check norm")  # the same body again is no further try
+    out = learn("status")[1]
+    line = next(text for text in out.splitlines() if "✗ norm" in text)
+    assert "2 tries, hint 1" in line
+    solve(started)
+    assert "✓ norm" in learn("status")[1]
+
+
+def test_trace_shows_values_and_diff_stops_at_the_first_wrong_one(learn, started):
+    solve(started)
+    out = learn("trace MLP.forward")[1]
+    assert "x = self.c_fc(x)" in out
+    assert "float64[2, 7, 192]" in out
+    assert "✓ no value" in learn("trace MLP.forward --diff")[1]
+    path = started / "my_gpt.py"
+    path.write_text(path.read_text().replace("y1 = x1 * cos + x2 * sin", "y1 = x1 * cos"))
+    out = learn("trace apply_rotary_emb --diff")[1]
+    assert "✗ y1 differs from the reference" in out
+    assert "return torch.cat" not in out
+
+
+def test_diff_is_refused_before_the_unit_passes(learn, started):
+    assert learn("diff norm")[0] == 2
+    code, out = learn("diff norm --spoil")
+    assert code == 0
+    assert "-    return F.rms_norm" in out
+    solve(started)
+    assert learn("diff norm") == (0, "no difference\n")
+
+
+def test_break_plants_a_mistake_that_can_be_found(learn, started):
+    code, out = learn("break --seed 1")
+    assert code == 0
+    assert "Its symptoms:" in out
+    planted = json.loads((started / ".broken.json").read_text())
+    wrong = next(u for u in TRACK.units if u != planted["unit"])
+    assert learn(f"break --answer {wrong}")[0] == 1
+    code, out = learn(f"break --answer {planted['unit']}")
+    assert code == 0
+    assert planted["says"] in out
+
+
+def test_learners_parts_train_as_outside_parts(started, monkeypatch):
+    from altgrad.model import GPT, preset
+
+    solve(started)
+    monkeypatch.chdir(started)
+    monkeypatch.syspath_prepend(str(Path.cwd()))
+    sizes = {"vocab_size": 11, "n_layer": 1, "n_head": 2, "n_kv_head": 1, "n_embd": 8}
+    model = GPT(preset("nanochat", **sizes, attention="my_gpt:CausalSelfAttention"))
+    assert type(model.transformer.h[0].attn).__module__ == "my_gpt"
+    assert model(torch.zeros(1, 4, dtype=torch.long))[0].shape == (1, 4, 11)
