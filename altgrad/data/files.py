@@ -85,5 +85,6 @@ def disk_errors(target: Path) -> Iterator[None]:
             raise
         raise DiskError(
             f"cannot write {target}: {os.strerror(error.errno)}; free some space, or set "
-            "data.cache_dir (or $ALTGRAD_CACHE) to a folder on another disk"
+            "data.cache_dir (or $ALTGRAD_CACHE) to a folder on another disk; what is done is kept, "
+            "and the same command goes on from there"
         ) from error

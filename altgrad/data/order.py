@@ -47,7 +47,7 @@ class DocumentSource(BatchSource):
     """
 
     def __init__(self, tokens: np.ndarray, block_size: int, *, starts: np.ndarray, **how: int):
-        super().__init__(tokens, block_size, **how)  # type: ignore[arg-type]
+        super().__init__(tokens, block_size, **how)
         self.starts = starts
         self.first_end = starts[1] - 1
         borrowed = int(tokens[-1] != tokens[self.first_end])

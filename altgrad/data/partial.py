@@ -19,7 +19,7 @@ from altgrad.data.metadata import SplitInfo
 from altgrad.data.passages import Scan
 
 STATE = "state.json"
-SAVE_EVERY_CHUNKS = 64
+SAVE_EVERY_CHUNKS = 16
 
 
 class Partial:

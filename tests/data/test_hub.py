@@ -197,3 +197,16 @@ def test_the_validation_shard_of_a_corpus_is_no_training_shard(name):
 
 def test_labels_of_the_schema_do_not_reach_the_tokens(eurlex, config):
     assert load_metadata(prepare(config)).splits["train"].bytes == sum(map(len, TRAIN))
+
+
+def test_a_corpus_of_the_hub_is_trained_on_in_eight_bits(eurlex, tmp_path):
+    from altgrad.cli import main
+
+    small = ["n_layer=1", "n_head=2", "n_kv_head=1", "n_embd=16", "block_size=8"]
+    words = ["data=eurlex", "data.tokenizer=byte", "data.batch_size=2", "precision=e5m2"]
+    words += ["model=nanochat", *(f"model.{word}" for word in small)]
+    words += ["max_steps=3", "eval_interval=3", "device=cpu", "compile=false", "run_dir=run"]
+    assert main(["train", *words]) == 0
+    losses = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").open()]
+    assert losses[-1]["val_loss"] > 0
+    assert json.loads((tmp_path / "run" / "data.json").read_text())["corpus"] == "eurlex"
