@@ -103,5 +103,6 @@ def _refuse_zeros(params: list[Tensor]) -> None:
         if not p.detach().any():
             raise ValueError(
                 f"Madam multiplies weights and cannot move a tensor of zeros (here of shape "
-                f"{tuple(p.shape)}); choose another optimiser or a model that starts elsewhere"
+                f"{tuple(p.shape)}); choose another optimiser, or a model that starts "
+                "elsewhere (model.init=gpt2)"
             )
