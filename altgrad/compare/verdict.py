@@ -105,7 +105,8 @@ def judge(
 ) -> list[Evidence]:
     """Evidence for every arm. Outcomes are `(seeds,)`, paired by position; nan is a lost run.
 
-    resamples: of the bootstrap; 0 leaves its interval out.
+    resamples: of the bootstrap; 0 leaves out whatever does not decide: bootstrap, sign flips and
+    the advice on seeds.
     """
     base = np.asarray(control, dtype=np.float64)
     outcomes = {name: np.asarray(values, dtype=np.float64) for name, values in arms.items()}
@@ -171,7 +172,8 @@ def _conclude(
         if resamples and len(d)
         else None
     )
-    more = _seeds_more(len(arm), mean, sd, rules) if verdict == NOT_SHOWN else None
+    advise = resamples > 0 and verdict == NOT_SHOWN
+    more = _seeds_more(len(arm), mean, sd, rules) if advise else None
     lost, lost_control = int((~np.isfinite(arm)).sum()), int((~np.isfinite(control)).sum())
     return Evidence(
         arm=name,

@@ -1,0 +1,266 @@
+"""The control arm, frozen: a small committed record of a run, and the run that still reproduces it.
+
+`freeze` stores what a run was (settings, data, code) and what it reached; `verify` runs the same
+settings again and fails unless the validation loss is within the tolerance of the record's target
+and the seeds lie close enough together. So a change that harms the default is seen at once.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from altgrad.compare.arm import change_settings
+from altgrad.compare.identity import data_hash, effective_settings
+from altgrad.compare.launch import Launch, take_launch_words
+from altgrad.compare.sweep import LAUNCHERS, Report, Wanted, complete
+from altgrad.training.config import TrainConfig
+from altgrad.training.run_folder import RunFolder, resolve_run, write_atomically
+from altgrad.training.run_table import read_settings, summarise_run
+from altgrad.training.settings import ConfigError, nearest, require
+
+SHIPPED = Path(__file__).parent / "baselines"
+OWN_RECORDS = Path("experiments/baselines")
+LAYOUT_VERSION = 1
+
+
+@dataclass
+class Baseline:
+    """One record. Losses are validation losses, nats per token.
+
+    settings: nested, without seed and place. runs: seed -> last and best loss, steps. target: the
+    loss that must be held, within the share `tolerance`; `spread`: largest allowed share between
+    the seeds. data: hash of the tokens. environment: what it was made on, for the curious.
+    """
+
+    name: str
+    settings: dict[str, Any]
+    runs: dict[str, dict[str, float]]
+    target: float
+    tolerance: float
+    spread: float
+    data: str
+    environment: dict[str, Any] = field(default_factory=dict)
+    note: str = ""
+    layout: int = LAYOUT_VERSION
+
+
+def freeze_baseline(
+    name: str,
+    runs: Sequence[Path],
+    *,
+    into: Path = OWN_RECORDS,
+    target: float | None = None,
+    tolerance: float = 0.05,
+    spread: float = 0.01,
+) -> Path:
+    """Write the record of finished runs that differ in nothing but the seed.
+
+    Raises:
+        ConfigError: a run has not finished, or the runs are not the same.
+    """
+    folders = [resolve_run(run) for run in runs]
+    settings = _common_settings(folders)
+    losses = {str(read_settings(RunFolder(r).config)["seed"]): _losses(r) for r in folders}
+    require(len(losses) == len(folders), "two of the runs have the same seed.")
+    record = Baseline(
+        name=name,
+        settings=settings,
+        runs=losses,
+        target=target if target is not None else fmean(x["best_val_loss"] for x in losses.values()),
+        tolerance=tolerance,
+        spread=spread,
+        data=_data_of(folders[0]),
+        environment=_environment_of(folders[0]),
+    )
+    failures = _judge(record, {s: x["best_val_loss"] for s, x in losses.items()})
+    require(not failures, f"these runs do not hold the baseline themselves: {'; '.join(failures)}.")
+    into.mkdir(parents=True, exist_ok=True)
+    path = into / f"{name}.json"
+    write_atomically(path, json.dumps(asdict(record), indent=1) + "\n")
+    return path
+
+
+def _common_settings(runs: Sequence[Path]) -> dict[str, Any]:
+    found = []
+    for run in runs:
+        values = effective_settings(read_settings(RunFolder(run).config))
+        values.pop("seed")
+        found.append(values)
+    require(
+        all(f == found[0] for f in found),
+        "the runs differ in more than the seed; a baseline is one configuration.",
+    )
+    return found[0]
+
+
+def _losses(run: Path) -> dict[str, float]:
+    summary = summarise_run(run)
+    if summary.status != "finished" or summary.best_val_loss is None or summary.val_loss is None:
+        raise ConfigError(f"{run} is {summary.status}; a baseline is made of finished runs.")
+    return {
+        "val_loss": summary.val_loss,
+        "best_val_loss": summary.best_val_loss,
+        "steps": summary.step,
+        "train_s": round(summary.train_s or 0.0, 1),
+    }
+
+
+def _data_of(run: Path) -> str:
+    return data_hash(json.loads(RunFolder(run).data.read_text())["sha256"])
+
+
+def _environment_of(run: Path) -> dict[str, Any]:
+    environment = json.loads(RunFolder(run).environment.read_text())
+    wanted = ("python", "torch", "cuda", "gpus", "cpu", "threads", "platform", "code")
+    commit = (environment.get("git") or {}).get("commit")
+    return {**{k: environment.get(k) for k in wanted}, "commit": commit}
+
+
+# -- verify ---------------------------------------------------------------------------------------
+
+
+def find_baseline(name: str) -> Baseline:
+    """A record by file, or by name among the project's own and the shipped ones.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    for path in (Path(name), OWN_RECORDS / f"{name}.json", SHIPPED / f"{name}.json"):
+        if path.is_file():
+            return _read(path)
+    names = [p.stem for folder in (OWN_RECORDS, SHIPPED) for p in sorted(folder.glob("*.json"))]
+    raise ConfigError(
+        f"baseline {name!r} is not known.{nearest(name, names)} Allowed: {', '.join(names)}."
+    )
+
+
+def _read(path: Path) -> Baseline:
+    try:
+        record = Baseline(**json.loads(path.read_text()))
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{path} is not a baseline: {error}") from None
+    require(record.layout == LAYOUT_VERSION, f"{path} has layout {record.layout}.")
+    return record
+
+
+def list_baselines() -> list[str]:
+    """One line a record that can be verified here."""
+    paths = [p for folder in (OWN_RECORDS, SHIPPED) for p in sorted(folder.glob("*.json"))]
+    records = [_read(path) for path in paths]
+    return [_line(record) for record in records]
+
+
+def _line(r: Baseline) -> str:
+    note = f"; {r.note}" if r.note else ""
+    work = f"{r.settings['max_steps']} steps, seeds {', '.join(r.runs)}"
+    return f"{r.name}: validation loss {r.target:.4f} ± {r.tolerance:.0%}, {work}{note}"
+
+
+def verify_baseline(
+    name: str,
+    words: Sequence[str] = (),
+    *,
+    seeds: int | None = None,
+    report: Report | None = None,
+) -> tuple[bool, list[str]]:
+    """Run the record's settings again and compare.
+
+    words: where to run (`jobs=2`), and what the machine decides (`device=`, `compile=`,
+    `precision.compute=`). seeds: how many of the record's seeds.
+
+    Returns:
+        whether it holds, and lines that say what was found.
+
+    Raises:
+        ConfigError: unknown record, other data, a word that would change what is verified.
+    """
+    record = find_baseline(name)
+    launch, others = take_launch_words(words)
+    launch.check(list(LAUNCHERS))
+    chosen = list(record.runs)[:seeds]
+    wanted = _wanted(record, chosen, launch, others)
+    complete(wanted, launch, report)
+    found = {seed: _verified_loss(w.run) for seed, w in zip(chosen, wanted, strict=True)}
+    lines = [
+        f"seed {seed}: best validation loss {loss:.4f}, "
+        f"recorded {record.runs[seed]['best_val_loss']:.4f}"
+        for seed, loss in found.items()
+    ]
+    failures = _judge(record, found)
+    lines += [f"fails: {failure}" for failure in failures]
+    if not failures:
+        lines.append(f"holds: within {record.tolerance:.0%} of {record.target:.4f}")
+    return not failures, lines
+
+
+MACHINE_SETTINGS = ("device", "compile", "precision.compute", "data.cache_dir", "data.path")
+
+
+def _wanted(
+    record: Baseline, seeds: Sequence[str], launch: Launch, words: Sequence[str]
+) -> list[Wanted]:
+    from altgrad.compare.machine import settle
+
+    config = TrainConfig.from_dict(record.settings)
+    config = change_settings(config, _machine_words(words))
+    settled, data = settle(config, elsewhere=launch.elsewhere)
+    require(
+        data == record.data,
+        f"the data is not the record's (hash {data}, recorded {record.data}); "
+        "prepare the same corpus with the same tokenizer.",
+    )
+    base = Path(launch.runs) / "baselines"
+    base.mkdir(parents=True, exist_ok=True)
+    return [
+        Wanted(
+            f"{record.name} seed {seed}",
+            change_settings(settled, {"seed": int(seed)}),
+            _new_folder(base, f"{record.name}-seed{seed}"),
+        )
+        for seed in seeds
+    ]
+
+
+def _machine_words(words: Sequence[str]) -> dict[str, Any]:
+    import yaml
+
+    made = {}
+    for word in words:
+        key, equals, text = word.partition("=")
+        if not equals or key not in MACHINE_SETTINGS:
+            raise ConfigError(
+                f"{word!r}: a baseline is verified as it is recorded; only "
+                f"{', '.join(MACHINE_SETTINGS)} and where it runs (jobs=, launcher=) may be given."
+            )
+        made[key] = yaml.safe_load(text)
+    return made
+
+
+def _new_folder(base: Path, name: str) -> Path:
+    """Verifying means running: a folder that no earlier verification has used."""
+    number = 1
+    while (base / f"{name}-{number:03d}").exists():
+        number += 1
+    return base / f"{name}-{number:03d}"
+
+
+def _verified_loss(run: Path) -> float:
+    loss = summarise_run(run).best_val_loss
+    return float("nan") if loss is None else loss
+
+
+def _judge(record: Baseline, losses: dict[str, float]) -> list[str]:
+    """What does not hold, in words; nothing if all does."""
+    low, high = (record.target * (1 + s * record.tolerance) for s in (-1, 1))
+    failures = [
+        f"seed {seed} has {loss:.4f}, outside {low:.4f} to {high:.4f}"
+        for seed, loss in losses.items()
+        if not low <= loss <= high
+    ]
+    spread = (max(losses.values()) - min(losses.values())) / record.target
+    if len(losses) > 1 and not spread <= record.spread:
+        failures.append(f"the seeds spread by {spread:.2%}, allowed {record.spread:.2%}")
+    return failures
