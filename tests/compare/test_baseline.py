@@ -1,0 +1,83 @@
+"""A frozen control arm: recorded once, rerun later, and a failure when it no longer holds."""
+
+import json
+
+import pytest
+
+from altgrad.compare.baseline import find_baseline, freeze_baseline, verify_baseline
+from altgrad.training.build import build_run
+from altgrad.training.run_folder import find_runs
+
+
+@pytest.fixture
+def runs(compose):
+    for seed in (1, 2):
+        config = compose(["optim.lr=0.01", "max_steps=20"])
+        config.seed, config.run_dir = seed, f"runs/seed{seed}"
+        build_run(config).train()
+    return find_runs("runs")
+
+
+def path_word(data_dir) -> list[str]:
+    return [f"data.path={data_dir}", "threads=1"]
+
+
+def test_a_frozen_run_verifies(runs, here, data_dir):
+    path = freeze_baseline("mine", runs, spread=0.5)
+    record = json.loads(path.read_text())
+    assert set(record["runs"]) == {"1", "2"}
+    assert "run_dir" not in record["settings"]
+    holds, lines = verify_baseline("mine", path_word(data_dir))
+    assert holds
+    assert lines[0].startswith("seed 1: best validation loss")
+    assert find_baseline("mine").runs["1"]["best_val_loss"] == pytest.approx(
+        record["runs"]["1"]["best_val_loss"]
+    )
+
+
+def test_verifying_runs_anew_each_time(runs, here, data_dir):
+    freeze_baseline("mine", runs, spread=0.5)
+    verify_baseline("mine", path_word(data_dir), seeds=1)
+    verify_baseline("mine", path_word(data_dir), seeds=1)
+    assert len(find_runs("runs/baselines")) == 2
+
+
+def test_a_loss_outside_the_tolerance_fails(runs, here, data_dir):
+    path = freeze_baseline("mine", runs, spread=0.5)
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({**record, "target": 0.9 * record["target"]}))
+    holds, lines = verify_baseline("mine", path_word(data_dir), seeds=1)
+    assert not holds
+    assert "outside" in lines[-1]
+
+
+def test_seeds_that_spread_too_far_fail(runs):
+    with pytest.raises(ValueError, match="the seeds spread by"):
+        freeze_baseline("mine", runs, spread=1e-9)
+
+
+def test_runs_that_differ_in_more_than_the_seed_are_no_baseline(runs, compose):
+    config = compose(["optim.lr=0.02", "max_steps=20"])
+    config.seed, config.run_dir = 3, "runs/other"
+    build_run(config).train()
+    with pytest.raises(ValueError, match="more than the seed"):
+        freeze_baseline("mine", [*runs, "runs/other"])
+
+
+def test_other_data_is_not_the_same_baseline(runs, here, data_dir):
+    freeze_baseline("mine", runs, spread=0.5)
+    (data_dir / "val.bin").write_bytes((data_dir / "val.bin").read_bytes()[:-2])
+    with pytest.raises(ValueError, match="the data is not the record's"):
+        verify_baseline("mine", path_word(data_dir))
+
+
+def test_what_is_verified_cannot_be_changed(runs, data_dir):
+    freeze_baseline("mine", runs, spread=0.5)
+    with pytest.raises(ValueError, match="verified as it is recorded"):
+        verify_baseline("mine", [*path_word(data_dir), "max_steps=3"])
+
+
+def test_an_unknown_baseline_names_the_nearest(runs):
+    freeze_baseline("mine", runs, spread=0.5)
+    with pytest.raises(ValueError, match="Did you mean 'mine'"):
+        find_baseline("mini")

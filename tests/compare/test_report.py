@@ -1,0 +1,118 @@
+"""The report: from run folders, verdict first, one file that needs no network."""
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from altgrad.compare.conclusion import conclude
+from altgrad.compare.curves import band_rows, mechanism_rows, thin
+from altgrad.compare.report import headline, verdict_lines, write_reports
+from altgrad.compare.tables import arms_table, text_table
+
+altair = pytest.importorskip("altair")
+pytest.importorskip("vl_convert")
+
+
+@pytest.fixture
+def conclusion(ask, here):
+    words = "optim.lr=0.01,0.1 seeds=2 tune=optim.eps tuning.grid=1e-9,1e-8"
+    made = conclude(ask(words).run())
+    for by_seed in made.runs.values():
+        for run in by_seed.values():
+            add_mechanism(run)
+    return made
+
+
+def add_mechanism(run: Path) -> None:
+    """Layer-wise numbers as low-precision runs log them."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    for line in lines:
+        for layer in ("h.0.attn", "h.0.mlp", "mean"):
+            line[f"grad_cos_sim/{layer}"] = 0.9 + line["step"] / 100
+        line["grad_snr/h.0_fp8"] = float("inf")
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+class Page(HTMLParser):
+    """Outside references and visible text of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.references, self.titles, self._in = [], [], ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self._in = tag
+        self.references += [v for k, v in attributes if k in ("src", "href")]
+
+    def handle_data(self, data):
+        if self._in in ("h1", "h2") and data.strip():
+            self.titles.append(data.strip())
+
+
+def test_the_page_is_one_file_with_the_verdict_first(conclusion):
+    html, markdown = write_reports(conclusion)
+    page = Page(html.read_text())
+    assert page.references == []
+    assert page.titles[:3] == [conclusion.question.question, "Arms", "Paired differences"]
+    assert html.stat().st_size < 2_000_000
+    assert markdown.read_text().splitlines()[2] == f"**{headline(conclusion)}**"
+    for title in ("Mechanism", "Fairness", "What differs", "Environment", "Reproduce", "Tuning"):
+        assert title in page.titles
+
+
+def test_every_plot_is_a_valid_vega_lite_specification(conclusion):
+    import vl_convert
+
+    html = write_reports(conclusion)[0].read_text()
+    specs = json.loads(re.search(r"const specs = (\{.*\});\n", html).group(1))
+    assert len(specs) == 7
+    for spec in specs.values():
+        altair.Chart.from_dict(spec, validate=True)
+    assert vl_convert.vegalite_to_svg({**specs["plot0"], "width": 400}).startswith("<svg")
+
+
+def test_names_cannot_inject_markup(conclusion):
+    conclusion.question.question = "<script>alert(1)</script>"
+    html = write_reports(conclusion)[0].read_text()
+    assert "<script>alert" not in html
+
+
+def test_the_mechanism_is_whatever_was_logged(conclusion):
+    groups = mechanism_rows(conclusion)
+    assert {"grad_cos_sim", "grad_norm"} <= set(groups)
+    assert {row["item"] for row in groups["grad_cos_sim"]} == {"h.0.attn", "h.0.mlp", "mean"}
+    assert "grad_snr" not in groups
+
+
+def test_the_table_has_loss_difference_verdict_and_cost(conclusion):
+    control, arm = arms_table(conclusion)
+    assert control["verdict"] == "control"
+    assert arm["difference"].startswith(("+", "-"))
+    assert arm["verdict"] == conclusion.evidence[0].words
+    assert arm["lost runs"].startswith("0 of 2")
+    for column in ("tokens/s", "memory (MiB)", "time (s)"):
+        assert arm[column]
+
+
+def test_the_verdict_lines_carry_the_interval(conclusion):
+    (line,) = verdict_lines(conclusion)
+    assert line.startswith("lr=0.1: ")
+    assert "over 2 seeds" in line
+
+
+def test_bands_only_cover_steps_that_all_seeds_reached():
+    rows = [{"arm": "a", "seed": s, "step": 1, "value": float(s)} for s in (1, 2)]
+    rows.append({"arm": "a", "seed": 1, "step": 2, "value": 9.0})
+    assert band_rows(rows) == [{"arm": "a", "step": 1, "mean": 1.5, "low": 1.0, "high": 2.0}]
+
+
+def test_thinning_keeps_means_and_the_last_step():
+    assert thin([(1, 1.0), (2, 3.0), (3, 5.0)], 2) == [(2, 2.0), (3, 5.0)]
+
+
+def test_a_bar_in_a_cell_does_not_break_the_table():
+    assert text_table([{"a": "x|y"}])[-1] == "| x\\|y |"
