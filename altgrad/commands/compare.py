@@ -63,7 +63,8 @@ def _add_report(commands: Any, add_command: AddCommand) -> None:
 
 def _add_baseline(commands: Any, add_command: AddCommand) -> None:
     summary = "keep a control arm, and verify that it still holds"
-    parser = add_command(commands, "baseline", lambda _: parser.print_help(), summary)
+    parser = add_command(commands, "baseline", _help, summary)
+    parser.set_defaults(parser=parser)
     actions = parser.add_subparsers(title="actions", metavar="ACTION")
     freezing = add_command(actions, "freeze", freeze, "store a small record of finished runs")
     freezing.add_argument("name", help="such as baseline-v0")
@@ -78,6 +79,10 @@ def _add_baseline(commands: Any, add_command: AddCommand) -> None:
     verifying.add_argument(
         "words", nargs="*", metavar="KEY=VALUE", help="launcher=, jobs=, device="
     )
+
+
+def _help(arguments: argparse.Namespace) -> None:
+    arguments.parser.print_help()
 
 
 # -- the calls ------------------------------------------------------------------------------------

@@ -159,7 +159,9 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _same(what: str, facts: dict[tuple[str, int], dict[str, Any]]) -> str:
     known = {key: f[what] for key, f in facts.items() if f[what]}
-    (first_key, first), *others = known.items() or [(None, {})]
+    if not known:
+        return "the runs do not say"
+    (first_key, first), *others = known.items()
     for (arm, seed), value in others:
         parts = [k for k in {*first, *value} if k in first and k in value and first[k] != value[k]]
         if parts:

@@ -13,7 +13,8 @@ from typing import Any
 
 from altgrad.compare.launch import Launch, Task
 
-Running = dict[int, tuple[Any, int | None, Task]]
+Running = dict[Any, tuple[Any, int | None, Task]]
+"""A process' sentinel -> the process, its slot, its task."""
 
 
 def run_locally(
@@ -31,7 +32,7 @@ def run_locally(
             while waiting and free:
                 _start(context, waiting.pop(0), free.pop(0), running)
             for sentinel in connection.wait(list(running)):
-                process, slot, task = running.pop(int(sentinel))  # type: ignore[call-overload]
+                process, slot, task = running.pop(sentinel)
                 process.join()
                 free.append(slot)
                 done(task)

@@ -1,10 +1,11 @@
 """The report of a comparison: one page of HTML and one of Markdown, from run folders only."""
 
+import math
 from pathlib import Path
 
 from altgrad.compare import tables
 from altgrad.compare.conclusion import Conclusion
-from altgrad.compare.verdict import BETTER, EQUIVALENT, WORSE
+from altgrad.compare.verdict import BETTER, EQUIVALENT, WORSE, Evidence
 from altgrad.training.run_folder import write_atomically
 from altgrad.training.settings import ConfigError
 
@@ -15,9 +16,7 @@ def verdict_lines(conclusion: Conclusion) -> list[str]:
     return [*lines, *(c.words for c in conclusion.contrasts)]
 
 
-def _interval(e) -> str:
-    import math
-
+def _interval(e: Evidence) -> str:
     if not (math.isfinite(e.low) and math.isfinite(e.mean)):
         return ""
     return f"; difference {e.mean:+.4f} [{e.low:+.4f}, {e.high:+.4f}] over {e.pairs} seeds"
@@ -25,7 +24,7 @@ def _interval(e) -> str:
 
 def headline(conclusion: Conclusion) -> str:
     """One sentence over all arms."""
-    kinds = {BETTER: [], WORSE: [], EQUIVALENT: []}
+    kinds: dict[str, list[str]] = {BETTER: [], WORSE: [], EQUIVALENT: []}
     for e in conclusion.evidence:
         kinds.get(e.verdict, []).append(e.arm)
     words = {BETTER: "better than", WORSE: "worse than", EQUIVALENT: "equivalent to"}

@@ -36,7 +36,7 @@ def page(conclusion: Conclusion) -> str:
     body, specs = _body(conclusion)
     # A "</" inside a script would end it, wherever it stands.
     data = json.dumps(specs, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
-    bundle = vl_convert.javascript_bundle(vl_version=vl_version_for_vl_convert())
+    bundle = vl_convert.javascript_bundle(None, vl_version_for_vl_convert())
     return Template(PAGE.read_text(encoding="utf-8")).substitute(
         title=html.escape(f"{headline(conclusion)} - altgrad"),
         question=html.escape(conclusion.question.question),
@@ -70,7 +70,7 @@ def _verdicts(conclusion: Conclusion) -> str:
 
 def _body(conclusion: Conclusion) -> tuple[str, dict[str, Spec]]:
     """The sections after the verdict, and the plots by the id of their place."""
-    charts, specs = Charts(conclusion), {}
+    charts, specs = Charts(conclusion), dict[str, Spec]()
     parts: list[str] = []
 
     def plot(spec: Spec | None, title: str = "", remark: str = "") -> str:

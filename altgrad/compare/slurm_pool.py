@@ -34,7 +34,7 @@ def run_on_slurm(
     """Attempt each task once, at most `jobs` at a time if that is set."""
     executor = _executor(tasks, how, slots)
     room = len(tasks) if how.jobs is None and how.slurm_cluster == "slurm" else len(slots)
-    waiting, running = list(tasks), {}
+    waiting, running = list(tasks), dict[Any, Task]()
     with _python_path():
         while waiting or running:
             while waiting and len(running) < room:

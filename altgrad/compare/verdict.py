@@ -14,7 +14,7 @@ With `anytime` the p-values and the interval are those of `sequence.py`, valid a
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -97,7 +97,7 @@ class _Tests:
 
 def judge(
     control: ArrayLike,
-    arms: dict[str, ArrayLike],
+    arms: Mapping[str, ArrayLike],
     rules: Rules,
     *,
     control_name: str = "control",
