@@ -15,6 +15,7 @@ from altgrad.compare.curves import (
     difference_rows,
     loss_rows,
     mechanism_rows,
+    natural,
     tuning_rows,
 )
 from altgrad.training.plots import COLOURS
@@ -153,7 +154,7 @@ class Charts:
         """Group of metrics -> its plots: over time, and layer by layer where there are layers."""
         made = {}
         for group, rows in mechanism_rows(self.conclusion).items():
-            items = sorted({row["item"] for row in rows})
+            items = sorted({row["item"] for row in rows}, key=natural)
             layers = [i for i in items if i not in AGGREGATES]
             specs = [self._over_time(group, rows, items)]
             if len(layers) > 1:

@@ -1,6 +1,7 @@
 """Numbers for the plots of a report, thinned out so that the page stays small."""
 
 import math
+import re
 from collections import defaultdict
 from pathlib import Path
 from statistics import fmean
@@ -85,9 +86,23 @@ def _add_run(arm: str, run: Path, sums: dict[tuple[str, str, str, int], list[flo
             if name not in BASIC and isinstance(value, int | float) and math.isfinite(value):
                 found[name].append((line["step"], value))
     for name, points in found.items():
-        group, _, item = name.partition("/")
+        group, item = split_name(name)
         for step, value in thin(points, MOST_STEPS):
-            sums[group, arm, item or "all", step].append(value)
+            sums[group, arm, item, step].append(value)
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """Group and item of a metric; `grad_snr/h.0_fp8` is `h.0` of `grad_snr_fp8`."""
+    group, _, item = name.partition("/")
+    for kind in ("_fp8", "_fp32", "_diff"):
+        if item.endswith(kind):
+            return group + kind, item.removesuffix(kind)
+    return group, item or "all"
+
+
+def natural(name: str) -> list[Any]:
+    """Sorts `h.2` before `h.10`."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
 
 
 def _varies(rows: list[Row]) -> bool:

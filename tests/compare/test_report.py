@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from altgrad.compare.conclusion import conclude
-from altgrad.compare.curves import band_rows, mechanism_rows, thin
+from altgrad.compare.curves import band_rows, mechanism_rows, natural, thin
 from altgrad.compare.report import headline, verdict_lines, write_reports
 from altgrad.compare.tables import arms_table, text_table
 
@@ -33,6 +33,7 @@ def add_mechanism(run: Path) -> None:
         for layer in ("h.0.attn", "h.0.mlp", "mean"):
             line[f"grad_cos_sim/{layer}"] = 0.9 + line["step"] / 100
         line["grad_snr/h.0_fp8"] = float("inf")
+        line["grad_snr/h.0_fp32"] = line["step"]
     (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
@@ -69,7 +70,7 @@ def test_every_plot_is_a_valid_vega_lite_specification(conclusion):
 
     html = write_reports(conclusion)[0].read_text()
     specs = json.loads(re.search(r"const specs = (\{.*\});\n", html).group(1))
-    assert len(specs) == 7
+    assert len(specs) == 8
     for spec in specs.values():
         altair.Chart.from_dict(spec, validate=True)
     assert vl_convert.vegalite_to_svg({**specs["plot0"], "width": 400}).startswith("<svg")
@@ -85,7 +86,12 @@ def test_the_mechanism_is_whatever_was_logged(conclusion):
     groups = mechanism_rows(conclusion)
     assert {"grad_cos_sim", "grad_norm"} <= set(groups)
     assert {row["item"] for row in groups["grad_cos_sim"]} == {"h.0.attn", "h.0.mlp", "mean"}
-    assert "grad_snr" not in groups
+    assert {row["item"] for row in groups["grad_snr_fp32"]} == {"h.0"}
+    assert "grad_snr_fp8" not in groups
+
+
+def test_layers_are_sorted_by_number():
+    assert sorted(["h.10", "h.2", "h.1"], key=natural) == ["h.1", "h.2", "h.10"]
 
 
 def test_the_table_has_loss_difference_verdict_and_cost(conclusion):
