@@ -90,7 +90,7 @@ class Comparison:
         from altgrad.compare.machine import settle
 
         settled = []
-        for arm in arms:
+        for arm in same_arithmetic(arms):
             config, self.data[arm.name] = settle(arm.config, elsewhere=self.launch.elsewhere)
             settled.append(Arm(arm.name, arm.words, config))
         return settled
@@ -190,6 +190,19 @@ class Comparison:
 
     def _write(self) -> None:
         write_record(self.folder, self.question, self.record)
+
+
+def same_arithmetic(arms: list[Arm]) -> list[Arm]:
+    """Where `precision.compute` is left open (`auto`) it is what the other arms compute in.
+
+    So `precision=bf16,e5m2` compares the rounding alone, whatever the machine would choose.
+    """
+    asked = {arm.config.precision.compute for arm in arms} - {"auto"}
+    if len(asked) != 1:
+        return arms
+    (compute,) = asked
+    change = {"precision.compute": compute}
+    return [a.with_settings(change) if a.config.precision.compute == "auto" else a for a in arms]
 
 
 def _measure(task: Any) -> float:

@@ -55,8 +55,8 @@ def _run(
 ) -> None:
     gpus = 1 / how.jobs_per_device if slots[0] is not None else 0
     # A worker ends after its run: the next one starts from a clean process.
-    remote = ray.remote(_remote).options(
-        num_cpus=tasks[0].threads, num_gpus=gpus, max_calls=1, max_retries=0
+    remote = ray.remote(num_cpus=tasks[0].threads, num_gpus=gpus, max_calls=1, max_retries=0)(
+        _remote
     )
     pending = {remote.remote(task): task for task in tasks}
     while pending:

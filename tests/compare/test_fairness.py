@@ -52,6 +52,13 @@ def test_an_axis_of_precision_does_not_include_the_arithmetic(ask, tmp_path):
     ask(write(tmp_path, arms, axis=["precision.compute"])).prepare()
 
 
+@pytest.mark.parametrize("order", [("auto", "bf16-mixed"), ("bf16-mixed", "auto")])
+def test_an_arithmetic_left_open_is_that_of_the_other_arms(ask, tmp_path, order):
+    arms = {f"arm {c}": [f"precision.compute={c}", f"optim.lr=0.{len(c)}"] for c in order}
+    comparison = ask(write(tmp_path, arms, axis=["optim"]))
+    assert [a.config.precision.compute for a in comparison.arms] == ["bf16-mixed"] * 2
+
+
 def test_every_undeclared_setting_is_named_at_once(ask, tmp_path):
     arms = {"a": [], "b": ["data.batch_size=4", "model.dropout=0.1"]}
     with pytest.raises(Unfair, match=r"allow=\[model.dropout,data.batch_size\]"):
