@@ -27,6 +27,7 @@ def add_learn_commands(commands: Any, add_command: AddCommand) -> None:
     _add(actions, add_command, "status", status, "what is done, stage by stage")
     _add_unit_actions(actions, add_command)
     _add_break(actions, add_command)
+    _add_race(actions, add_command)
 
 
 def _add(
@@ -70,6 +71,14 @@ def _add_break(actions: Any, add_command: AddCommand) -> None:
     parser.add_argument("--seed", type=int, help="which mistake (default: any)")
     parser.add_argument("--answer", metavar="UNIT", help="the unit that you suspect")
     parser.add_argument("--reveal", action="store_true", help="say which it is")
+
+
+def _add_race(actions: Any, add_command: AddCommand) -> None:
+    summary = "prove your model equal in float64, then train it beside the reference"
+    parser = _add(actions, add_command, "race", race, summary)
+    parser.add_argument("--steps", type=int, default=300, help="training steps of each (300)")
+    parser.add_argument("--seed", type=int, default=0, help="of weights and batches (0)")
+    parser.add_argument("--page", metavar="FILE", help="where the HTML page goes (DIR/race.html)")
 
 
 def show(lines: Generator[str, None, int]) -> int:
@@ -138,6 +147,16 @@ def plant(arguments: argparse.Namespace) -> int:
 
     how = {"seed": arguments.seed, "answer": arguments.answer, "reveal": arguments.reveal}
     return show(commands.plant(_space(arguments), **how))
+
+
+def race(arguments: argparse.Namespace) -> int:
+    from altgrad.learn import commands
+    from altgrad.learn.race import RaceSettings
+
+    if arguments.steps < 2:
+        raise ValueError(f"--steps {arguments.steps} must be at least 2")
+    settings = RaceSettings(steps=arguments.steps, seed=arguments.seed)
+    return show(commands.run_race(_space(arguments), settings, arguments.page))
 
 
 def _space(arguments: argparse.Namespace) -> Any:

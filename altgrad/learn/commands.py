@@ -9,22 +9,29 @@ import random
 import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from altgrad.learn import workshop as folders
 from altgrad.learn.checker import MISSING, TODO, Verdict, check_file
 from altgrad.learn.isolate import run_isolated, stream_isolated
 from altgrad.learn.iteration import iterate, unit_at
 from altgrad.learn.observe import Failure
+from altgrad.learn.proof import prove
+from altgrad.learn.race import Outcome, RaceSettings, page, race, table
 from altgrad.learn.source import body_text, unit_text
 from altgrad.learn.trace import trace_unit
 from altgrad.learn.track import Track
 from altgrad.learn.view import complaint, report, status_lines, todo_lines
 from altgrad.learn.workshop import FILE, Workshop
+from altgrad.model.config import known
 
 Lines = Generator[str, None, int]
 LEVELS = ("idea", "formula", "pseudocode", "solution")
 RUN_TIMEOUT_S = 60.0
 TRACE_TIMEOUT_S = 20.0
+RACE_TIMEOUT_S = 120.0
 POLL_S = 0.3
 BROKEN_FILE, BROKEN_STATE = "broken_gpt.py", ".broken.json"
 
@@ -187,6 +194,39 @@ def diff(space: Workshop, unit: str, *, spoil: bool) -> Lines:
     lines = list(difflib.unified_diff(theirs, mine, "reference", FILE, lineterm="", n=100))
     yield from lines or ["no difference"]
     return 0
+
+
+def run_race(space: Workshop, settings: RaceSettings, page_file: str | None) -> Lines:
+    """The proof, then the learner's model and the reference trained side by side."""
+    ended = run_isolated(prove, space.track, space.file, timeout_s=RACE_TIMEOUT_S)
+    if not ended.ok:
+        yield f"✗ {ended.crash or 'the proof did not end'}"
+        return 1
+    proof = ended.value.sentence()
+    yield f"{'✓' if ended.value.holds else '✗'} {proof}"
+    tokens, vocab_size = _race_tokens()
+    arguments = (race, space.track, space.file, tokens, vocab_size, settings)
+    for ended in stream_isolated(*arguments, timeout_s=RACE_TIMEOUT_S):
+        if not ended.ok:
+            yield f"✗ {ended.crash or f'no step within {RACE_TIMEOUT_S:g} s'}"
+            return 1
+        if isinstance(ended.value, str):
+            yield ended.value
+    outcome: Outcome = ended.value
+    yield from ["", *table(outcome), "", outcome.sentence]
+    target = Path(page_file) if page_file else space.folder / "race.html"
+    target.write_text(page(outcome, proof))
+    yield str(target)
+    return 0 if outcome.parted_at is None else 1
+
+
+def _race_tokens() -> tuple[dict[str, Any], int]:
+    """Tiny Shakespeare by characters."""
+    from altgrad.data import DataConfig, load_metadata, load_tokens, prepare
+
+    folder = prepare(DataConfig())
+    tokens = {split: np.asarray(load_tokens(folder, split)) for split in ("train", "val")}
+    return tokens, known(load_metadata(folder).vocab_size)
 
 
 def plant(space: Workshop, *, seed: int | None, answer: str | None, reveal: bool) -> Lines:

@@ -57,12 +57,16 @@ def newton_schulz(matrix: Tensor, steps: int = 5, *, dtype: torch.dtype) -> Tens
 
 
 def orthogonalized(matrix: Any, steps: int) -> Tensor:
-    """Newton-Schulz in the device's fast dtype; a DTensor is gathered and sharded again."""
+    """Newton-Schulz in the device's fast dtype; a DTensor is gathered and sharded again.
+
+    A float64 matrix stays float64: who trains in double compares to the last digit.
+    """
+    dtype = matrix.dtype if matrix.dtype == torch.float64 else fast_dtype(matrix.device)
     if not hasattr(matrix, "full_tensor"):
-        return newton_schulz(matrix, steps, dtype=fast_dtype(matrix.device))
+        return newton_schulz(matrix, steps, dtype=dtype)
     from torch.distributed.tensor import DTensor, Replicate
 
-    whole = newton_schulz(matrix.full_tensor(), steps, dtype=fast_dtype(matrix.device))
+    whole = newton_schulz(matrix.full_tensor(), steps, dtype=dtype)
     mesh = matrix.device_mesh
     everywhere = DTensor.from_local(whole, mesh, [Replicate()] * mesh.ndim)
     return everywhere.redistribute(placements=matrix.placements)
