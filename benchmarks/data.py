@@ -16,7 +16,6 @@ Every measurement of 1 and 2 is a process of its own; imports are not counted.
 import argparse
 import json
 import random
-import resource
 import statistics
 import subprocess
 import sys
@@ -26,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
-from altgrad.data import BatchSource, DataConfig, load_metadata, load_tokens, prepare
+from altgrad.data import DataConfig, load_metadata, load_tokens, prepare
 from altgrad.data.config import cache_root
 
 MB = 1e6
@@ -102,7 +101,7 @@ def with_datasets(folder: Path, workers: int) -> float:
 
 
 def in_a_process(what: str, folder: Path, workers: int, cache: Path) -> tuple[float, float]:
-    """Seconds of work and peak memory in MB (the largest of its processes)."""
+    """Seconds of work, and the peak memory in MB of the process that leads it."""
     command = [sys.executable, __file__, "--only", what, "--folder", str(folder)]
     command += ["--workers", str(workers), "--cache", str(cache)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
@@ -112,9 +111,13 @@ def in_a_process(what: str, folder: Path, workers: int, cache: Path) -> tuple[fl
 
 def measure(what: str, folder: Path, workers: int) -> None:
     seconds = {"altgrad": with_altgrad, "datasets": with_datasets}[what](folder, workers)
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    print(json.dumps([seconds, max(own, children) / 1e3]))
+    print(json.dumps([seconds, peak_megabytes()]))
+
+
+def peak_megabytes() -> float:
+    """Linux's own count for this program (`ru_maxrss` would carry over what started it)."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1e3
 
 
 def make_folder(root: Path, megabytes: float) -> tuple[Path, float]:
@@ -161,6 +164,8 @@ def compare_memory(root: Path, sizes: list[float]) -> None:
 
 def compare_batches() -> None:
     import torch
+
+    from altgrad.data import BatchSource
 
     folder = prepare(DataConfig())
     tokens = load_tokens(folder, "train")

@@ -2,7 +2,8 @@
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ def add_data_commands(
 def _add_data(
     commands: Any, add_command: AddCommand, add_overrides: Callable[..., None], compose: Compose
 ) -> None:
+    parser: argparse.ArgumentParser
     parser = add_command(commands, "data", lambda _: parser.print_help(), "list, prepare corpora")
     actions = parser.add_subparsers(title="actions", metavar="ACTION")
     run = partial(list_corpora, compose)
@@ -47,6 +49,7 @@ def _add_tokenizer(
     commands: Any, add_command: AddCommand, add_overrides: Callable[..., None], compose: Compose
 ) -> None:
     summary = "train a tokenizer, or show how one cuts a text"
+    parser: argparse.ArgumentParser
     parser = add_command(commands, "tokenizer", lambda _: parser.print_help(), summary)
     actions = parser.add_subparsers(title="actions", metavar="ACTION")
     train = add_command(
@@ -94,9 +97,33 @@ def print_corpus(compose: Compose, arguments: argparse.Namespace) -> None:
 def prepare_corpus(compose: Compose, arguments: argparse.Namespace) -> None:
     config = compose([f"data={arguments.name}", *arguments.overrides], arguments.config_dir).data
     from altgrad.data import prepare
-    from altgrad.training.console import Console
 
-    print(prepare(config, block_size=1, progress=Console().preparing))
+    with progress_bar() as progress:
+        folder = prepare(config, block_size=1, progress=progress)
+    print(folder)
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[[int, int], None]]:
+    """A bar of bytes with speed and time left; another total begins another bar."""
+    from rich import progress as rich
+    from rich.console import Console
+
+    columns = (
+        rich.BarColumn(),
+        rich.DownloadColumn(),
+        rich.TransferSpeedColumn(),
+        rich.TimeRemainingColumn(),
+    )
+    with rich.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        tasks: dict[int, rich.TaskID] = {}
+
+        def show(done: int, total: int) -> None:
+            if total not in tasks:
+                tasks[total] = bar.add_task("", total=total)
+            bar.update(tasks[total], completed=done)
+
+        yield show
 
 
 def train_one(compose: Compose, arguments: argparse.Namespace) -> None:
@@ -107,11 +134,11 @@ def train_one(compose: Compose, arguments: argparse.Namespace) -> None:
     words = [word for word in arguments.overrides if not word.startswith("vocab_size=")]
     config = compose(words, arguments.config_dir).data
     from altgrad.data.train_tokenizer import train_tokenizer
-    from altgrad.training.console import Console
 
     corpus = config.name if config.path is None else Path(config.path).stem
     folder = Path(arguments.out or f"tokenizers/{corpus}-{sizes[0]}")
-    train_tokenizer(config, int(sizes[0]), folder=folder, progress=Console().preparing)
+    with progress_bar() as progress:
+        train_tokenizer(config, int(sizes[0]), folder=folder, progress=progress)
     print(folder)
     print(f"use it with data.tokenizer={folder}", file=sys.stderr)
 

@@ -1,21 +1,19 @@
 """Passages to tokens, in chunks, by one process or several, always in order."""
 
-import multiprocessing
 import os
-import signal
 from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from queue import SimpleQueue
+from typing import NamedTuple
 
 import numpy as np
 
 from altgrad.data.errors import DataError
 from altgrad.data.passages import Passage
-from altgrad.data.tokenizers import Tokenizer, build_tokenizer
+from altgrad.data.tokenizers import Tokenizer
 
 CHUNK_CHARACTERS = 1 << 19
 AUTOMATIC_ABOVE_BYTES = 64 << 20
@@ -98,39 +96,47 @@ def encode_in_order(
     if workers == 1:
         yield from (encode_chunk(chunk, tokenizer, dtype) for chunk in stream)
         return
-    # A fresh interpreter each: a fork would inherit torch's threads, and their locks.
-    context = multiprocessing.get_context("spawn")
-    how = (tokenizer.describe(), cache, dtype)
-    with ProcessPoolExecutor(workers, context, _start_worker, how) as pool:
-        waiting: deque[Future[Encoded]] = deque()
+    from altgrad.data.worker import Worker
+
+    processes = [Worker(tokenizer.describe(), cache, dtype) for _ in range(workers)]
+    idle: SimpleQueue[Worker] = SimpleQueue()
+    for process in processes:
+        idle.put(process)
+
+    def encode(chunk: Chunk) -> Encoded:
+        process = idle.get()
         try:
-            for chunk in stream:
-                waiting.append(pool.submit(_encode_in_worker, chunk))
-                if len(waiting) > 2 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        except BrokenProcessPool as error:
-            raise DataError(
-                "an encoding process was killed (out of memory?); use fewer: data.workers=1"
-            ) from error
+            return process.encode(chunk)
         finally:
-            for future in waiting:
-                future.cancel()
+            idle.put(process)
+
+    try:
+        with ThreadPoolExecutor(workers) as pool:
+            yield from _in_order(pool, encode, stream, ahead=2 * workers)
+    finally:
+        for process in processes:
+            process.close()
 
 
-_worker: dict[str, Any] = {}
-
-
-def _start_worker(identity: dict[str, Any], cache: Path, dtype: str) -> None:
-    # Ctrl-C is for the parent, which stops the pool.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    tokenizer = build_tokenizer(identity, identity.get("vocabulary", ""), cache)
-    _worker.update(tokenizer=tokenizer, dtype=dtype)
-
-
-def _encode_in_worker(chunk: Chunk) -> Encoded:
-    return encode_chunk(chunk, _worker["tokenizer"], _worker["dtype"])
+def _in_order(
+    pool: ThreadPoolExecutor,
+    encode: Callable[[Chunk], Encoded],
+    stream: Iterator[Chunk],
+    *,
+    ahead: int,
+) -> Iterator[Encoded]:
+    """The answers in the order of the chunks, of which `ahead` are taken early."""
+    waiting: deque[Future[Encoded]] = deque()
+    try:
+        for chunk in stream:
+            waiting.append(pool.submit(encode, chunk))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
 
 
 def count_workers(asked: int, size_bytes: int) -> int:

@@ -121,8 +121,9 @@ def _write_tokens(
 
     folder.mkdir(parents=True, exist_ok=True)
     to_scan = WHOLE in source.splits or identity["name"] in ("char", "byte")
-    count = _counter(progress, source.size_bytes * (2 if to_scan else 1))
+    count = _Counter(progress, source.size_bytes * (2 if to_scan else 1))
     found = scanned(folder, lambda: scan(config, source, count)) if to_scan else None
+    count.at_least(source.size_bytes * to_scan)
     cache = cache_root(config)
     tokenizer = build_tokenizer(identity, found.vocabulary if found else "", cache)
     splits = _encode_all(config, source, folder, tokenizer, found, count)
@@ -183,16 +184,21 @@ def _finish_folder(folder: Path, meta: Metadata, tokenizer: "Tokenizer") -> None
         fsync(written)
 
 
-def _counter(progress: Progress | None, total: int) -> Callable[[int], None]:
-    done = 0
+class _Counter:
+    """Adds up what is done and tells `progress`."""
 
-    def add(count: int) -> None:
-        nonlocal done
-        done += count
-        if progress:
-            progress(done, total)
+    def __init__(self, progress: Progress | None, total: int):
+        self._progress, self._total, self._done = progress, total, 0
 
-    return add
+    def __call__(self, count: int) -> None:
+        self.at_least(self._done + count)
+
+    def at_least(self, done: int) -> None:
+        """Also what an earlier attempt has done counts."""
+        if done > self._done:
+            self._done = done
+            if self._progress:
+                self._progress(done, self._total)
 
 
 def _check_blocks(folder: Path, block_size: int) -> None:

@@ -16,7 +16,7 @@ from typing import IO, Any, NamedTuple
 from altgrad.data.errors import DataError
 
 PIECE_BYTES = 1 << 20
-LONGEST_WORD_CHARACTERS = 4 << 20
+LONGEST_WORD_CHARACTERS = 1 << 20
 """A text without a single space for this long is cut in the middle of a word after all."""
 LONGEST_LINE_BYTES = 64 << 20
 PARQUET_ROWS = 256

@@ -7,6 +7,7 @@ import pytest
 
 from altgrad.data import DataConfig, DataError, encode, load_tokens, partial, prepare
 from altgrad.data.tokenizers import ByteTokenizer
+from altgrad.data.worker import Worker
 
 DOCUMENTS = [f"Document {i}, with {'words ' * (i % 13)}and an end." for i in range(300)]
 
@@ -81,8 +82,11 @@ def test_an_interrupted_preparation_goes_on_where_it_stopped(
 
     done = []
     monkeypatch.setattr(encode, "encode_chunk", lambda *how: done.append(1) or original(*how))
-    folder = prepare(config)
+    seen = []
+    folder = prepare(config, progress=lambda *how: seen.append(how))
     assert bins(folder) == expected
+    assert seen == sorted(seen)
+    assert seen[-1][0] == seen[-1][1]
     assert len(done) <= calls_of_a_whole_run(config) - (after - after % 5)
     assert sorted(p.name for p in folder.iterdir()) == ["meta.json", "train.bin", "val.bin"]
 
@@ -139,6 +143,24 @@ def test_a_disk_that_fills_keeps_what_is_done(config, expected, monkeypatch, tmp
     assert list((tmp_path / "cache" / "tokens").glob(".*.partial/state.json"))
     monkeypatch.setattr(partial.Partial, "add", write)
     assert bins(prepare(config)) == expected
+
+
+def test_a_worker_that_is_killed_is_one_line(tmp_path):
+    worker = Worker({"name": "byte"}, tmp_path, "uint16")
+    chunk = encode.Chunk("train", [("some text", False)], 1, 9)
+    assert worker.encode(chunk) == encode.encode_chunk(chunk, ByteTokenizer(), "uint16")
+    worker._process.kill()
+    worker._process.wait()
+    with pytest.raises(DataError, match="was killed"):
+        worker.encode(chunk)
+    worker.close()
+
+
+def test_an_error_in_a_worker_is_the_same_error(tmp_path):
+    worker = Worker({"name": "char", "vocabulary": "ab"}, tmp_path, "uint16")
+    with pytest.raises(DataError, match="character 'c' is not among the 2"):
+        worker.encode(encode.Chunk("train", [("abc", False)], 1, 3))
+    worker.close()
 
 
 def test_documents_need_a_tokenizer_that_can_separate_them(config, monkeypatch):
