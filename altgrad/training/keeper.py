@@ -84,6 +84,11 @@ class Keeper:
                 self.recorder.trouble(state["step"], "saving an anomaly", error)
         self.fabric.barrier()
 
+    def to_upload(self) -> dict[str, Path]:
+        """`best` and `latest`, as far as there are such."""
+        found = {"best": self.manager.best(), "latest": self.manager.latest()}
+        return {alias: path for alias, path in found.items() if path is not None}
+
     def report(self) -> None:
         """Tell the recorder of saves that have ended; does not wait for one under way."""
         for outcome in self.saver.outcomes():

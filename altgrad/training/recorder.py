@@ -14,10 +14,11 @@ import yaml
 from altgrad.training.config import TrainConfig
 from altgrad.training.environment import describe_environment
 from altgrad.training.guards import Finding
+from altgrad.training.jsonl import JsonlTracker
 from altgrad.training.run_folder import LAYOUT_VERSION, RunFolder, new_run_path, write_atomically
 from altgrad.training.saving import SaveOutcome
 from altgrad.training.sources import code_versions
-from altgrad.training.trackers import JsonlTracker, Tracker, open_trackers
+from altgrad.training.tracker_set import TrackerSet
 
 Metrics = dict[str, float]
 
@@ -59,7 +60,11 @@ class Recorder:
         self.checkpoint_dir = Path(config.checkpoint_dir or self.folder.checkpoints)
         self.resumed_at: int | None = None
         self.changes: dict[str, tuple[Any, Any]] = {}
-        self.trackers: list[Tracker] = []
+        self.step = 0
+        self.trackers = TrackerSet(
+            config.tracker, trouble=self._tracker_trouble, opened=self._tracker_opened
+        )
+        self.trackers.ids = self.folder.tracker_ids()
 
     def open(self, data: dict[str, Any], facts: dict[str, Any]) -> None:
         """Make the folder, or take up one that is being resumed.
@@ -80,7 +85,7 @@ class Recorder:
         self._describe(data)
         self.folder.forget_metrics_after(self.resumed_at or 0)
         self._enter()
-        self.trackers = open_trackers(self.config.tracker, self.folder)
+        self._open_trackers()
         self._tell("opened", self.folder.root, self.resumed_at or 0, facts)
 
     def _enter(self) -> None:
@@ -92,6 +97,20 @@ class Recorder:
             self._write_settings()
         self.folder.event(kind, step=self.resumed_at or 0, **facts)
         self.changes = {}
+
+    def _open_trackers(self) -> None:
+        root, run_id = self.folder.root, self.run_id or uuid.uuid4().hex[:12]
+        try:
+            self.trackers.open(root, run_id, self.config.to_dict(), self.resumed_at)
+        except ValueError:
+            self.folder.unlock()
+            raise
+
+    def _tracker_trouble(self, what: str, error: Exception) -> None:
+        self.trouble(self.step, f"tracker {what}", error)
+
+    def _tracker_opened(self, name: str, run_id: str) -> None:
+        self.folder.event("tracker", name=name, id=run_id)
 
     def _write_settings(self) -> None:
         settings = yaml.safe_dump(self.config.to_dict(), sort_keys=False)
@@ -111,9 +130,9 @@ class Recorder:
     def log(self, step: int, metrics: Metrics) -> None:
         if not self.enabled:
             return
+        self.step = step
         self.metrics.log(step, metrics)
-        for tracker in self.trackers:
-            tracker.log(step, metrics)
+        self.trackers.log(step, metrics)
 
     def sync(self) -> None:
         """Bring metrics and events to the disk: a checkpoint must not know more than they do.
@@ -146,6 +165,7 @@ class Recorder:
         if self.enabled:
             facts = {"level": finding.level, "action": finding.action}
             self.folder.event("alert", step=step, reason=finding.reason, **facts)
+            self.trackers.alert(step, "altgrad", finding.reason, finding.level)
         self._tell("alert", step, finding)
 
     def saved(self, outcome: SaveOutcome) -> None:
@@ -192,13 +212,14 @@ class Recorder:
                 self.listeners.remove(listener)
                 self.folder.event("trouble", what=f"listener {what}", error=repr(error))
 
-    def close(self, status: str, **facts: Any) -> None:
+    def close(
+        self, status: str, *, checkpoints: dict[str, Path] | None = None, **facts: Any
+    ) -> None:
         """Write how it ended. A later `open` of the same recorder continues the run."""
         if not self.enabled:
             return
         self.metrics.close(status)
-        for tracker in self.trackers:
-            tracker.close(status)
+        self.trackers.close(status, checkpoints or {})
         self.folder.event(status, **{k: v for k, v in facts.items() if v is not None})
         self.folder.unlock()
         self.resumed_at = int(facts["step"])

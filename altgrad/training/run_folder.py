@@ -70,6 +70,11 @@ class RunFolder:
         """The id that the run got when it was started; None if it was not, or cannot be read."""
         return next((e["run"] for e in read_jsonl(self.events) if e.get("run")), None)
 
+    def tracker_ids(self) -> dict[str, str]:
+        """Tracker -> the id under which it has had this run."""
+        events = (e for e in read_jsonl(self.events) if e.get("event") == "tracker")
+        return {e["name"]: e["id"] for e in events}
+
     def unlock(self) -> None:
         self._events.close()
         if self._lock is not None:

@@ -158,6 +158,7 @@ class Trainer:
         }
         if self.average is not None:
             self.parts["average"] = self.average
+        self.parts["trackers"] = self.recorder.trackers
         self.own_parts: Parts = {"random": GlobalRandom()}
         self.keeper = Keeper(self.config, self.recorder, self.fabric, self._state)
         self.checkpoint_manager, self.anomalies = self.keeper.manager, self.keeper.anomalies
@@ -242,7 +243,11 @@ class Trainer:
             raise
         finally:
             self.recorder.close(
-                status, step=self.step, best_val_loss=self.best_val_loss, error=error
+                status,
+                checkpoints=self.keeper.to_upload(),
+                step=self.step,
+                best_val_loss=self.best_val_loss,
+                error=error,
             )
         return self._summary(status)
 
