@@ -65,6 +65,11 @@ class PrecisionConfig:
         themselves are on the grid after every step), `kahan`, `error_feedback`.
     storage_rounding: how weights are put on the grid: `nearest_even` or `stochastic`.
     native: real FP8 products on hardware that has them, instead of simulating.
+    fallback: formats to change to, one after the other, when a run is in trouble; empty = never.
+    fallback_after: bad steps in a row (not finite, or more updates lost than
+        `guards.bit_stall_threshold`) that count as trouble.
+    grad_clip_range: largest weight-gradient entry, as a multiple of the largest number of the
+        gradient's format; 0 = no such clipping.
     """
 
     compute: str = "32-true"
@@ -79,8 +84,18 @@ class PrecisionConfig:
     storage: str = "master"
     storage_rounding: str = "nearest_even"
     native: bool = False
+    fallback: list[str] = field(default_factory=list)
+    fallback_after: int = 5
+    grad_clip_range: float = 0.0
 
     def __post_init__(self) -> None:
+        for name in self.fallback:
+            Cast.of(CastConfig(), name, "fallback")
+        if self.fallback_after < 1 or self.grad_clip_range < 0:
+            raise ValueError(
+                f"precision.fallback_after={self.fallback_after} must be at least 1, "
+                f"grad_clip_range={self.grad_clip_range} not negative"
+            )
         _require("storage", self.storage, STORAGES)
         _require("storage_rounding", self.storage_rounding, ("nearest_even", "stochastic"))
         if self.simulate:

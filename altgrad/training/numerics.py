@@ -7,6 +7,7 @@ numbers of the last step; names and units are in docs/metrics.md.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from altgrad.optim import OptimConfig, Storage
+from altgrad.optim.rounding import StoredOptimizer
 from altgrad.quantization import Format, PerTensor
 from altgrad.quantization.convert import (
     ConversionReport,
@@ -24,9 +26,10 @@ from altgrad.quantization.convert import (
     needs_counts,
     quant_layers,
     quantization_state,
+    strip_recipe,
 )
 from altgrad.quantization.ops import round_values
-from altgrad.quantization.recipe import Cast, PrecisionConfig, Recipe
+from altgrad.quantization.recipe import ROLES, Cast, PrecisionConfig, Recipe
 from altgrad.quantization.weight_grid import WeightGrid, grids_of
 from altgrad.training.dead_neurons import DeadNeurons
 from altgrad.training.gradients import compute_gradient_stats
@@ -84,6 +87,7 @@ class Numerics:
 
     def storage(self, optim: OptimConfig) -> Storage:
         """How the optimiser stores weights and state: grids from the recipe, nothing set twice."""
+        self.optim = optim
         grids = grids_of(self.model) if self.rounds else {}
         return Storage(
             grids=grids,
@@ -96,12 +100,22 @@ class Numerics:
 
     def ready(self, fabric: Fabric, optimizer: Any, *, compiled: bool) -> None:
         """After the model is on its device and the optimiser is there."""
-        self.fabric = fabric
+        self.fabric, self.optimizer = fabric, optimizer
         if self.shadow is not None:
             self.shadow.model.to(fabric.device)
             if compiled:
                 self.shadow.compile()
         self.stalls = StallWatch(self.model, optimizer)
+
+    def change_format(self, name: str) -> None:
+        """From now on everything is rounded to `name`, with the settings it had otherwise."""
+        strip_recipe(self.model)
+        casts = {role: replace(getattr(self.precision, role), format=None) for role in ROLES}
+        self.precision = replace(self.precision, format=name, modules={}, **casts)
+        self.report = self._convert(self.fabric.device)
+        if isinstance(self.optimizer, StoredOptimizer):
+            self.optimizer.storage = self.storage(self.optim)
+        self.stalls = StallWatch(self.model, self.optimizer)
 
     # -- around a step --------------------------------------------------------------------------
 
@@ -127,6 +141,17 @@ class Numerics:
             self.stalls.before()
         if self.shadowing:
             self._found |= self._compare_with_shadow(x, y)
+        self._clip_to_range()
+
+    def _clip_to_range(self) -> None:
+        """Clamp each rounded weight's gradient to a multiple of its format's largest number."""
+        if not self.precision.grad_clip_range:
+            return
+        for layer in quant_layers(self.model).values():
+            f = layer.recipe.grad_output.format
+            if f is not None and layer.weight.grad is not None:
+                limit = self.precision.grad_clip_range * f.max
+                layer.weight.grad.clamp_(-limit, limit)
 
     def _compare_with_shadow(self, x: Tensor, y: Tensor) -> Metrics:
         assert self.shadow is not None
@@ -163,6 +188,7 @@ class Numerics:
 
     def state_dict(self) -> dict[str, Any]:
         return {
+            "format": self.precision.format,
             "layers": quantization_state(self.model),
             "dead": self.dead.state_dict(),
             "spectra": self.spectra.state_dict(),
@@ -170,6 +196,8 @@ class Numerics:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        if state["format"] != self.precision.format:
+            self.change_format(state["format"])
         load_quantization_state(self.model, state["layers"])
         self.dead.load_state_dict(state["dead"])
         self.spectra.load_state_dict(state["spectra"])

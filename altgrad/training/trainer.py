@@ -20,6 +20,7 @@ from altgrad.quantization import unrounded
 from altgrad.training import sharding
 from altgrad.training.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
 from altgrad.training.config import TrainConfig
+from altgrad.training.emergency import Emergency
 from altgrad.training.evaluation import Evaluator
 from altgrad.training.fabric import make_fabric, pick_device
 from altgrad.training.facts import data_facts, start_facts
@@ -114,6 +115,8 @@ class Trainer:
             faults=self.config.faults,
         )
         self.health = Health(self.config.guards)
+        stall_limit = self.config.guards.bit_stall_threshold
+        self.emergency = Emergency(self.config.precision, stall_limit)
 
     def _make_numerics(self) -> Numerics:
         """Rounds the model; from here on it computes as the recipe says."""
@@ -155,6 +158,7 @@ class Trainer:
             "clock": self.clock,
             "numerics": self.numerics,
             "health": self.health,
+            "emergency": self.emergency,
         }
         if self.average is not None:
             self.parts["average"] = self.average
@@ -285,6 +289,7 @@ class Trainer:
             self._log_if_due(metrics, end)
             for warning in self.health.look(metrics):
                 self.recorder.alert(self.step, warning)
+            self._change_format_in_an_emergency(finding, metrics)
             if finding.action == "stop":
                 return "diverged"
             improved = self._improved(metrics)
@@ -298,6 +303,15 @@ class Trainer:
             if stopping:
                 return "interrupted" if self.step < end else "finished"
         return "finished"
+
+    def _change_format_in_an_emergency(self, finding: Finding, metrics: Metrics) -> None:
+        refused = finding.action != "continue"
+        name = self.emergency.observe(
+            refused=refused, bit_stall=metrics.get("bit_stall/total", 0.0)
+        )
+        if name is not None:
+            self.numerics.change_format(name)
+            self.recorder.note(self.step, f"precision.fallback: from now on everything in {name}")
 
     def _agreed(self, *wishes: bool) -> list[bool]:
         """What one process wishes all do: signals and clocks differ from process to process."""

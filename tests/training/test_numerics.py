@@ -227,6 +227,30 @@ def test_lost_updates_raise_a_warning_once(make_trainer):
     assert stalls[0]["level"] == "warning"
 
 
+def test_a_run_in_trouble_changes_its_format_and_says_so(make_trainer, tmp_path):
+    precision = {"format": "e7m0", "fallback": ["e4m3", "none"], "fallback_after": 3}
+    settings = {"faults": FaultConfig(loss_nan_at_step=2, steps=6), "max_steps": 12}
+    whole = make_trainer(precision, run_dir=str(tmp_path / "whole"), **settings)
+    assert whole.train()["status"] == "finished"
+    events = list(read_jsonl(whole.recorder.folder.events))
+    notes = [(e["step"], e["text"].split()[-1]) for e in events if e["event"] == "note"]
+    assert notes == [(4, "e4m3"), (7, "none")]
+    assert not whole.numerics.rounds
+    make_trainer(precision, run_dir=str(tmp_path / "cut"), **settings).train(5)
+    cut = make_trainer(precision, run_dir=str(tmp_path / "cut"), **settings)
+    cut.resume(tmp_path / "cut")
+    assert cut.numerics.precision.format == "e4m3"
+    cut.train()
+    assert torch.equal(weights(whole), weights(cut))
+
+
+def test_gradients_can_be_clipped_to_the_formats_range(make_trainer):
+    trainer = make_trainer({"format": "e2m1fn", "grad_clip_range": 1e-3}, grad_clip=0.0)
+    steps(trainer, 1)
+    layers = quant_layers(trainer.model).values()
+    assert max(layer.weight.grad.abs().max().item() for layer in layers) == pytest.approx(6e-3)
+
+
 def test_impossible_faults_and_instruments_are_refused():
     for bad in (
         lambda: FaultConfig(loss_nan_at_step=0),
