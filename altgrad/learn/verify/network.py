@@ -2,12 +2,13 @@
 
 import copy
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from altgrad.learn.verify.result import Check, Failed, NotApplicable, require
-from altgrad.learn.verify.subject import T, Subject, V
+from altgrad.learn.verify.subject import Subject, T, V
 from altgrad.model import GPT, KVCache
 from altgrad.model.backends import BACKENDS
 from altgrad.model.parts import PARTS
@@ -119,7 +120,9 @@ def shifts(s: Subject) -> str:
     error = _largest(*outputs)
     relative = error < 1e-4 * outputs[0].abs().max().item()
     want = "relative" if promised[position] else "absolute"
-    require(relative == promised[position], f"{position} is {want}, but a shift by 5 moves {error:.3g}")
+    require(
+        relative == promised[position], f"{position} is {want}, but a shift by 5 moves {error:.3g}"
+    )
     return f"{position} is {want}: a shift by 5 moves the block's output by {error:.1e}"
 
 
@@ -163,12 +166,8 @@ def dropout_in_training_only(s: Subject) -> str:
 def counts(s: Subject) -> str:
     c = s.config.model
     outside = [k for k in PARTS if ":" in getattr(c, k)]
-    if outside or c.vocab_size is None:
-        config = s.model_config
-    else:
-        config = c
     with torch.device("meta"):
-        model = GPT(config)
+        model = GPT(s.model_config if outside else replace(c, vocab_size=c.vocab_size or V))
     c, total = model.config, model.num_parameters()
     head = model.lm_head.weight
     tables = {m.weight for m in model.modules() if isinstance(m, torch.nn.Embedding)} - {head}
@@ -180,11 +179,12 @@ def counts(s: Subject) -> str:
     if outside:
         return f"{total:,} parameters, {flops:,} FLOPs per token (outside part: counted as it is)"
     require(total == wanted, f"{total:,} parameters, the closed form gives {wanted:,}")
-    return f"{total:,} parameters and {flops:,} FLOPs per token, as the closed form has them"
+    size = f"{total:,} parameters, {flops:,} FLOPs per token"
+    return f"{size} (vocabulary {c.vocab_size}): the closed forms"
 
 
 def _expected_parameters(model: GPT) -> int:
-    """From the sizes alone, for our own parts."""
+    """From the sizes alone, for matrices, norms and embeddings; novelties' own as they are."""
     c = model.config
     C, q, kv = c.n_embd, c.n_head * c.head_dim, c.n_kv_head * c.head_dim
     norm = {"layernorm": C * (2 if c.bias else 1), "rmsnorm": C}.get(c.norm, 0)
@@ -193,14 +193,8 @@ def _expected_parameters(model: GPT) -> int:
     biases = (q + 2 * kv + C) + (inner * (2 if c.mlp == "swiglu" else 1) + C) if c.bias else 0
     per_layer = C * (q + 2 * kv) + q * C + mlp + biases + 2 * norm
     embeddings = c.vocab_size * C * (1 if c.tie_head else 2)
-    named = sum(
-        p.numel()
-        for name, p in model.named_parameters()
-        if name.startswith(("transformer.wpe", "transformer.value", "transformer.residual"))
-        or any(part in name for part in ("bigram", "ln_e", "q_norm", "k_norm", "value_gain"))
-    )
-    known = {id(p) for p in model.parameters()}
-    assert known
+    basic = (".wte.weight", "lm_head.weight", ".ln_1.", ".ln_2.", ".ln_f.", ".attn.c_", ".mlp.c_")
+    named = sum(p.numel() for n, p in model.named_parameters() if not any(b in n for b in basic))
     return embeddings + c.n_layer * per_layer + norm + named
 
 
@@ -224,10 +218,14 @@ def cache_equals_no_cache(s: Subject) -> str:
         for piece in ids.split(chunks, dim=1):
             pieces.append(model(piece, kv_cache=cache)[0])
             if cache.get_pos() == 0:
-                raise NotApplicable("the attention fills no KV cache; generate with use_cache=False")
+                raise NotApplicable(
+                    "the attention fills no KV cache; generate with use_cache=False"
+                )
         errors = (torch.cat(pieces, 1) - model(ids)[0]).abs().amax((0, 2))
         t = int(errors.argmax())
-        require(errors.max() < TINY, f"fed {chunks}: position {t} differs by {errors[t].item():.3g}")
+        require(
+            errors.max() < TINY, f"fed {chunks}: position {t} differs by {errors[t].item():.3g}"
+        )
     return "fed in chunks of 5+1+1+1 and 3+4+1 tokens: the same logits"
 
 
@@ -275,12 +273,18 @@ CHECKS = [
     Check("first loss", "training starts from no opinion", "model.init, c_proj", initial_loss),
     Check("causal, by changing the future", "no answer leaks", "the mask", causal_by_change),
     Check("causal, by gradients", "no answer leaks", "the mask", causal_by_gradient),
-    Check("batch rows independent", "no leak between rows", "dimensions of norms", rows_independent),
+    Check(
+        "batch rows independent", "no leak between rows", "dimensions of norms", rows_independent
+    ),
     Check("positions matter", "order is seen", "model.position", positions_matter),
     Check("shifts", "positions are relative or absolute as promised", "model.position", shifts),
-    Check("gradcheck in double", "the backward pass is the forward's", "custom autograd", gradcheck),
+    Check(
+        "gradcheck in double", "the backward pass is the forward's", "custom autograd", gradcheck
+    ),
     Check("gradients", "every parameter can learn", "detach, unused parameters", finite_gradients),
-    Check("dropout", "on in training, off in evaluation", "self.training", dropout_in_training_only),
+    Check(
+        "dropout", "on in training, off in evaluation", "self.training", dropout_in_training_only
+    ),
     Check("parameters and FLOPs", "costs are what is reported", "size.py", counts),
     Check("copies", "deepcopy and state_dict keep the function", "buffers, ties", copies),
     Check("KV cache", "generation computes what training does", "insert_kv", cache_equals_no_cache),

@@ -73,5 +73,7 @@ def _rounded(layer: QuantLinear, role: str, x: torch.Tensor) -> torch.Tensor:
 CHECKS = [
     Check("what is rounded", "the recipe reaches its layers", "precision.skip", what_is_rounded),
     Check("stripping", "rounding adds nothing else", "convert.strip_recipe", stripped_is_unrounded),
-    Check("surrogate gradients", "declared ones flow", "quantization/linear.py", surrogate_gradients),
+    Check(
+        "surrogate gradients", "declared ones flow", "quantization/linear.py", surrogate_gradients
+    ),
 ]

@@ -1,0 +1,101 @@
+import json
+import re
+
+import pytest
+
+from altgrad.cli import main
+from altgrad.learn.verify.subject import Subject, shrink
+from altgrad.learn.verify.verify import CHECKS, verify
+from altgrad.model import preset, preset_names
+from altgrad.model.parts import PARTS
+from altgrad.training import TrainConfig
+
+SLOW = {"torch.compile", "over-fits one batch"}
+OUTSIDE = "tests.learn.outside"
+
+
+def config(name: str = "gpt2", **changes) -> TrainConfig:
+    return TrainConfig(model=preset(name, **changes))
+
+
+def results(settings: TrainConfig, *, skip: set[str] = SLOW) -> dict:
+    subject = Subject(settings, shrink(settings.model))
+    return {c.name: c(subject) for c in CHECKS if c.name not in skip}
+
+
+def failures(settings: TrainConfig, **how) -> dict[str, str]:
+    return {n: r.evidence for n, r in results(settings, **how).items() if r.passed is False}
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_is_sound(name):
+    assert failures(config(name)) == {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [(k, n) for k, table in PARTS.items() for n in table], ids=str
+)
+def test_every_part_in_the_tables_is_sound(kind, name):
+    settings = config(**{kind: name, "n_head": 4, "n_embd": 32})
+    assert failures(settings, skip=SLOW | {"gradcheck in double"}) == {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "part", "check", "words"),
+    [
+        ("attention", "NoMask", "causal, by changing the future", r"position \d.*expected 0"),
+        ("attention", "NoMask", "causal, by gradients", r"position 0 have a gradient of"),
+        ("mlp", "BatchNormed", "batch rows independent", r"row \d changes by"),
+        ("mlp", "AlwaysDropping", "dropout", "evaluation is random"),
+        ("mlp", "Detached", "gradients", r"ln_2\.weight gets no gradient"),
+        ("mlp", "WrongBackward", "gradcheck in double", "."),
+        ("attention", "GatedAndMore", "null test", "off, losses part by"),
+    ],
+)
+def test_a_fault_fails_its_check_with_evidence(kind, part, check, words):
+    found = failures(config(**{kind: f"{OUTSIDE}:{part}"}))
+    assert check in found
+    assert re.search(words, found[check])
+
+
+def test_a_switched_off_novelty_equals_the_control():
+    for changes in ({"attention": f"{OUTSIDE}:Gated"}, {"residual": "mix", "embedding": "bigram"}):
+        found = results(config(**changes), skip=SLOW)["null test"]
+        assert found.passed is True, found.evidence
+
+
+def test_a_part_without_a_switch_is_said_to_have_none():
+    found = results(config(attention=f"{OUTSIDE}:NoMask"))["null test"]
+    assert found.passed is None
+    assert "NoMask has no switch_off()" in found.evidence
+
+
+def test_a_recipe_is_checked_for_what_it_rounds_and_its_declared_gradients():
+    settings = config()
+    settings.precision.simulate, settings.precision.format = True, "e4m3"
+    found = results(settings)
+    for name in ("what is rounded", "stripping", "surrogate gradients"):
+        assert found[name].passed is True, found[name].evidence
+    assert "e4m3" in found["what is rounded"].evidence
+
+
+def test_a_batch_is_overfitted_and_an_idle_optimiser_is_noticed():
+    (check,) = [c for c in CHECKS if c.name == "over-fits one batch"]
+    settings = config("nanochat")
+    good = check(Subject(settings, shrink(settings.model)))
+    assert good.passed is True, good.evidence
+
+
+def test_a_part_that_raises_fails_and_does_not_stop_the_rest():
+    found = list(verify(config(norm="tests.learn.outside:NoMask")))
+    assert len(found) == len(CHECKS)
+    assert found[0].passed is False
+    assert "AttributeError" in found[0].evidence
+
+
+def test_the_command_answers_with_exit_codes_and_json(capsys):
+    code = main(["verify", "model=gpt2", f"model.mlp={OUTSIDE}:AlwaysDropping", "--json"])
+    rows = json.loads(capsys.readouterr().out)
+    assert code == 1
+    assert {r["name"] for r in rows} == {c.name for c in CHECKS}
+    assert next(r for r in rows if r["name"] == "dropout")["passed"] is False
