@@ -6,14 +6,14 @@ arXiv 2406.11794, appendix G). Anything less than the 22 tasks is not called COR
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from altgrad.data.errors import DataError
 from altgrad.evaluate.bundle import CORE_TASKS, Bundle, Task
 from altgrad.evaluate.questions import Question, ask, shuffled
-from altgrad.evaluate.scoring import answer, score_questions
+from altgrad.evaluate.scoring import Score, answer, harness_answers, score_questions
 from altgrad.model import GPT
 
 Progress = Callable[[int, int], None]
@@ -22,7 +22,10 @@ UNKNOWN = ("refuse", "skip")
 
 @dataclass(frozen=True)
 class TaskResult:
-    """Accuracy on `asked` of a task's `available` examples."""
+    """Accuracy on `asked` of a task's `available` examples.
+
+    `acc` and `acc_norm` are lm-eval's two measures of the same answers, where rows are choices.
+    """
 
     task: str
     shots: int
@@ -32,6 +35,8 @@ class TaskResult:
     accuracy: float
     baseline: float
     seconds: float
+    acc: float | None = None
+    acc_norm: float | None = None
 
     @property
     def error(self) -> float:
@@ -113,16 +118,19 @@ def evaluate_tasks(
         if started:
             started(task, count)
         questions = _questions(task, items, count, tokenizer, skip=unknown == "skip")
-        right = _right(model, questions, batch_tokens, progress)
+        scores = score_questions(model, questions, batch_tokens=batch_tokens, progress=progress)
+        acc, acc_norm = _harness_measures(questions, scores)
         result = TaskResult(
             task=task.name,
             shots=task.shots,
             available=len(items),
             asked=len(questions),
             skipped=count - len(questions),
-            accuracy=right / len(questions),
+            accuracy=_share(answer(q, s) for q, s in zip(questions, scores, strict=True)),
             baseline=task.baseline,
             seconds=time.perf_counter() - start,
+            acc=acc,
+            acc_norm=acc_norm,
         )
         results.append(result)
         if finished:
@@ -149,8 +157,15 @@ def _questions(
     return questions
 
 
-def _right(
-    model: GPT, questions: Sequence[Question], batch_tokens: int, progress: Progress | None
-) -> int:
-    scores = score_questions(model, questions, batch_tokens=batch_tokens, progress=progress)
-    return sum(answer(q, s) for q, s in zip(questions, scores, strict=True))
+def _harness_measures(
+    questions: Sequence[Question], scores: Sequence[Sequence[Score]]
+) -> tuple[float | None, float | None]:
+    if not questions[0].characters or not all(min(q.characters) for q in questions):
+        return None, None
+    pairs = [harness_answers(q, s) for q, s in zip(questions, scores, strict=True)]
+    return _share(acc for acc, _ in pairs), _share(norm for _, norm in pairs)
+
+
+def _share(answers: Iterable[bool]) -> float:
+    answers = list(answers)
+    return sum(answers) / len(answers)

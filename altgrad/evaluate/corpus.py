@@ -55,17 +55,18 @@ def evaluate_file(
     batch_size: int = 16,
     progress: Progress | None = None,
 ) -> CorpusResult:
-    """A UTF-8 text file, cut with the model's own tokenizer.
+    """A file of text (or JSONL, parquet), cut with the model's own tokenizer, end to end.
 
     Raises DataError for a file that cannot be read or has a character the tokenizer does not know.
     """
-    from altgrad.data.prepare import read_text
+    from altgrad.data.readers import read_pieces
 
     if not path.is_file():
         raise DataError(f"{path}: there is no such file")
-    text = read_text(path)
-    tokens = np.asarray(tokenizer.encode_array(text))
-    return _result(model, path.name, tokens, len(text.encode()), batch_size, progress)
+    texts = [piece.text for piece in read_pieces(path)]
+    tokens = np.concatenate([np.asarray(tokenizer.encode_array(text)) for text in texts])
+    n_bytes = sum(len(text.encode()) for text in texts)
+    return _result(model, path.name, tokens, n_bytes, batch_size, progress)
 
 
 def _result(

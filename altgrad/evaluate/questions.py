@@ -16,7 +16,7 @@ examples are shuffled with seed 1337, those shown first are drawn without replac
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from altgrad.evaluate.bundle import Task
@@ -40,10 +40,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Question:
-    """The rows of one example; `gold` is the right one, None if every token must be right."""
+    """The rows of one example; `gold` is the right one, None if every token must be right.
+
+    `characters` is the length of each choice, where rows are choices.
+    """
 
     rows: tuple[Row, ...]
     gold: int | None
+    characters: tuple[int, ...] = ()
 
 
 def shuffled(items: Sequence[Item]) -> list[Item]:
@@ -114,7 +118,8 @@ TEXTS: dict[str, Callable[[Task, Item, Sequence[Item]], list[str]]] = {
 def _choice_rows(rows: list[list[int]], item: Item) -> Question:
     # One token earlier where a choice is the beginning of another: each must score something.
     start = min(common_prefix(rows), min(len(row) for row in rows) - 1)
-    return _question(rows, [start] * len(rows), item["gold"])
+    characters = tuple(len(choice) for choice in item["choices"])
+    return replace(_question(rows, [start] * len(rows), item["gold"]), characters=characters)
 
 
 def _schema_rows(rows: list[list[int]], item: Item) -> Question:
@@ -160,7 +165,7 @@ def fit(question: Question, block_size: int) -> Question:
     together = len({row.start for row in question.rows}) == 1
     cuts = [max(excess)] * len(excess) if together else excess
     rows = zip(question.rows, cuts, strict=True)
-    return Question(tuple(_cut(row, cut, block_size) for row, cut in rows), question.gold)
+    return replace(question, rows=tuple(_cut(row, cut, block_size) for row, cut in rows))
 
 
 def _cut(row: Row, excess: int, block_size: int) -> Row:

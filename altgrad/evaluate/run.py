@@ -11,11 +11,12 @@ from typing import Any
 
 import torch
 
-from altgrad.data import DataError, prepare
+from altgrad.data import DataError, load_metadata, prepare
 from altgrad.evaluate.bundle import find_bundle
 from altgrad.evaluate.core import Aggregate, TaskResult, aggregate, evaluate_tasks
 from altgrad.evaluate.corpus import CorpusResult, evaluate_file, evaluate_split
 from altgrad.model import GPT
+from altgrad.model.attention import CausalSelfAttention
 from altgrad.training.build import LoadedRun
 from altgrad.training.environment import has_fast_bf16
 from altgrad.training.fabric import pick_device
@@ -57,7 +58,8 @@ class Report:
 class Wishes:
     """What to evaluate, and how.
 
-    tasks: `loss`, `core`, names of CORE's tasks, `lm-eval:NAME`. texts: files whose loss is wanted.
+    tasks: `loss`, `core`, names of CORE's tasks, `lm-eval:NAME`.
+    texts: files, or folders of tokens, whose loss is wanted.
     """
 
     tasks: Sequence[str] = (LOSS,)
@@ -135,8 +137,22 @@ def _corpora(
             folder = prepare(run.config.data, block_size=model.config.block_size)
             results.append(evaluate_split(model, folder, **how))
         for path in wishes.texts:
-            results.append(evaluate_file(model, run.tokenizer, path, **how))
+            if path.is_dir():
+                check_same_tokenizer(path, run)
+                results.append(evaluate_split(model, path, **how))
+            else:
+                results.append(evaluate_file(model, run.tokenizer, path, **how))
     return results
+
+
+def check_same_tokenizer(folder: Path, run: LoadedRun) -> None:
+    """Raises DataError for a folder of tokens that another tokenizer made."""
+    theirs, ours = load_metadata(folder).tokenizer, run.tokenizer.describe()
+    if theirs is not None and theirs != ours:
+        raise DataError(
+            f"{folder} was cut with the tokenizer {theirs['name']}, this model reads "
+            f"{ours['name']} of its own; prepare the text with that one"
+        )
 
 
 def arithmetic(compute: str, device: torch.device) -> AbstractContextManager[Any]:
@@ -158,10 +174,13 @@ def pick_dtype(wish: str, device: torch.device) -> torch.dtype:
 
 
 def in_dtype(model: GPT, dtype: torch.dtype) -> GPT:
-    """The model itself, or a copy whose weights and activations are `dtype`."""
-    if next(model.parameters()).dtype == dtype:
-        return model
-    return copy.deepcopy(model).to(dtype)
+    """A copy whose weights and activations are `dtype`, with the attention that is fastest so."""
+    model = copy.deepcopy(model).to(dtype)
+    on_cpu = next(model.parameters()).device.type == "cpu"
+    for module in model.modules():
+        if on_cpu and isinstance(module, CausalSelfAttention):
+            module.backend = "blocks"
+    return model
 
 
 def keep_report(folder: Path, report: Report) -> Path:

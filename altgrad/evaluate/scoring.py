@@ -46,11 +46,21 @@ class _Place:
 
 
 def answer(question: Question, scores: Sequence[Score]) -> bool:
-    """Whether the model was right."""
+    """Whether the model was right, by CORE's measure: the smallest mean loss per token."""
     if question.gold is None:
         return scores[0].greedy
-    losses = [score.loss for score in scores]
-    return losses.index(min(losses)) == question.gold
+    return _best([-score.loss for score in scores]) == question.gold
+
+
+def harness_answers(question: Question, scores: Sequence[Score]) -> tuple[bool, bool]:
+    """Right by lm-eval's `acc` (likeliest choice), and `acc_norm` (likeliest per character)?"""
+    totals = [score.total for score in scores]
+    normed = [t / n for t, n in zip(totals, question.characters, strict=True)]
+    return _best(totals) == question.gold, _best(normed) == question.gold
+
+
+def _best(values: Sequence[float]) -> int:
+    return values.index(max(values))
 
 
 @torch.inference_mode()

@@ -6,6 +6,8 @@
     flash      its tiled kernel, which never stores the scores
     efficient  its memory-efficient kernel (CUDA)
     math       its composite of matrix products
+    blocks     explicit for 128 queries at a time, masking only the square on the diagonal: the
+               fastest without gradients on a CPU, in half precision with scores of that precision
     chunked    explicit, for 64 queries at a time, skipping the blocks that the mask would empty
 
 The last query is always at the last key: with a cache there are more keys than queries.
@@ -20,6 +22,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 CHUNK = 64
+BLOCK = 128
 
 
 def causal_mask(
@@ -70,6 +73,32 @@ def chunked(
         first = max(0, i - 1 - (window - 2) // CHUNK)
         part = query, _join(keys[first : i + 1]), _join(values[first : i + 1])
         outputs.append(explicit(*part, window=window, dropout_p=dropout_p))
+    return _join(outputs)
+
+
+def blocks(
+    q: Float[Tensor, "B H Tq D"],
+    k: Float[Tensor, "B H Tk D"],
+    v: Float[Tensor, "B H Tk D"],
+    *,
+    window: int,
+    dropout_p: float,
+) -> Float[Tensor, "B H Tq D"]:
+    """`explicit` on blocks of queries; a sliding window goes to `chunked`."""
+    if window < k.size(-2):
+        return chunked(q, k, v, window=window, dropout_p=dropout_p)
+    cached = k.size(-2) - q.size(-2)
+    q = q / q.size(-1) ** 0.5
+    outputs = []
+    for start in range(0, q.size(-2), BLOCK):
+        part = q[..., start : start + BLOCK, :]
+        n = part.size(-2)
+        last = cached + start + n
+        scores = part @ k[..., :last, :].transpose(-2, -1)
+        ahead = torch.ones(n, n, dtype=torch.bool, device=q.device).triu(1)
+        scores[..., last - n :].masked_fill_(ahead, float("-inf"))
+        weights = F.dropout(scores.softmax(dim=-1), dropout_p)
+        outputs.append(weights @ v[..., :last, :])
     return _join(outputs)
 
 
@@ -129,6 +158,7 @@ BACKENDS: dict[str, Callable[..., Tensor]] = {
     "math": _forced(SDPBackend.MATH, "math"),
     "explicit": explicit,
     "chunked": chunked,
+    "blocks": blocks,
 }
 
 

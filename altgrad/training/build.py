@@ -3,12 +3,10 @@
 import copy
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from lightning.fabric import Fabric
 from torch import Tensor
 
@@ -22,11 +20,10 @@ from altgrad.data import (
 )
 from altgrad.model import GPT
 from altgrad.model.generate import stream
-from altgrad.quantization import Recipe, apply_recipe
-from altgrad.training.checkpoint import CheckpointManager, find_checkpoint, load_into, load_weights
 from altgrad.training.config import TrainConfig
 from altgrad.training.fabric import make_fabric, pick_compile, pick_compute, pick_device
-from altgrad.training.randomness import initialisation_generator
+from altgrad.training.finetune import check_start
+from altgrad.training.loading import LoadedRun, load_run, make_network, read_config
 from altgrad.training.recorder import Listener, Recorder
 from altgrad.training.resuming import Changes, changed_settings, refuse_changes
 from altgrad.training.run_folder import RunFolder, run_status
@@ -49,6 +46,7 @@ def build_run(
         ValueError: a setting, the corpus or the machine does not allow it; one line.
     """
     config = copy.deepcopy(config)
+    check_start(config)
     # 1 The machine: device, arithmetic, processes.
     device = settle(config)
     fabric = make_fabric(config, device)
@@ -57,8 +55,8 @@ def build_run(
     data_dir = _prepare_once(fabric, config, progress)
     metadata = load_metadata(data_dir)
     fit_vocabulary(config, metadata)
-    # 3 The network, initialised from its own generator.
-    model = GPT(config.model, initialisation_generator(config.seed))
+    # 3 The network, initialised from its own generator, or from another run's weights.
+    model = make_network(config, metadata)
     # 4 Who writes down what happens, and who is shown.
     recorder = Recorder(config, enabled=fabric.is_global_zero, listeners=listeners)
     sampler = make_sampler(model, data_dir, config) if metadata.tokenizer else None
@@ -75,7 +73,8 @@ def settle(config: TrainConfig) -> torch.device:
     device = pick_device(config.device)
     config.device = str(device)
     config.precision.compute = pick_compute(config.precision.compute, device)
-    config.compile = pick_compile(config.compile, device)
+    wish = config.compile if config.finetune.base == "float" else False
+    config.compile = pick_compile(wish, device)
     return device
 
 
@@ -107,6 +106,8 @@ def resume_run(
             f"{run} is finished ({own.max_steps} steps); to go on: altgrad resume {run} "
             f"max_steps={2 * own.max_steps} 'resume.allow=[max_steps]'."
         )
+    if config.finetune.name == "none":
+        config.init_from = None  # all weights are in the checkpoint; the base may be gone
     trainer = build_run(config, listeners=listeners, progress=progress)
     _refuse_other_data(run, trainer.data_dir, changes)
     trainer.recorder.resumed_at = 0
@@ -191,15 +192,31 @@ def fit_vocabulary(config: TrainConfig, metadata: Metadata) -> None:
 
 
 def make_sampler(model: GPT, data_dir: Path, config: TrainConfig) -> Sampler:
-    """`sampler(step, tokens) -> text`, starting from a line break; the same seed every time."""
+    """`sampler(step, tokens) -> text`: each of `sample_prompts` continued, with the same seed.
+
+    Of a single prompt the text is its continuation alone; of several, each stands below its own.
+
+    Raises:
+        ValueError: a prompt has a character that the tokenizer does not know.
+    """
     tokenizer = load_tokenizer(data_dir)
+    prompts = config.sample_prompts
+    for prompt in prompts if prompts != TrainConfig().sample_prompts else []:
+        tokenizer.encode(prompt)  # refuses here, not at the first evaluation
 
     def sample(step: int, length: int = config.sample_tokens) -> str:
-        start = _prompt_ids(model, tokenizer, "\n")
-        made = model.generate(start, length, seed=config.seed, temperature=0.8)
-        return tokenizer.decode(made[0, start.shape[1] :].tolist())
+        texts = {p: _continued(model, tokenizer, p, length, config.seed) for p in prompts}
+        if len(texts) == 1:
+            return next(iter(texts.values()))
+        return "\n\n".join(f"[{prompt}]{text}" for prompt, text in texts.items())
 
     return sample
+
+
+def _continued(model: GPT, tokenizer: Tokenizer, prompt: str, length: int, seed: int) -> str:
+    start = _prompt_ids(model, tokenizer, prompt)
+    made = model.generate(start, length, seed=seed, temperature=0.8)
+    return tokenizer.decode(made[0, start.shape[1] :].tolist())
 
 
 def _prompt_ids(model: GPT, tokenizer: Tokenizer, prompt: str) -> Tensor:
@@ -207,7 +224,7 @@ def _prompt_ids(model: GPT, tokenizer: Tokenizer, prompt: str) -> Tensor:
     return torch.tensor([tokenizer.encode(prompt)], dtype=torch.long, device=device)
 
 
-def stream_text(run: "LoadedRun", prompt: str, tokens: int, **how: Any) -> Iterator[str]:
+def stream_text(run: LoadedRun, prompt: str, tokens: int, **how: Any) -> Iterator[str]:
     """The prompt, then text as it is made; `how` is passed on to `model.generate.stream`.
 
     Raises:
@@ -225,38 +242,12 @@ def stream_text(run: "LoadedRun", prompt: str, tokens: int, **how: Any) -> Itera
             shown = len(text)
 
 
-@dataclass
-class LoadedRun:
-    """A finished (or stopped) run, ready to be used."""
-
-    config: TrainConfig
-    model: GPT
-    tokenizer: Tokenizer
-    step: int
-
-
-def read_config(run: Path) -> TrainConfig:
-    """The resolved settings of a run folder.
-
-    Raises:
-        ConfigError: missing, or of another version of altgrad.
-    """
-    path = RunFolder(run).config
-    try:
-        return TrainConfig.from_dict(yaml.safe_load(path.read_text()))
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"cannot read {path}: {error}") from None
-
-
-def load_run(run: Path, *, which: str = "best") -> LoadedRun:
-    """The model of a run with the weights of its `best` or `latest` checkpoint, rounding as it
-    was trained (a run with native FP8 products computes without them)."""
-    config = read_config(run)
-    manager = CheckpointManager(config.checkpoint_dir or RunFolder(run).checkpoints)
-    checkpoint = (manager.best() if which == "best" else None) or find_checkpoint(manager.directory)
-    model = GPT(config.model)
-    load_into(model, load_weights(checkpoint))
-    if config.precision.simulate and not config.precision.native:
-        apply_recipe(model, Recipe.of(config.precision), seed=config.seed)
-    data_dir = prepare(config.data, block_size=config.model.block_size)
-    return LoadedRun(config, model.eval(), load_tokenizer(data_dir), int(checkpoint.name[5:]))
+__all__ = [
+    "LoadedRun",
+    "build_run",
+    "load_run",
+    "read_config",
+    "resume_run",
+    "settle",
+    "stream_text",
+]

@@ -15,6 +15,7 @@ from altgrad.model.config import GPTConfig
 from altgrad.optim import OptimConfig, ScheduleConfig
 from altgrad.quantization.recipe import PrecisionConfig
 from altgrad.training.faults import FaultConfig
+from altgrad.training.finetune import FinetuneConfig
 from altgrad.training.guards import GuardConfig
 from altgrad.training.instruments import DiagnosticsConfig, ShadowConfig
 from altgrad.training.settings import (
@@ -79,6 +80,8 @@ class TrainConfig:
         log_interval: write a line of metrics every so many steps.
         max_checkpoints: recent checkpoints kept, beside the best.
         sample_tokens: length of the text written at each evaluation; 0 = none.
+        sample_prompts: what each evaluation writes on from, one text for each, with the same seed.
+        init_from: a run whose weights this one starts from; its model settings are taken over.
         run_dir: the run's folder; null makes a new one below `runs/`.
         checkpoint_dir: where checkpoints go; null means `checkpoints/` in the run's folder.
     """
@@ -93,6 +96,7 @@ class TrainConfig:
     shadow: ShadowConfig = field(default_factory=ShadowConfig)
     diagnostics: DiagnosticsConfig = field(default_factory=DiagnosticsConfig)
     faults: FaultConfig = field(default_factory=FaultConfig)
+    finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     max_steps: int = 1000
     seed: int = 1337
     compile: bool | None = False
@@ -107,6 +111,8 @@ class TrainConfig:
     log_interval: int = 1
     max_checkpoints: int = 2
     sample_tokens: int = 0
+    sample_prompts: list[str] = field(default_factory=lambda: ["\n"])
+    init_from: str | None = None
     run_dir: str | None = None
     checkpoint_dir: str | None = None
 
@@ -193,6 +199,10 @@ def _validate_numbers(config: TrainConfig) -> None:
     require(config.seed >= 0, f"seed={config.seed} must not be negative.")
     require(
         config.sample_tokens >= 0, f"sample_tokens={config.sample_tokens} must not be negative."
+    )
+    require(
+        bool(config.sample_prompts) and all(config.sample_prompts),
+        f"sample_prompts={config.sample_prompts} must hold texts that are not empty.",
     )
 
 

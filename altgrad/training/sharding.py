@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from altgrad.training.adapters import adapter_state, is_adapted, load_adapters
 from altgrad.training.weights import load_into
 
 
@@ -17,7 +18,12 @@ def is_sharded(model: nn.Module) -> bool:
 
 
 def model_state(model: nn.Module) -> dict[str, Tensor]:
-    """Whole weights under the model's own names; on other processes than 0 possibly empty."""
+    """Whole weights under the model's own names; on other processes than 0 possibly empty.
+
+    Of a network with adapters, the adapters alone: the base is another run's.
+    """
+    if is_adapted(model):
+        return {name: _whole(t) for name, t in adapter_state(model).items()}
     if not is_sharded(model):
         return model.state_dict()
     once = {name for name, _ in model.named_parameters()}
@@ -33,6 +39,9 @@ def optimizer_state(model: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
 
 def load_model_state(model: nn.Module, weights: dict[str, Tensor]) -> None:
     """Load whole weights into a model that may be sharded."""
+    if is_adapted(model):
+        load_adapters(model, weights)
+        return
     if not is_sharded(model):
         load_into(model, weights)
         return

@@ -17,13 +17,24 @@ def test_a_backend_that_torch_does_not_have_here_is_refused(backend, dropout_p, 
         attend(q, k, v, backend=backend, dropout_p=dropout_p)
 
 
+@pytest.mark.parametrize("backend", ["chunked", "blocks"])
 @pytest.mark.parametrize("window", [1, 2, CHUNK, CHUNK + 1, CHUNK + 2, None])
 @pytest.mark.parametrize("cached", [0, 5, CHUNK])
 @pytest.mark.parametrize("length", [1, CHUNK, 2 * CHUNK + 7])
-def test_chunks_of_queries_change_nothing(length, cached, window):
+def test_blocks_of_queries_change_nothing(length, cached, window, backend):
     q, k, v = (torch.randn(2, 2, n, 4).double() for n in (length, cached + length, cached + length))
     expected = attend(q, k, v, backend="explicit", window=window)
-    torch.testing.assert_close(attend(q, k, v, backend="chunked", window=window), expected)
+    torch.testing.assert_close(attend(q, k, v, backend=backend, window=window), expected)
+
+
+def test_blocks_have_the_gradients_of_the_definition():
+    inputs = [torch.randn(1, 2, 300, 4, dtype=torch.double, requires_grad=True) for _ in range(3)]
+    weights = torch.randn(1, 2, 300, 4, dtype=torch.double)
+    found = [
+        torch.autograd.grad((attend(*inputs, backend=name) * weights).sum(), inputs)
+        for name in ("explicit", "blocks")
+    ]
+    torch.testing.assert_close(*found)
 
 
 @pytest.mark.parametrize("window", [None, CHUNK + 1])

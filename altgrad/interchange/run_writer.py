@@ -1,0 +1,57 @@
+"""A run folder for a model that was not trained here step by step: imported, or merged."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from altgrad.data import DataError, Metadata
+from altgrad.model import GPT
+from altgrad.training import TrainConfig
+from altgrad.training.checkpoint import CheckpointManager
+from altgrad.training.environment import describe_environment
+from altgrad.training.run_folder import LAYOUT_VERSION, RunFolder, write_atomically
+
+
+def write_run(
+    run: Path,
+    settings: TrainConfig,
+    model: GPT,
+    data: dict[str, Any],
+    *,
+    step: int,
+    origin: str,
+    files: Sequence[Path] = (),
+) -> Path:
+    """The folder `run`, whole or not at all: settings, `data.json`, one checkpoint, `files`.
+
+    `origin` is the event that says where the model comes from. Raises DataError if `run` exists.
+    """
+    if run.exists():
+        raise DataError(f"{run} exists already; choose another --out")
+    unfinished = run.with_name(f".{run.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    folder = RunFolder(unfinished)
+    unfinished.mkdir(parents=True)
+    try:
+        write_atomically(folder.config, yaml.safe_dump(settings.to_dict(), sort_keys=False))
+        folder.write_json(folder.environment, describe_environment())
+        folder.write_json(folder.data, data)
+        for file in files:
+            shutil.copy(file, unfinished / file.name)
+        CheckpointManager(folder.checkpoints).save(step, model, config=settings)
+        folder.event("started", step=step, layout=LAYOUT_VERSION)
+        folder.event("finished", step=step, origin=origin)
+        unfinished.rename(run)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+    return run
+
+
+def data_facts(metadata: Metadata) -> dict[str, Any]:
+    """What `data.json` says of a model without a folder of tokens."""
+    return {"data_dir": None, **asdict(metadata)}

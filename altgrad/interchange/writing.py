@@ -1,0 +1,125 @@
+"""Text as it is written: piece by piece, until a stop text, the end-of-text token, or the limit."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from altgrad.model.generate import stream
+from altgrad.training.build import LoadedRun
+
+CUT_OFF = "\ufffd"
+
+
+class Writing:
+    """Iterate for the pieces. Afterwards `finish_reason` is `stop` or `length`."""
+
+    def __init__(
+        self, run: LoadedRun, prompt: str, ids: list[int], drawn: Iterator[Tensor], stop: list[str]
+    ):
+        self.prompt, self.prompt_ids = prompt, ids
+        self.finish_reason = "length"
+        self.tokens = 0
+        self._tokenizer, self._drawn, self._stop = run.tokenizer, drawn, stop
+        self._end = getattr(run.tokenizer, "end_of_text", None)
+
+    def __iter__(self) -> Iterator[str]:
+        ids: list[int] = []
+        shown = ""
+        for drawn in self._drawn:
+            token = int(drawn)
+            self.tokens += 1
+            if token == self._end:
+                self.finish_reason = "stop"
+                break
+            ids.append(token)
+            text = self._tokenizer.decode(ids)
+            found = min((text.find(s) for s in self._stop if s in text), default=-1)
+            if found >= 0:
+                self.finish_reason = "stop"
+                yield from self._rest(text[:found], shown)
+                return
+            ready = text[: len(text) - self._held_back(text)]
+            yield from self._rest(ready, shown)
+            shown = max(shown, ready, key=len)
+        yield from self._rest(self._tokenizer.decode(ids), shown)
+
+    @staticmethod
+    def _rest(text: str, shown: str) -> Iterator[str]:
+        if len(text) > len(shown):
+            yield text[len(shown) :]
+
+    def _held_back(self, text: str) -> int:
+        """Characters at the end that may still change: half a letter, half a stop text."""
+        half_letter = len(text) - len(text.rstrip(CUT_OFF))
+        half_stops = (
+            n for stop in self._stop for n in range(1, len(stop)) if text.endswith(stop[:n])
+        )
+        return max(half_letter, *half_stops, 0)
+
+
+def write(
+    run: LoadedRun,
+    prompt: str,
+    tokens: int,
+    *,
+    stop: Sequence[str] = (),
+    **how: Any,
+) -> Writing:
+    """The model's continuation of `prompt`; `how` is that of `model.generate.stream`.
+
+    Raises:
+        ValueError: an impossible setting, or a character that the tokenizer does not know.
+    """
+    ids = run.tokenizer.encode(prompt)
+    device = next(run.model.parameters()).device
+    start = torch.tensor([ids], dtype=torch.long, device=device)
+    drawn = stream(run.model, start, max_new_tokens=tokens, **how)
+    return Writing(run, prompt, ids, drawn, list(stop))
+
+
+def write_batch(run: LoadedRun, prompt: str, tokens: int, count: int, **how: Any) -> list[str]:
+    """`count` continuations drawn side by side, one token of each at a time."""
+    device = next(run.model.parameters()).device
+    ids = run.tokenizer.encode(prompt)
+    start = torch.tensor([ids] * count, dtype=torch.long, device=device)
+    made = run.model.generate(start, tokens, **how)[:, len(ids) :]
+    return [run.tokenizer.decode(_before(row, run)) for row in made.tolist()]
+
+
+def _before(ids: list[int], run: LoadedRun) -> list[int]:
+    """The tokens before the first end of text."""
+    end = getattr(run.tokenizer, "end_of_text", None)
+    return ids[: ids.index(end)] if end in ids else ids
+
+
+def converse(
+    run: LoadedRun,
+    read: Callable[[], str | None],
+    say: Callable[[str], None],
+    *,
+    tokens: int,
+    seed: int,
+    **how: Any,
+) -> None:
+    """Prompts from `read` until it gives None, each answered piece by piece through `say`.
+
+    An empty line goes on from where the last text ended. Turn i has seed + i.
+    """
+    text = ""
+    turn = 0
+    while (line := read()) is not None:
+        text = line or text
+        if not text:
+            continue
+        try:
+            writing = write(run, text, tokens, seed=seed + turn, **how)
+        except ValueError as error:
+            say(f"{error}\n")
+            continue
+        for piece in writing:
+            say(piece)
+            text += piece
+        say("\n")
+        turn += 1

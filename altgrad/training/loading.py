@@ -1,0 +1,136 @@
+"""Reading runs back: their settings, network and tokenizer; and networks that start from a run."""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from altgrad.data import Metadata, Tokenizer, load_tokenizer
+from altgrad.model import GPT
+from altgrad.quantization import Recipe, apply_recipe
+from altgrad.training.adapters import adapt, load_adapters, merge
+from altgrad.training.checkpoint import CheckpointManager, find_checkpoint, load_into, load_weights
+from altgrad.training.config import TrainConfig
+from altgrad.training.finetune import check_same_network, check_same_tokens
+from altgrad.training.manifest import read_manifest
+from altgrad.training.randomness import initialisation_generator
+from altgrad.training.run_folder import RunFolder, resolve_run
+from altgrad.training.settings import ConfigError
+
+
+@dataclass
+class LoadedRun:
+    """A finished (or stopped) run, ready to be used."""
+
+    config: TrainConfig
+    model: GPT
+    tokenizer: Tokenizer
+    step: int
+
+
+def read_config(run: Path) -> TrainConfig:
+    """The resolved settings of a run folder.
+
+    Raises:
+        ConfigError: missing, or of another version of altgrad.
+    """
+    path = RunFolder(run).config
+    try:
+        return TrainConfig.from_dict(yaml.safe_load(path.read_text()))
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"cannot read {path}: {error}") from None
+
+
+def load_run(run: Path, *, which: str = "best") -> LoadedRun:
+    """The model of a run with the weights of its `best` or `latest` checkpoint.
+
+    It rounds as it was trained (but for native FP8 products, without which it computes). Adapters
+    are merged into their base: the model is a plain network.
+    """
+    config = read_config(run)
+    checkpoint = pick_checkpoint(run, config, which)
+    model = stored_network(config, checkpoint)
+    if config.precision.simulate and not config.precision.native:
+        apply_recipe(model, Recipe.of(config.precision), seed=config.seed)
+    return LoadedRun(config, model.eval(), run_tokenizer(run), int(checkpoint.name[5:]))
+
+
+def stored_network(config: TrainConfig, checkpoint: Path) -> GPT:
+    """The plain network of a checkpoint, unrounded, its adapters merged."""
+    weights = load_weights(checkpoint)
+    if config.finetune.name == "none":
+        model = GPT(config.model)
+        load_into(model, weights)
+        return model
+    adapted = make_network(config)
+    load_adapters(adapted, weights)
+    return merge(adapted)
+
+
+def pick_checkpoint(run: Path, config: TrainConfig, which: str) -> Path:
+    """The `best` or `latest` checkpoint of a run, or the one whose weights have this sha256."""
+    manager = CheckpointManager(config.checkpoint_dir or RunFolder(run).checkpoints)
+    if which not in ("best", "latest"):
+        return _with_weights(manager, which)
+    return (manager.best() if which == "best" else None) or find_checkpoint(manager.directory)
+
+
+def _with_weights(manager: CheckpointManager, sha256: str) -> Path:
+    for path in manager.all():
+        if weights_sha256(path) == sha256:
+            return path
+    raise ConfigError(
+        f"no checkpoint in {manager.directory} has the weights these adapters were trained on "
+        f"(sha256 {sha256[:16]}…)."
+    )
+
+
+def weights_sha256(checkpoint: Path) -> str:
+    return str(read_manifest(checkpoint).files["model.safetensors"]["sha256"])
+
+
+def make_network(config: TrainConfig, metadata: Metadata | None = None) -> GPT:
+    """A new network, or with `init_from` that run's, with adapters where they are asked for.
+
+    Raises:
+        ConfigError: the base is another network, or reads other tokens than the data has.
+    """
+    if config.init_from is None:
+        return GPT(config.model, initialisation_generator(config.seed))
+    run = resolve_run(config.init_from)
+    settings = read_config(run)
+    checkpoint = pick_checkpoint(run, settings, config.finetune.base_sha256 or "best")
+    config.init_from, config.finetune.base_sha256 = str(run.resolve()), weights_sha256(checkpoint)
+    check_same_network(config.model, settings.model, str(run))
+    config.model.vocab_size = settings.model.vocab_size
+    if metadata is not None:
+        check_same_tokens(metadata.tokenizer, run_tokenizer(run).describe(), str(run))
+    base = stored_network(settings, checkpoint)
+    model = GPT(config.model, initialisation_generator(config.seed))
+    model.load_state_dict(base.state_dict())
+    if config.finetune.name == "none":
+        return model
+    return adapt(model, config.finetune, seed=config.seed)
+
+
+def run_tokenizer(run: Path) -> Tokenizer:
+    """The tokenizer of a run, as its `data.json` describes it: the corpus need not be there.
+
+    Raises:
+        ConfigError: the run's tokens came without one.
+    """
+    path = RunFolder(run).data
+    try:
+        facts = json.loads(path.read_text())
+        known = {f.name for f in dataclasses.fields(Metadata)}
+        metadata = Metadata.from_dict({k: v for k, v in facts.items() if k in known})
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ConfigError(f"cannot read {path}: {error}") from None
+    kept = run / "tokenizer.json"
+    if (metadata.tokenizer or {}).get("name") == "file" and kept.is_file():
+        from altgrad.data.hf_tokenizer import FileTokenizer
+
+        return FileTokenizer(kept)
+    return load_tokenizer(metadata)
