@@ -56,17 +56,31 @@ def spend_equally(
     arms: settled (no null that the machine or the data decides), the control first.
     measure_s: seconds of a step of an arm, asked for only with budget=time.
     """
+    per_step = _cost_of_a_step(arms, budget, measure_s)
+    total = arms[0].config.max_steps * per_step[0]
+    steps = [max(1, round(total / each)) for each in per_step]
+    fitted = [a.with_settings({"max_steps": n}) for a, n in zip(arms, steps, strict=True)]
+    return fitted, _spendings(fitted, per_step, budget)
+
+
+def spend_as_declared(
+    arms: list[Arm], budget: str, measure_s: Callable[[Arm], float]
+) -> tuple[list[Arm], list[Spending]]:
+    """The arms as they are: their `max_steps` is what the question declares to differ."""
+    return arms, _spendings(arms, _cost_of_a_step(arms, budget, measure_s), budget)
+
+
+def _cost_of_a_step(arms: list[Arm], budget: str, measure_s: Callable[[Arm], float]) -> list[float]:
     cost: dict[str, Callable[[Arm], float]] = {
         "tokens": lambda arm: float(tokens_per_step(arm.config)),
         "flops": lambda arm: flops_per_step(arm.config),
         "time": measure_s,
     }
-    per_step = [cost[budget](arm) for arm in arms]
-    total = arms[0].config.max_steps * per_step[0]
-    steps = [max(1, round(total / each)) for each in per_step]
-    fitted = [a.with_settings({"max_steps": n}) for a, n in zip(arms, steps, strict=True)]
-    spent = [
-        Spending(arm.name, n, each, UNITS[budget])
-        for arm, n, each in zip(arms, steps, per_step, strict=True)
+    return [cost[budget](arm) for arm in arms]
+
+
+def _spendings(arms: list[Arm], per_step: list[float], budget: str) -> list[Spending]:
+    return [
+        Spending(arm.name, arm.config.max_steps, each, UNITS[budget])
+        for arm, each in zip(arms, per_step, strict=True)
     ]
-    return fitted, spent

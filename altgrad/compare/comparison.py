@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from altgrad.compare.arm import Arm, Compose, compose_arms
-from altgrad.compare.budget import Spending, spend_equally
-from altgrad.compare.fairness import check_arms
+from altgrad.compare.budget import Spending, spend_as_declared, spend_equally
+from altgrad.compare.fairness import check_arms, covers
 from altgrad.compare.launch import Launch
 from altgrad.compare.outcomes import check_evaluations, read_outcome
 from altgrad.compare.question import Question
@@ -69,14 +69,16 @@ class Comparison:
 
     def prepare(self) -> None:
         """Fair and affordable? Everything that can be refused is refused here."""
-        self._check()
+        self._check(budgeted=False)
         self._restore_measurements()
         budget = self.question.budget
         require(
             budget != "time" or not self.launch.elsewhere,
             "budget=time is measured on one machine, this one; use launcher=local.",
         )
-        self.arms, spending = spend_equally(self.arms, budget, self._measure_s)
+        declared = covers([*self.question.axis, *self.question.allow], "max_steps")
+        spend = spend_as_declared if declared else spend_equally
+        self.arms, spending = spend(self.arms, budget, self._measure_s)
         self.record.spending = [{**asdict(s), "total": s.total} for s in spending]
         for arm in self.arms:
             check_evaluations(arm.config.to_dict(), self.question, arm.name)
@@ -95,8 +97,8 @@ class Comparison:
             settled.append(Arm(arm.name, arm.words, config))
         return settled
 
-    def _check(self) -> None:
-        differing = check_arms(self.arms, self.question)
+    def _check(self, *, budgeted: bool = True) -> None:
+        differing = check_arms(self.arms, self.question, budgeted=budgeted)
         for arm in self.arms:
             found = differing.get(arm.name, {})
             self.record.arms[arm.name] = {

@@ -72,6 +72,7 @@ def conclude(folder: Path) -> Conclusion:
         arm: [read_outcome(arm, seed, run, question) for seed, run in by_seed.items()]
         for arm, by_seed in runs.items()
     }
+    fairness.notes += _time_notes(outcomes, question)
     values = {arm: np.array([o.outcome for o in row]) for arm, row in outcomes.items()}
     rules = rules_of(question)
     others = {arm: v for arm, v in values.items() if arm != question.control}
@@ -79,6 +80,18 @@ def conclude(folder: Path) -> Conclusion:
     in_product_order = {arm: values[arm] for arm in question.arms}
     found = contrasts(question, in_product_order, rules)
     return Conclusion(folder, question, record, runs, outcomes, evidence, found, fairness)
+
+
+def _time_notes(outcomes: dict[str, list[Outcome]], question: Question) -> list[str]:
+    """With equal wall time: whether the runs took what was measured beforehand."""
+    if question.budget != "time":
+        return []
+    taken = {a: [o.train_s for o in row if o.train_s] for a, row in outcomes.items()}
+    means = {a: sum(s) / len(s) for a, s in taken.items() if s}
+    if not means or max(means.values()) <= 1.1 * min(means.values()):
+        return []
+    listed = ", ".join(f"{arm} {seconds:.1f} s" for arm, seconds in means.items())
+    return [f"the runs did not take equal time, though they were planned to: {listed}"]
 
 
 def rules_of(question: Question) -> Rules:

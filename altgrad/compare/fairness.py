@@ -51,10 +51,13 @@ def covers(declared: Iterable[str], name: str) -> bool:
     return any(name == d or name.startswith(f"{d}.") for d in declared)
 
 
-def check_arms(arms: Sequence[Arm], question: Question) -> dict[str, dict[str, tuple[Any, Any]]]:
+def check_arms(
+    arms: Sequence[Arm], question: Question, *, budgeted: bool
+) -> dict[str, dict[str, tuple[Any, Any]]]:
     """All differences from the control, every one of them declared.
 
-    arms: with their budgets and tuned settings, the control first.
+    arms: the control first. budgeted: whether `max_steps` already is what the budget gives; before
+    that it is a setting like any other.
 
     Raises:
         Unfair: naming every setting that differs and is not declared.
@@ -62,7 +65,11 @@ def check_arms(arms: Sequence[Arm], question: Question) -> dict[str, dict[str, t
     _check_declared([*question.axis, *question.allow])
     found = {arm.name: _effective(arms[0], arm) for arm in arms[1:]}
     for name, differing in found.items():
-        undeclared = {n: v for n, v in differing.items() if not _may_differ(n, question)}
+        undeclared = {
+            n: v
+            for n, v in differing.items()
+            if not (_may_differ(n, question) or (budgeted and n == "max_steps"))
+        }
         if undeclared:
             raise Unfair(_refusal(arms[0].name, name, undeclared, question))
     return found
@@ -84,7 +91,7 @@ def _may_differ(name: str, question: Question) -> bool:
     if name == COMPUTE:
         return name in [*question.axis, *question.allow]
     tuned = [question.tuning.setting] if question.tuning.setting else []
-    return covers([*question.axis, *question.allow, *tuned], name) or name == "max_steps"
+    return covers([*question.axis, *question.allow, *tuned], name)
 
 
 def _refusal(
@@ -124,6 +131,7 @@ def check_runs(runs: dict[str, dict[int, Path]], question: Question) -> Fairness
     statement.checks.append(_same_order(facts))
     statement.checks.append(_same_evaluation(facts, question))
     statement.checks.append(_same_compute(facts, question))
+    _refuse_other_budgets(facts, question)
     statement.notes += _machine_notes(facts)
     return statement
 
@@ -204,6 +212,28 @@ def _same_compute(facts: dict[tuple[str, int], dict[str, Any]], question: Questi
         )
     declared = " (declared)" if len(found) > 1 else ""
     return Check("arithmetic", ", ".join(sorted(found)) + declared)
+
+
+def _refuse_other_budgets(facts: dict[tuple[str, int], dict[str, Any]], question: Question) -> None:
+    """Equal tokens to within a step. FLOPs and seconds were made equal when the runs were planned,
+    and stand in the record."""
+    if question.budget != "tokens" or _may_differ("max_steps", question):
+        return
+    spent = {arm: _tokens(f["settings"]) for (arm, _), f in facts.items()}
+    (control, (total, step)), *others = spent.items()
+    for arm, (tokens, own_step) in others:
+        if abs(tokens - total) > max(step, own_step):
+            raise Unfair(
+                f"{arm} was planned for {tokens:,} tokens a run, {control} for {total:,}; give "
+                "them one max_steps, or declare it: allow=[max_steps]."
+            )
+
+
+def _tokens(settings: dict[str, Any]) -> tuple[int, int]:
+    """Tokens of a whole run, and of one step."""
+    batch = settings["data"]["batch_size"] * settings["accumulation"] * settings["devices"]
+    step = batch * settings["model"]["block_size"]
+    return settings["max_steps"] * step, step
 
 
 def _machine_notes(facts: dict[tuple[str, int], dict[str, Any]]) -> list[str]:

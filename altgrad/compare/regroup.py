@@ -59,7 +59,7 @@ def compare_runs(runs: list[Path], *, axis: str, delta: float = 0.01) -> Path:
         seeds=seeds,
         delta=delta,
     ).complete()
-    differing = check_arms(named, question)
+    differing = check_arms(named, question, budgeted=False)
     base = _one_parent(runs)
     record = Record(
         command=f"altgrad report --axis {axis} {' '.join(r.name for r in runs)}",

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from altgrad.compare.baseline import find_baseline, freeze_baseline, verify_baseline
+from altgrad.compare.baseline import SHIPPED, find_baseline, freeze_baseline, verify_baseline
 from altgrad.training.build import build_run
+from altgrad.training.config import TrainConfig
 from altgrad.training.run_folder import find_runs
 
 
@@ -81,3 +82,11 @@ def test_an_unknown_baseline_names_the_nearest(runs):
     freeze_baseline("mine", runs, spread=0.5)
     with pytest.raises(ValueError, match="Did you mean 'mine'"):
         find_baseline("mini")
+
+
+@pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.json")), ids=lambda p: p.stem)
+def test_every_shipped_record_is_a_configuration_of_today(path):
+    record = find_baseline(path.stem)
+    settings = TrainConfig.from_dict(record.settings).to_dict()
+    assert settings["max_steps"] == record.settings["max_steps"]
+    assert record.runs

@@ -22,6 +22,7 @@ UNDECLARED = [
     ("schedule.warmup_steps=3", "schedule.warmup_steps", "(0 in a, 3 in b)"),
     ("precision.compute=bf16-mixed", "precision.compute", "('32-true' in a, 'bf16-mixed' in b)"),
     ("eval_interval=2", "eval_interval", "(3 in a, 2 in b)"),
+    ("max_steps=24", "max_steps", "(6 in a, 24 in b)"),
     ("model.dropout=0.1", "model.dropout", "(0.0 in a, 0.1 in b)"),
     ("compile=true", "compile", "(False in a, True in b)"),
 ]
@@ -115,6 +116,19 @@ def test_another_machine_is_said_but_not_refused(folder):
     path = first_run(folder) / "environment.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "threads": 99}))
     assert any("threads" in note for note in conclude(folder).fairness.notes)
+
+
+def test_a_run_that_was_planned_longer_is_refused_from_its_folder(folder):
+    path = first_run(folder) / "config.yaml"
+    path.write_text(path.read_text().replace("max_steps: 6", "max_steps: 24"))
+    with pytest.raises(Unfair, match=r"lr=0.1 was planned for 384 tokens a run, lr=0.01 for 96"):
+        conclude(folder)
+
+
+def test_steps_that_are_the_axis_stay_as_they_are(ask):
+    comparison = ask("max_steps=6,12")
+    comparison.prepare()
+    assert [arm.config.max_steps for arm in comparison.arms] == [6, 12]
 
 
 def test_unpaired_seeds_are_refused():
