@@ -4,6 +4,7 @@ The control is grey everywhere, every other arm has one colour of Okabe and Ito'
 and one shape, so that neither colour vision nor a printer is needed to tell arms apart.
 """
 
+import json
 from typing import Any
 
 import altair as alt
@@ -29,10 +30,16 @@ Spec = dict[str, Any]
 
 
 class Charts:
-    """All plots of one conclusion; each method gives a Vega-Lite spec, or None without data."""
+    """All plots of one conclusion; each method gives a Vega-Lite spec, or None without data.
+
+    Attributes:
+        datasets: name -> CSV, for plots that share their numbers: a spec with the data
+            `{"name": NAME}` gets them when it is drawn.
+    """
 
     def __init__(self, conclusion: Conclusion) -> None:
         self.conclusion = conclusion
+        self.datasets: dict[str, str] = {}
         self.primary = conclusion.question.primary
         self.arms = [conclusion.control, *(e.arm for e in conclusion.evidence)]
         others = len(self.arms) - 1
@@ -156,15 +163,26 @@ class Charts:
         for group, rows in mechanism_rows(self.conclusion).items():
             items = sorted({row["item"] for row in rows}, key=natural)
             layers = [i for i in items if i not in AGGREGATES]
-            specs = [self._over_time(group, rows, items)]
+            self.datasets[group] = self._as_csv(rows, items)
+            specs = [self._over_time(group, items)]
             if len(layers) > 1:
-                specs.append(
-                    self._by_layer(group, [r for r in rows if r["item"] in layers], layers)
-                )
+                specs.append(self._by_layer(group, items, layers))
             made[group] = specs
         return made
 
-    def _over_time(self, group: str, rows: list[Row], items: list[str]) -> Spec:
+    def _as_csv(self, rows: list[Row], items: list[str]) -> str:
+        """Arms and items as numbers: their names, written out, would be most of the page."""
+        arms, places = (dict(zip(n, range(len(n)), strict=True)) for n in (self.arms, items))
+        lines = (f"{arms[r['arm']]},{places[r['item']]},{r['step']},{r['value']}" for r in rows)
+        return "\n".join(["a,i,step,value", *lines])
+
+    def _named(self, chart: Any, items: list[str]) -> Any:
+        """The chart with the names back."""
+        return chart.transform_calculate(
+            arm=f"{json.dumps(self.arms)}[datum.a]", item=f"{json.dumps(items)}[datum.i]"
+        )
+
+    def _over_time(self, group: str, items: list[str]) -> Spec:
         pick = self._legend_pick()
         first = next((a for a in AGGREGATES if a in items), items[0])
         shown = alt.param(
@@ -175,7 +193,7 @@ class Charts:
         x = alt.X("step:Q", title="step")
         y = alt.Y("value:Q", title=group, scale=alt.Scale(zero=False))
         chart = (
-            alt.Chart(alt.Data(values=rows))
+            alt.Chart()
             .mark_line(strokeWidth=2.2)
             .encode(
                 x=x,
@@ -187,19 +205,21 @@ class Charts:
             .add_params(pick)
         )
         tips = ["arm:N", "item:N", "step:Q", _tip("value", ".4g")]
-        both = alt.layer(chart, _hover(alt.Chart(alt.Data(values=rows)), x, y, tips))
+        both = alt.layer(chart, _hover(alt.Chart(), x, y, tips), data=alt.NamedData(group))
+        both = self._named(both, items)
         if len(items) > 1:
             both = both.add_params(shown).transform_filter("datum.item == item")
         return _finish(both, 240)
 
-    def _by_layer(self, group: str, rows: list[Row], layers: list[str]) -> Spec:
+    def _by_layer(self, group: str, items: list[str], layers: list[str]) -> Spec:
         arm = alt.param(
             name="arm",
             value=self.arms[-1],
             bind=alt.binding_select(options=self.arms, name="arm: "),
         )
+        kept = f"datum.arm == arm && indexof({json.dumps(layers)}, datum.item) >= 0"
         chart = (
-            alt.Chart(alt.Data(values=rows))
+            self._named(alt.Chart(alt.NamedData(group)), items)
             .mark_rect()
             .encode(
                 x=alt.X("step:O", title="step", axis=alt.Axis(labelOverlap=True)),
@@ -208,7 +228,7 @@ class Charts:
                 tooltip=["arm:N", "item:N", "step:O", _tip("value", ".4g")],
             )
             .add_params(arm)
-            .transform_filter("datum.arm == arm")
+            .transform_filter(kept)
         )
         return _finish(chart, None, 18)
 

@@ -33,9 +33,8 @@ def page(conclusion: Conclusion) -> str:
     import vl_convert
     from altair.utils._importers import vl_version_for_vl_convert
 
-    body, specs = _body(conclusion)
-    # A "</" inside a script would end it, wherever it stands.
-    data = json.dumps(specs, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
+    charts = Charts(conclusion)
+    body, specs = _body(conclusion, charts)
     bundle = vl_convert.javascript_bundle(None, vl_version_for_vl_convert())
     return Template(PAGE.read_text(encoding="utf-8")).substitute(
         title=html.escape(f"{headline(conclusion)} - altgrad"),
@@ -45,7 +44,8 @@ def page(conclusion: Conclusion) -> str:
         rules=html.escape(rules_in_words(conclusion)),
         body=body,
         bundle=bundle.replace("</script", "<\\/script"),
-        specs=data,
+        specs=_script_json(specs),
+        datasets=_script_json(charts.datasets),
     )
 
 
@@ -68,9 +68,15 @@ def _verdicts(conclusion: Conclusion) -> str:
     return "".join(items)
 
 
-def _body(conclusion: Conclusion) -> tuple[str, dict[str, Spec]]:
+def _script_json(content: Any) -> str:
+    """JSON for inside a script, where a "</" would end it."""
+    text = json.dumps(content, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    return text.replace("</", "<\\/")
+
+
+def _body(conclusion: Conclusion, charts: Charts) -> tuple[str, dict[str, Spec]]:
     """The sections after the verdict, and the plots by the id of their place."""
-    charts, specs = Charts(conclusion), dict[str, Spec]()
+    specs: dict[str, Spec] = {}
     parts: list[str] = []
 
     def plot(spec: Spec | None, title: str = "", remark: str = "") -> str:
