@@ -186,7 +186,7 @@ class Charts:
         pick = self._legend_pick()
         first = next((a for a in AGGREGATES if a in items), items[0])
         shown = alt.param(
-            name="item",
+            name="shown_item",
             value=first,
             bind=alt.binding_select(options=items, name="layer or summary: "),
         )
@@ -208,21 +208,21 @@ class Charts:
         both = alt.layer(chart, _hover(alt.Chart(), x, y, tips), data=alt.NamedData(group))
         both = self._named(both, items)
         if len(items) > 1:
-            both = both.add_params(shown).transform_filter("datum.item == item")
+            both = both.add_params(shown).transform_filter("datum.item == shown_item")
         return _finish(both, 240)
 
     def _by_layer(self, group: str, items: list[str], layers: list[str]) -> Spec:
         arm = alt.param(
-            name="arm",
+            name="shown_arm",
             value=self.arms[-1],
             bind=alt.binding_select(options=self.arms, name="arm: "),
         )
-        kept = f"datum.arm == arm && indexof({json.dumps(layers)}, datum.item) >= 0"
+        kept = f"datum.arm == shown_arm && indexof({json.dumps(layers)}, datum.item) >= 0"
         chart = (
             self._named(alt.Chart(alt.NamedData(group)), items)
             .mark_rect()
             .encode(
-                x=alt.X("step:O", title="step", axis=alt.Axis(labelOverlap=True)),
+                x=alt.X("step:O", title="step", axis=alt.Axis(labelOverlap=True, labelAngle=0)),
                 y=alt.Y("item:N", title=None, sort=layers),
                 color=alt.Color("value:Q", title=group, scale=alt.Scale(scheme="viridis")),
                 tooltip=["arm:N", "item:N", "step:O", _tip("value", ".4g")],

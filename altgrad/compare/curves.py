@@ -94,6 +94,7 @@ def _add_run(arm: str, run: Path, sums: dict[tuple[str, str, str, int], list[flo
 def split_name(name: str) -> tuple[str, str]:
     """Group and item of a metric; `grad_snr/h.0_fp8` is `h.0` of `grad_snr_fp8`."""
     group, _, item = name.partition("/")
+    item = item.removeprefix("transformer.").replace(".weight", "")
     for kind in ("_fp8", "_fp32", "_diff"):
         if item.endswith(kind):
             return group + kind, item.removesuffix(kind)

@@ -45,7 +45,7 @@ def _arm_row(
         "arm": name,
         conclusion.question.primary: number(t.mean if t else None) + (f" ± {half}" if half else ""),
         "difference": _difference(evidence),
-        "verdict": evidence.words if evidence else "control",
+        "verdict": evidence.verdict if evidence else "control",
         "steps": f"{steps:,}" if steps else "",
         "tokens/s": number(_mean(row, lambda o: o.tokens_per_s), ",.0f"),
         "memory (MiB)": number(_mean(row, lambda o: o.peak_memory_bytes, 2**-20), ",.0f"),

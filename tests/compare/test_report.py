@@ -98,7 +98,7 @@ def test_the_table_has_loss_difference_verdict_and_cost(conclusion):
     control, arm = arms_table(conclusion)
     assert control["verdict"] == "control"
     assert arm["difference"].startswith(("+", "-"))
-    assert arm["verdict"] == conclusion.evidence[0].words
+    assert arm["verdict"] == conclusion.evidence[0].verdict
     assert arm["lost runs"].startswith("0 of 2")
     for column in ("tokens/s", "memory (MiB)", "time (s)"):
         assert arm[column]
