@@ -12,13 +12,14 @@ import sys
 from collections.abc import Callable, Iterable
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from altgrad.commands.compare import add_compare_commands
 from altgrad.commands.data import add_data_commands
 from altgrad.commands.learn import add_learn_commands
 from altgrad.commands.verify import add_verify_command
 
+Tree = dict[str, Any]
 USER_MISTAKE = 2
 INTERRUPTED = 130
 
@@ -527,10 +528,10 @@ def compose_values(
     try:
         with initialize_config_module("altgrad.conf", version_base="1.3"):
             composed = compose("config", [*extra, *words], return_hydra_config=True)
-        choices = OmegaConf.to_container(composed.hydra.runtime.choices)
+        choices = cast(Tree, OmegaConf.to_container(composed.hydra.runtime.choices))
         OmegaConf.set_struct(composed, False)
         composed.pop("hydra")
-        values = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+        values = cast(Tree, OmegaConf.to_container(composed, resolve=True, throw_on_missing=True))
     except (HydraException, OmegaConfBaseException) as error:
         raise ValueError(f"the configuration does not compose: {error}") from None
     origin = origins(values, choices, words, config_dir)

@@ -197,12 +197,14 @@ def _collect(ctx: Any, tables: list[Tensor], g: Operand, layer: QuantLinear) -> 
     input_counts = tables.pop(0) if ctx.has_counts[0] else empty
     weight_counts = tables.pop(0) if ctx.has_counts[1] else empty
     lines = {"weight": weight_counts, "input": input_counts, "grad_output": g.counts}
-    return torch.stack([empty if lines[r] is None else lines[r].view(-1) for r in ROLES])
+    return torch.stack([empty if (line := lines[r]) is None else line.view(-1) for r in ROLES])
 
 
 def multiply(a: Operand, b: Operand, dtype: torch.dtype) -> Tensor:
     """a (N, K) times b (K, M) with their scales, in `dtype`."""
     if a.values.dtype.itemsize == 1:
+        assert a.scale is not None
+        assert b.scale is not None
         return native_matmul.scaled_product(a.values, a.scale, b.values, b.scale, dtype)
     product = a.values @ b.values
     scales = [s for s in (a.scale, b.scale) if s is not None]

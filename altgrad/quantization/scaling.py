@@ -211,6 +211,7 @@ class Delayed(nn.Module):
         if algorithm not in ("max", "most_recent"):
             raise ValueError(f"algorithm={algorithm!r}: choose from max, most_recent")
         self.margin, self.algorithm, self.rule = margin, algorithm, rule
+        self.history: Tensor
         self.register_buffer("history", torch.zeros(length))
 
     def update(self, amax: Tensor) -> None:

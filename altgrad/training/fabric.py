@@ -96,4 +96,5 @@ def _shard(model: nn.Module, mesh: Any) -> nn.Module:
     data_parallel = mesh["data_parallel"]
     for block in getattr(getattr(model, "transformer", model), "h", []):
         fully_shard(block, mesh=data_parallel)
-    return fully_shard(model, mesh=data_parallel)
+    fully_shard(model, mesh=data_parallel)
+    return model

@@ -61,7 +61,7 @@ def compute_gradient_stats(model: nn.Module, threshold: float = 1e-8) -> Metrics
         stats[f"grad_norm_linf/{name}"] = linf
         stats[f"dead_neuron_frac/{name}"] = dead
         stats[f"grad_snr/{name}"] = mean_over_std(mean, std)
-    columns = list(zip(*table.values(), strict=True)) or [[0.0]] * 5
+    columns = list(zip(*table.values(), strict=True)) or [(0.0,)] * 5
     ratios = [stats[f"grad_snr/{name}"] for name in table]
     return {
         **stats,

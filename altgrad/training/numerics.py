@@ -8,7 +8,7 @@ numbers of the last step; names and units are in docs/metrics.md.
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.fabric import Fabric
@@ -165,7 +165,8 @@ class Numerics:
         if self.fabric.world_size > 1:
             for parameter in self.shadow.model.parameters():
                 if parameter.grad is not None:
-                    parameter.grad = self.fabric.all_reduce(parameter.grad, reduce_op="mean")
+                    mean = self.fabric.all_reduce(parameter.grad, reduce_op="mean")
+                    parameter.grad = cast(Tensor, mean)
         found = self.shadow.compute_gradient_similarity(self.model)
         return {"shadow_loss": float(loss), **found}
 

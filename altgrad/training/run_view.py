@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -26,7 +27,7 @@ def print_runs(summaries: Sequence[RunSummary], base: str) -> None:
     console.print(table)
 
 
-COLUMNS = (
+COLUMNS: tuple[tuple[str, Literal["left", "right"]], ...] = (
     ("run", "left"),
     ("status", "left"),
     ("step", "right"),

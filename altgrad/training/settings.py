@@ -42,7 +42,7 @@ def setting_names(config_class: type, prefix: str = "") -> list[str]:
     """Full dotted names of all leaf settings of a config dataclass."""
     names = []
     for name, kind in hints(config_class).items():
-        if dataclasses.is_dataclass(kind):
+        if isinstance(kind, type) and dataclasses.is_dataclass(kind):
             names += setting_names(kind, f"{prefix}{name}.")
         else:
             names.append(prefix + name)

@@ -25,7 +25,9 @@ class StallWatch:
     """
 
     def __init__(self, model: nn.Module, optimizer: Any) -> None:
-        self.names = {p: n for n, p in model.named_parameters() if p.requires_grad}
+        self.names: dict[Tensor, str] = {
+            p: n for n, p in model.named_parameters() if p.requires_grad
+        }
         self.grids = grids_of(model)
         self.storing = optimizer if hasattr(optimizer, "wanted") else None
         self._before: dict[Tensor, Tensor] = {}

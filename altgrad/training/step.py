@@ -6,11 +6,11 @@ Fabric supplies what depends on the machine: device, autocast, gradient scaler, 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from lightning.fabric import Fabric
-from torch import Tensor, nn
+from torch import Tensor
 
 from altgrad.optim import clip_gradients
 from altgrad.training.faults import FaultConfig
@@ -53,7 +53,7 @@ class TrainingStep:
     def __init__(
         self,
         fabric: Fabric,
-        network: nn.Module,
+        network: Any,
         optimizer: Any,
         *,
         accumulation: int,
@@ -117,6 +117,6 @@ class TrainingStep:
     def _judge(self, loss: Tensor, norm: Tensor) -> StepOutcome:
         """The step's only host synchronisation."""
         if self.fabric.world_size > 1:
-            loss = self.fabric.all_reduce(loss, reduce_op="mean")
+            loss = cast(Tensor, self.fabric.all_reduce(loss, reduce_op="mean"))
         loss_value, norm_value = torch.stack([loss, norm.to(loss)]).tolist()
         return StepOutcome(loss_value, norm_value, self.judge(loss_value, norm_value))

@@ -71,7 +71,7 @@ class Trainer:
         *,
         fabric: Fabric | None = None,
         recorder: Recorder | None = None,
-        sampler: Callable[[int], str] | None = None,
+        sampler: Callable[..., str] | None = None,
     ) -> None:
         self.config, self.model, self.data_dir = config, model, Path(data_dir)
         self.fabric = fabric or _launched(make_fabric(config, pick_device(device or config.device)))
@@ -91,7 +91,7 @@ class Trainer:
     def _set_up_network(self) -> None:
         self.numerics = self._make_numerics()
         self.shadow = self.numerics.shadow
-        compiled = torch.compile(self.model) if self.config.compile else self.model
+        compiled: Any = torch.compile(self.model) if self.config.compile else self.model
         self._network = self.fabric.setup_module(compiled)
         self.optimizer = build_optimizer(
             self.model, self.config.optim, self.numerics.storage(self.config.optim)
