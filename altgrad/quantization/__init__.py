@@ -25,6 +25,13 @@ _HOME = {
     "QuantLinear": "linear",
     **dict.fromkeys(("apply_recipe", "strip_recipe", "unrounded"), "convert"),
     "grids_of": "weight_grid",
+    "BitStallDetector": "diagnostics",
+    "code_histogram": "diagnostics",
+    "code_utilisation": "diagnostics",
+    "count_stalls": "diagnostics",
+    "grid_distance": "diagnostics",
+    "sqnr_db": "diagnostics",
+    "ulp_distance": "diagnostics",
 }
 __all__ = sorted(_HOME)
 

@@ -51,9 +51,9 @@ def _struct(f: Format, overflow: str):
 
 
 def cache_folder() -> Path:
-    """Where built libraries lie: $ALTGRAD_CACHE, $XDG_CACHE_HOME/altgrad or ~/.cache/altgrad."""
+    """Where built libraries lie: $XDG_CACHE_HOME/altgrad/native or ~/.cache/altgrad/native."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("ALTGRAD_CACHE") or Path(base) / "altgrad") / "native"
+    return Path(base) / "altgrad" / "native"
 
 
 @cache

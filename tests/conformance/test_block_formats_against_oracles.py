@@ -1,0 +1,121 @@
+"""MX and NVFP4 against torchao and gfloat; in-range casts against torch's own float8 types."""
+
+import gfloat
+import numpy as np
+import pytest
+import torch
+
+from altgrad import quantization as q
+from tests.conformance import oracles
+
+TORCH_TYPES = {
+    "e4m3fn": torch.float8_e4m3fn,
+    "e5m2": torch.float8_e5m2,
+    "e4m3fnuz": torch.float8_e4m3fnuz,
+    "e5m2fnuz": torch.float8_e5m2fnuz,
+    "fp16": torch.float16,
+    "bf16": torch.bfloat16,
+}
+MX_BLOCKS = {
+    "e4m3fn": gfloat.formats.format_info_mxfp8_e4m3,
+    "e5m2": gfloat.formats.format_info_mxfp8_e5m2,
+    "e3m2fn": gfloat.formats.format_info_mxfp6_e3m2,
+    "e2m3fn": gfloat.formats.format_info_mxfp6_e2m3,
+    "e2m1fn": gfloat.formats.format_info_mxfp4_e2m1,
+}
+DECADES = torch.logspace(-30, 30, 512)[:, None]
+
+
+def blocks(seed: int = 0) -> torch.Tensor:
+    """262,144 numbers over 60 decades, some exact powers of two, no block of zeros."""
+    x = torch.randn(512, 512, generator=torch.Generator().manual_seed(seed)) * DECADES
+    x[::5, ::7] = torch.exp2(x[::5, ::7].abs().log2().round())
+    return x
+
+
+@pytest.mark.parametrize("name", TORCH_TYPES)
+def test_values_and_codes_equal_torch_in_range(name):
+    f, x = q.Format.named(name), oracles.inputs(name)
+    x = x[(x.abs() <= f.max)]
+    theirs = x.to(TORCH_TYPES[name])
+    assert oracles.same(q.fake_quantize(x, f).numpy(), theirs.float().numpy()).all()
+    if f.bits == 8:
+        assert torch.equal(q.quantize(x, f), theirs.view(torch.uint8))
+
+
+@pytest.mark.parametrize("name", MX_BLOCKS)
+@pytest.mark.filterwarnings("ignore")
+def test_mx_equals_torchao(name):
+    from torchao.prototype.mx_formats import mx_tensor
+
+    kinds = {
+        "e4m3fn": torch.float8_e4m3fn,
+        "e5m2": torch.float8_e5m2,
+        "e3m2fn": mx_tensor.DTYPE_FP6_E3M2,
+        "e2m3fn": mx_tensor.DTYPE_FP6_E2M3,
+        "e2m1fn": torch.float4_e2m1fn_x2,
+    }
+    x = blocks()
+    mx = mx_tensor.MXTensor.to_mx(x, kinds[name], 32)
+    assert torch.equal(q.fake_quantize(x, name, scaling=q.MX()), mx.dequantize(torch.float32))
+    codes = q.quantize(q.MX().scales(x, q.Format.named(name)), "e8m0fnu")
+    assert torch.equal(codes, mx.scale.view(torch.uint8).reshape(codes.shape))
+
+
+@pytest.mark.parametrize("name", MX_BLOCKS)
+def test_mx_equals_gfloat(name):
+    x = blocks(1)[:16].clone()
+    scale = q.MX().scales(x, q.Format.named(name)).numpy().astype(np.float64)
+    mine = q.fake_quantize(x, name, scaling=q.MX()).numpy()
+    for row in range(16):
+        for block in range(16):
+            part = x[row, 32 * block : 32 * block + 32].double().numpy()
+            exponent = gfloat.compute_scale_amax(MX_BLOCKS[name].etype.emax, part)
+            assert exponent == scale[row, block]
+            scaled = [v / exponent for v in part]
+            info = MX_BLOCKS[name].etype
+            theirs = [gfloat.round_float(info, v, sat=True) * exponent for v in scaled]
+            assert mine[row, 32 * block : 32 * block + 32].tolist() == theirs
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_nvfp4_scales_equal_torchao_and_values_up_to_their_reciprocal():
+    """torchao multiplies by a rounded reciprocal of the scale, altgrad divides: the scales are
+    equal, and a value may differ only where x/scale is within two float32 roundings of a tie."""
+    from torchao.prototype.mx_formats.nvfp4_tensor import nvfp4_quantize, per_tensor_amax_to_scale
+
+    x = torch.randn(512, 512, generator=torch.Generator().manual_seed(3))
+    tensor_scale = per_tensor_amax_to_scale(x.abs().max())
+    block_scale, _ = nvfp4_quantize(x, 16, tensor_scale)
+    scale = q.NVFP4().scales(x, q.Format.named("e2m1fn"))
+    assert torch.equal(scale, block_scale.float().reshape(scale.shape) * tensor_scale)
+    mine = q.fake_quantize(x, "e2m1fn", scaling=q.NVFP4())
+    reciprocal = (1.0 / tensor_scale) / block_scale.float().reshape(scale.shape)
+    times = x * reciprocal.repeat_interleave(16, -1)
+    wide = scale.repeat_interleave(16, -1)
+    differs = q.fake_quantize(times.clamp(-6, 6), "e2m1fn") * wide != mine
+    ties = torch.tensor([0.25, 0.75, 1.25, 1.75, 2.5, 3.5, 5.0])
+    distance = ((x / wide).abs()[..., None] / ties - 1).abs().amin(-1)
+    assert (distance[differs] < 2**-21).all()
+    assert differs.float().mean() < 1e-5
+
+
+ALL_FLOATS = [n for n in oracles.ML_DTYPES if n not in ("e8m0fnu", "e4m3", "fp16", "bf16")]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", ALL_FLOATS)
+@pytest.mark.filterwarnings("ignore:invalid value encountered in cast:RuntimeWarning")
+def test_all_four_billion_float32_inputs_equal_ml_dtypes(name):
+    f, compared = q.Format.named(name), 0
+    for start in range(-(2**31), 2**31, 2**26):
+        x = torch.arange(start, start + 2**26).to(torch.int32).view(torch.float32)
+        mine = q.fake_quantize(x, f, overflow=oracles.overflow_of(f)).numpy()
+        theirs = x.numpy().astype(oracles.ML_DTYPES[name]).astype(np.float32)
+        keep = slice(None) if f.has_nan else ~np.isnan(mine)
+        assert np.array_equal(mine[keep], theirs[keep], equal_nan=True)
+        number = ~np.isnan(mine)
+        assert np.array_equal(np.signbit(mine[number]), np.signbit(theirs[number]))
+        compared += x.numel()
+    assert compared == 2**32
