@@ -1,6 +1,7 @@
 """MX and NVFP4 against torchao and gfloat; in-range casts against torch's own float8 types."""
 
 import gfloat
+import gfloat.formats
 import numpy as np
 import pytest
 import torch

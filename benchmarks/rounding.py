@@ -1,0 +1,196 @@
+"""How fast rounding is, beside a memory copy and beside every emulator that installs here.
+
+    python benchmarks/rounding.py            # both thread counts, all rows (about a minute)
+    python benchmarks/rounding.py --quick    # altgrad's own rows only
+
+One 4096 x 4096 float32 tensor; each row is the median of repeated calls after a warm-up, into an
+output that is already allocated where the library allows it. GB/s counts one read and one write of
+the tensor. The ratio is to `Tensor.copy_` into an allocated tensor, at the same thread count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterator
+
+import torch
+
+from altgrad import quantization as q
+from altgrad.quantization import native, tiers
+
+SIZE = 4096
+FORMATS = ("e4m3", "e5m2", "e3m4", "e0m7")
+
+
+def milliseconds(work: Callable[[], object], *, budget_s: float = 1.0) -> float:
+    """Median time of one call; slow things are called twice, fast ones up to 30 times."""
+    work()
+    times: list[float] = []
+    started = time.perf_counter()
+    while len(times) < 2 or (len(times) < 30 and time.perf_counter() - started < budget_s):
+        begin = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - begin)
+    return 1e3 * statistics.median(times)
+
+
+def own_rows(x: torch.Tensor, out: torch.Tensor) -> Iterator[tuple[str, Callable[[], object]]]:
+    """altgrad, in the order of the questions: formats, modes, counting, scales, blocks."""
+
+    def row(name: str, **settings):
+        return lambda: q.fake_quantize(x, name, out=out, **settings)
+
+    random = q.Stochastic(seed=7)
+    for name in FORMATS:
+        yield f"{name} nearest", row(name)
+        yield f"{name} stochastic", row(name, rounding=random)
+    for name in ("e4m3", "e3m4"):
+        yield f"{name} nearest, counted", row(name, return_stats=True)
+        yield f"{name} stochastic, counted", row(name, rounding=random, return_stats=True)
+    yield "e4m3 per tensor", row("e4m3", scaling=q.PerTensor())
+    yield "e4m3 per tensor, counted", row("e4m3", scaling=q.PerTensor(), return_stats=True)
+    yield "e4m3 per row", row("e4m3", scaling=q.PerRow())
+    yield "e4m3 MX blocks of 32", row("e4m3", scaling=q.MX())
+    yield "e4m3 MX blocks of 32, counted", row("e4m3", scaling=q.MX(), return_stats=True)
+
+
+def torch_rows(x: torch.Tensor, out: torch.Tensor) -> Iterator[tuple[str, Callable[[], object]]]:
+    """altgrad without its native code: eager pieces, and one compiled kernel."""
+
+    def eager(**settings):
+        def work():
+            keep, tiers._native_can = tiers._native_can, lambda job: False
+            try:
+                q.fake_quantize(x, "e4m3", out=out, **settings)
+            finally:
+                tiers._native_can = keep
+
+        return work
+
+    yield "e4m3 nearest, no compiler", eager()
+    yield "e4m3 stochastic, no compiler", eager(rounding=q.Stochastic(seed=7))
+    if native.library() is not None:
+        compiled = torch.compile(lambda x, seed: q.fake_quantize(x, "e4m3", out=out))
+        drawn = torch.compile(
+            lambda x, seed: q.fake_quantize(x, "e4m3", rounding=q.Stochastic(seed=seed), out=out)
+        )
+        seed = torch.tensor(7)
+        yield "e4m3 nearest, torch.compile", lambda: compiled(x, seed)
+        yield "e4m3 stochastic, torch.compile", lambda: drawn(x, seed)
+
+
+def competitors(x: torch.Tensor, out: torch.Tensor):
+    """(label, work) for each library that imports and runs; (label, reason) for the others."""
+    for label, make in _COMPETITORS.items():
+        try:
+            work = make(x, out)
+            work()
+            yield label, work
+        except Exception as failure:
+            yield label, f"{type(failure).__name__}: {str(failure).splitlines()[0][:70]}"
+
+
+def _torch_cast(kind: torch.dtype):
+    return lambda x, out: lambda: out.copy_(x.to(kind))
+
+
+def _qtorch(rounding: str):
+    def make(x, out):
+        quant = importlib.import_module("qtorch.quant")
+        return lambda: quant.float_quantize(x, exp=4, man=3, rounding=rounding)
+
+    return make
+
+
+def _ml_dtypes(x, out):
+    kind = importlib.import_module("ml_dtypes").float8_e4m3fn
+    array, target = x.numpy(), out.numpy()
+    return lambda: target.__setitem__(slice(None), array.astype(kind))
+
+
+def _gfloat(x, out):
+    gfloat = importlib.import_module("gfloat")
+    info = importlib.import_module("gfloat.formats").format_info_ocp_e4m3
+    return lambda: gfloat.round_ndarray(info, x, sat=True)
+
+
+def _torchao_mx(x, out):
+    mx = importlib.import_module("torchao.prototype.mx_formats.mx_tensor").MXTensor
+    return lambda: mx.to_mx(x, torch.float8_e4m3fn, 32).dequantize(torch.float32)
+
+
+def _mptorch(x, out):
+    quant = importlib.import_module("mptorch.quant")
+    number = importlib.import_module("mptorch").FloatingPoint(exp=4, man=3)
+    return lambda: quant.float_quantize(x, exp=number.exp, man=number.man, rounding="nearest")
+
+
+def _pychop(x, out):
+    chop = importlib.import_module("pychop").LightChop(exp_bits=4, sig_bits=3, rmode=1)
+    return lambda: chop(x)
+
+
+_COMPETITORS = {
+    "torch cast e4m3fn and back": _torch_cast(torch.float8_e4m3fn),
+    "torch cast e5m2 and back": _torch_cast(torch.float8_e5m2),
+    "qtorch e4m3 nearest": _qtorch("nearest"),
+    "qtorch e4m3 stochastic": _qtorch("stochastic"),
+    "ml_dtypes e4m3fn and back": _ml_dtypes,
+    "gfloat e4m3": _gfloat,
+    "torchao MX e4m3, blocks of 32": _torchao_mx,
+    "mptorch e4m3": _mptorch,
+    "pychop e4m3": _pychop,
+}
+
+
+def measure(threads: int, *, quick: bool) -> dict[str, float | str]:
+    """All rows at one thread count: label -> ms, or the reason why there is none."""
+    torch.set_num_threads(threads)
+    x = torch.randn(SIZE, SIZE, generator=torch.Generator().manual_seed(0))
+    out = torch.empty_like(x)
+    found: dict[str, float | str] = {"copy": milliseconds(lambda: out.copy_(x))}
+    for label, work in own_rows(x, out):
+        found[f"altgrad {label}"] = milliseconds(work, budget_s=0.25)
+    if not quick:
+        for label, work in torch_rows(x, out):
+            found[f"altgrad {label}"] = milliseconds(work, budget_s=0.25)
+        for label, work in competitors(x, out):
+            found[label] = work if isinstance(work, str) else milliseconds(work, budget_s=0.5)
+    return found
+
+
+def table(results: dict[int, dict[str, float | str]]) -> str:
+    """Markdown: one line per row, for each thread count ms, GB/s and the ratio to the copy."""
+    counts = list(results)
+    head = " | ".join(f"{n} thread{'s' * (n > 1)}: ms | GB/s | x copy" for n in counts)
+    lines = [f"| | {head} |", "|---|" + "---:|" * 3 * len(counts)]
+    for label in results[counts[0]]:
+        cells = [_cells(results[n][label], results[n]["copy"]) for n in counts]
+        lines.append(f"| {label} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _cells(value: float | str, copy: float) -> str:
+    if isinstance(value, str):
+        return f"- | - | {value}"
+    rate = 2 * 4 * SIZE * SIZE / value / 1e6
+    return f"{value:.1f} | {rate:.1f} | {value / copy:.2f}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="altgrad's own rows only")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, os.cpu_count() or 1])
+    arguments = parser.parse_args()
+    print(f"torch {torch.__version__}, {platform.machine()}, {os.cpu_count()} CPUs")
+    wanted = dict.fromkeys(arguments.threads)
+    print(table({n: measure(n, quick=arguments.quick) for n in wanted}))
+
+
+if __name__ == "__main__":
+    main()
