@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from altgrad.commands.compare import add_compare_commands
+from altgrad.commands.completion import add_completion_command
 from altgrad.commands.data import add_data_commands
 from altgrad.commands.learn import add_learn_commands
 from altgrad.commands.verify import add_verify_command
@@ -81,6 +82,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_compare_commands(commands, add_command, compose_config)
     add_learn_commands(commands, add_command)
     add_verify_command(commands, add_command, add_overrides, compose_config)
+    add_completion_command(commands, add_command, preset_names)
     return parser
 
 
