@@ -167,7 +167,11 @@ def _parquet_rows(path: Path, file: Any, text_field: str) -> Iterator[Piece]:
             "set data.text_field"
         )
     rows, size, done = file.metadata.num_rows, path.stat().st_size, 0
-    for batch in file.iter_batches(batch_size=PARQUET_ROWS, columns=[text_field]):
+    # One row group at a time: a reader over all of them keeps what it has read.
+    groups = range(file.num_row_groups)
+    how = {"batch_size": PARQUET_ROWS, "columns": [text_field]}
+    batches = (b for i in groups for b in file.iter_batches(row_groups=[i], **how))
+    for batch in batches:
         for text in batch.column(0).to_pylist():
             before, done = size * done // rows, done + 1
             if not isinstance(text, str | None):

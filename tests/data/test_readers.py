@@ -173,3 +173,16 @@ def test_a_truncated_gzip_file_is_refused(tmp_path, cut):
     path.write_bytes(gzip.compress(b"some text " * 999)[:cut])
     with pytest.raises(DataError, match=r"x\.txt\.gz is cut off or corrupt"):
         documents_of(path)
+
+
+def test_reading_parquet_keeps_nothing_of_what_was_read(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.table({"text": [f"{i} " * 5000 for i in range(400)]})
+    pq.write_table(table, tmp_path / "x.parquet", row_group_size=10, use_dictionary=False)
+    size = table.nbytes
+    del table
+    before = pa.total_allocated_bytes()
+    held = [pa.total_allocated_bytes() for _ in read_pieces(tmp_path / "x.parquet")]
+    assert max(held) - before < size / 10
