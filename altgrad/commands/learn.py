@@ -28,6 +28,7 @@ def add_learn_commands(commands: Any, add_command: AddCommand) -> None:
     _add_unit_actions(actions, add_command)
     _add_break(actions, add_command)
     _add_race(actions, add_command)
+    _add_questions(actions, add_command)
 
 
 def _add(
@@ -79,6 +80,15 @@ def _add_race(actions: Any, add_command: AddCommand) -> None:
     parser.add_argument("--steps", type=int, default=300, help="training steps of each (300)")
     parser.add_argument("--seed", type=int, default=0, help="of weights and batches (0)")
     parser.add_argument("--page", metavar="FILE", help="where the HTML page goes (DIR/race.html)")
+
+
+def _add_questions(actions: Any, add_command: AddCommand) -> None:
+    add_command(actions, "questions", questions, "twelve questions about this architecture")
+    summary = "a question's short answer, and the experiment that shows it, run now"
+    parser = add_command(actions, "show", show_question, summary)
+    parser.add_argument("name", help="such as qk-norm; `altgrad learn questions` lists them")
+    parser.add_argument("--seeds", type=int, default=2, help="paired seeds per arm (2)")
+    parser.add_argument("--out", default="figures", metavar="DIR", help="for the plot (figures)")
 
 
 def show(lines: Generator[str, None, int]) -> int:
@@ -157,6 +167,35 @@ def race(arguments: argparse.Namespace) -> int:
         raise ValueError(f"--steps {arguments.steps} must be at least 2")
     settings = RaceSettings(steps=arguments.steps, seed=arguments.seed)
     return show(commands.run_race(_space(arguments), settings, arguments.page))
+
+
+def questions(_: argparse.Namespace) -> int:
+    from altgrad.learn import commands
+
+    return show(commands.list_questions())
+
+
+def show_question(arguments: argparse.Namespace) -> int:
+    from altgrad.learn import commands
+
+    if arguments.seeds < 1:
+        raise ValueError(f"--seeds {arguments.seeds} must be at least 1")
+    how = {"seeds": arguments.seeds, "folder": arguments.out, "progress": _progress()}
+    return show(commands.show_question(arguments.name, **how))
+
+
+def _progress() -> Callable[[int, int], None] | None:
+    """Steps done, rewritten in place on a terminal; nothing elsewhere."""
+    import sys
+
+    if not sys.stderr.isatty():
+        return None
+
+    def say(done: int, total: int) -> None:
+        end = "\r\033[K" if done == total else "\r"
+        print(f"step {done} of {total}", end=end, file=sys.stderr, flush=True)
+
+    return say
 
 
 def _space(arguments: argparse.Namespace) -> Any:

@@ -6,8 +6,9 @@ Every function yields lines as they become known and returns the exit code.
 import difflib
 import json
 import random
+import textwrap
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,14 @@ from altgrad.learn.isolate import run_isolated, stream_isolated
 from altgrad.learn.iteration import iterate, unit_at
 from altgrad.learn.observe import Failure
 from altgrad.learn.proof import prove
+from altgrad.learn.questions.finding import Bench
+from altgrad.learn.questions.questions import (
+    draw,
+    find_question,
+    load_questions,
+    run_experiment,
+)
+from altgrad.learn.questions.questions import table as table_of
 from altgrad.learn.race import Outcome, RaceSettings, page, race, table
 from altgrad.learn.source import body_text, unit_text
 from altgrad.learn.trace import trace_unit
@@ -227,6 +236,32 @@ def _race_tokens() -> tuple[dict[str, Any], int]:
     folder = prepare(DataConfig())
     tokens = {split: np.asarray(load_tokens(folder, split)) for split in ("train", "val")}
     return tokens, known(load_metadata(folder).vocab_size)
+
+
+def list_questions() -> Lines:
+    for name, question in load_questions().items():
+        yield f"{name:22} {question.question}"
+    yield "altgrad learn show NAME runs its experiment"
+    return 0
+
+
+def show_question(
+    name: str, *, seeds: int, folder: str, progress: Callable[[int, int], None] | None
+) -> Lines:
+    """A question's answer and its experiment: numbers, verdict, plot."""
+    question = find_question(name)
+    yield question.question
+    yield ""
+    yield from textwrap.wrap(question.answer, 96)
+    yield ""
+    yield f"the experiment shows {question.look}"
+    began = time.perf_counter()
+    finding = run_experiment(name, Bench(_race_tokens()[0], seeds, progress))
+    yield from ["", *table_of(finding), "", f"measured: {finding.verdict}"]
+    path = Path(folder) / f"{name}.png"
+    draw(finding, question, path)
+    yield f"{path} ({time.perf_counter() - began:.0f} s)"
+    return 0
 
 
 def plant(space: Workshop, *, seed: int | None, answer: str | None, reveal: bool) -> Lines:

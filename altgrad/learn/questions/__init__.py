@@ -1,0 +1,1 @@
+"""Twelve questions about this architecture, each with a short answer and an experiment."""

@@ -1,0 +1,227 @@
+"""The common set-up of the experiments: a small nanochat GPT on Tiny Shakespeare.
+
+C=128, L=3, H=4, T=128, B=8; Muon for the matrices, AdamW for embedding and head at nanochat's
+rates, halved to zero over the second half; the metric is validation bits per byte on 96 blocks.
+Seeds are paired: arms of one seed see the same batches and start from the same weights.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from altgrad.model import GPT, preset
+from altgrad.optim.muon import Muon
+
+T, B, STEPS = 128, 8, 300
+SIZES = {"n_layer": 3, "n_head": 4, "n_kv_head": 4, "n_embd": 128, "block_size": T}
+NOISE = 0.01  # bits per byte; differences below it mean nothing with two seeds
+EVALUATION_BLOCKS = 96
+Progress = Callable[[int, int], None]
+Measure = Callable[[GPT], dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way of building and training; `tune` changes the new model in place."""
+
+    label: str
+    model: dict[str, Any] = field(default_factory=dict)
+    head_lr: float = 0.004
+    embedding_lr: float = 0.2
+    matrix_lr: float = 0.02
+    embedding_by: str = "adamw"
+    steps: int = STEPS
+    tune: Callable[[GPT], None] | None = None
+    measure: Measure | None = None
+
+
+@dataclass
+class Trained:
+    """What came of one arm and seed."""
+
+    arm: Arm
+    seed: int
+    losses: list[float]
+    bits_per_byte: float
+    parameters: int
+    measured: dict[str, float]
+
+
+def train(arm: Arm, tokens: dict[str, np.ndarray], seed: int, tick: Callable[[], None]) -> Trained:
+    """Train one arm; `tick` is called after every step."""
+    vocab_size = int(max(t.max() for t in tokens.values())) + 1
+    config = preset("nanochat", vocab_size=vocab_size, **SIZES | arm.model)
+    model = GPT(config, torch.Generator().manual_seed(seed))
+    if arm.tune:
+        arm.tune(model)
+    optimizers = make_optimizers(model, arm)
+    generator = np.random.default_rng(seed)
+    losses = []
+    for step in range(arm.steps):
+        _set_rates(optimizers, step, arm.steps)
+        loss = model(*batch(tokens["train"], generator))[1]
+        loss.backward()
+        for optimizer in optimizers:
+            optimizer.step()
+        model.zero_grad(set_to_none=True)
+        losses.append(loss.item())
+        tick()
+    measured = arm.measure(model) if arm.measure else {}
+    bits = evaluate(model, tokens["val"]) / math.log(2)
+    return Trained(arm, seed, losses, bits, model.num_parameters(), measured)
+
+
+def make_optimizers(model: GPT, arm: Arm) -> list[torch.optim.Optimizer]:
+    scale = (model.config.n_embd / 768) ** -0.5
+    wte, head = model.transformer.wte.weight, model.lm_head.weight
+    matrices = [p for p in model.transformer.h.parameters() if p.dim() == 2]
+    vectors = [p for p in model.transformer.h.parameters() if p.dim() < 2]
+    groups = [{"params": [wte], "lr": arm.embedding_lr * scale}]
+    if head is not wte:
+        groups.append({"params": [head], "lr": arm.head_lr * scale})
+    if vectors:
+        groups.append({"params": vectors, "lr": arm.head_lr * scale})
+    if arm.embedding_by == "muon":
+        matrices, groups = [*matrices, wte], groups[1:]
+    adamw = torch.optim.AdamW(groups, betas=(0.8, 0.95), eps=1e-10, weight_decay=0.0)
+    optimizers: list[torch.optim.Optimizer] = [adamw, Muon(matrices, lr=arm.matrix_lr)]
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["initial_lr"] = group["lr"]
+    return optimizers
+
+
+def _set_rates(optimizers: list[torch.optim.Optimizer], step: int, steps: int) -> None:
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * min(1.0, 2 * (1 - step / steps))
+
+
+def batch(tokens: np.ndarray, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
+    starts = generator.integers(0, len(tokens) - T - 1, B)
+    rows = torch.from_numpy(np.stack([tokens[s : s + T + 1] for s in starts]).astype(np.int64))
+    return rows[:, :-1], rows[:, 1:]
+
+
+@torch.no_grad()
+def evaluate(model: GPT, tokens: np.ndarray) -> float:
+    generator = np.random.default_rng(12345)
+    losses = [model(*batch(tokens, generator))[1] for _ in range(EVALUATION_BLOCKS // B)]
+    return float(torch.stack(losses).mean())
+
+
+def run_arms(
+    arms: list[Arm], tokens: dict[str, np.ndarray], seeds: int, progress: Progress | None
+) -> dict[str, list[Trained]]:
+    """Label -> one result per seed; arms take turns within each seed."""
+    total, done = sum(a.steps for a in arms) * seeds, 0
+
+    def tick() -> None:
+        nonlocal done
+        done += 1
+        if progress:
+            progress(done, total)
+
+    results: dict[str, list[Trained]] = {arm.label: [] for arm in arms}
+    for seed in range(seeds):
+        for arm in arms:
+            results[arm.label].append(train(arm, tokens, seed, tick))
+    return results
+
+
+class ScoreProbe:
+    """The largest |q·k|/sqrt(D) over all layers and heads of one forward pass."""
+
+    def __init__(self, tokens: np.ndarray):
+        self.tokens = tokens
+
+    @torch.no_grad()
+    def __call__(self, model: GPT) -> dict[str, float]:
+        kept: list[Tensor] = []
+        hooks = [
+            getattr(block.attn, name).register_forward_hook(lambda *a: kept.append(a[2]))
+            for block in model.transformer.h
+            for name in ("q_norm", "k_norm")
+        ]
+        model(batch(self.tokens, np.random.default_rng(1))[0])
+        for hook in hooks:
+            hook.remove()
+        pairs = zip(kept[0::2], kept[1::2], strict=True)
+        scores = [torch.einsum("bthd,bshd->bhts", q, k) / q.size(-1) ** 0.5 for q, k in pairs]
+        return {"largest score": max(s.abs().max().item() for s in scores)}
+
+
+class LogitProbe:
+    """The largest logit before the softcap, and the worst loss among a few batches."""
+
+    def __init__(self, tokens: np.ndarray):
+        self.tokens = tokens
+
+    @torch.no_grad()
+    def __call__(self, model: GPT) -> dict[str, float]:
+        kept: list[Tensor] = []
+        hook = model.lm_head.register_forward_hook(lambda *a: kept.append(a[2]))
+        generator = np.random.default_rng(1)
+        losses = [model(*batch(self.tokens, generator))[1].item() for _ in range(8)]
+        hook.remove()
+        return {
+            "largest raw logit": max(k.abs().max().item() for k in kept),
+            "worst loss": max(losses),
+        }
+
+
+def zero_share(tokens: np.ndarray) -> Measure:
+    """Share of the MLP's activations that are exactly zero."""
+
+    @torch.no_grad()
+    def measure(model: GPT) -> dict[str, float]:
+        kept: list[Tensor] = []
+        hooks = [
+            block.mlp.c_proj.register_forward_pre_hook(lambda _, inputs: kept.append(inputs[0]))
+            for block in model.transformer.h
+        ]
+        model(batch(tokens, np.random.default_rng(1))[0])
+        for hook in hooks:
+            hook.remove()
+        return {
+            "activations at zero (%)": 100
+            * float(torch.stack([(k == 0).float().mean() for k in kept]).mean())
+        }
+
+    return measure
+
+
+def rescale_embedding(factor: float) -> Callable[[GPT], None]:
+    def tune(model: GPT) -> None:
+        with torch.no_grad():
+            model.transformer.wte.weight.mul_(factor)
+
+    return tune
+
+
+def tie(std: float) -> Callable[[GPT], None]:
+    """Share the embedding's matrix with the head, starting at this spread."""
+
+    def tune(model: GPT) -> None:
+        with torch.no_grad():
+            model.transformer.wte.weight.mul_(std)
+        model.lm_head.weight = model.transformer.wte.weight
+
+    return tune
+
+
+class PlainReLU(nn.Module):
+    """max(x, 0) between the MLP's two matrices: the control of relu²."""
+
+    def __init__(self, config: Any):
+        super().__init__()
+        self.c_fc = nn.Linear(config.n_embd, 4 * config.n_embd, bias=config.bias)
+        self.c_proj = nn.Linear(4 * config.n_embd, config.n_embd, bias=config.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.c_proj(self.c_fc(x).relu())

@@ -1,0 +1,123 @@
+import numpy as np
+import pytest
+import torch
+
+from altgrad.learn.questions import bench as common
+from altgrad.learn.questions import instant
+from altgrad.learn.questions.bench import Arm, ScoreProbe, evaluate, tie, train
+from altgrad.learn.questions.finding import Bench, compare
+from altgrad.learn.questions.questions import (
+    EXPERIMENTS,
+    draw,
+    find_question,
+    load_questions,
+    run_experiment,
+    table,
+)
+from altgrad.learn.track import TRACKS, Track
+
+
+@pytest.fixture
+def tokens() -> dict[str, np.ndarray]:
+    generator = np.random.default_rng(0)
+    return {s: generator.integers(0, 29, 3000).astype(np.uint16) for s in ("train", "val")}
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """Experiments of two steps: that they run, not what they find."""
+    own = common.train
+    monkeypatch.setattr(
+        common, "train", lambda arm, *rest: own(Arm(**vars(arm) | {"steps": 2}), *rest)
+    )
+    monkeypatch.setattr(common, "EVALUATION_BLOCKS", 8)
+    monkeypatch.setattr(instant, "DRIFT_STEPS", 3)
+
+
+def test_there_are_twelve_and_each_has_an_experiment():
+    questions = load_questions()
+    assert len(questions) == 12
+    assert set(questions) == set(EXPERIMENTS)
+    for question in questions.values():
+        assert question.question.endswith("?")
+        assert 150 < len(question.answer) < 700
+
+
+def test_lessons_point_at_questions_that_exist():
+    for name in TRACKS:
+        for lesson in Track(name).lessons.values():
+            assert set(lesson.questions) <= set(load_questions())
+
+
+def test_an_unknown_question_is_refused_with_the_nearest():
+    with pytest.raises(ValueError, match="did you mean 'qk-norm'"):
+        find_question("qknorm")
+
+
+@pytest.mark.parametrize("name", sorted(EXPERIMENTS))
+def test_every_experiment_runs_prints_and_draws(name, tokens, short, tmp_path):
+    finding = run_experiment(name, Bench(tokens, seeds=1))
+    assert finding.verdict
+    assert len(table(finding)) == len(finding.rows) + 1
+    draw(finding, find_question(name), tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").stat().st_size > 5000
+
+
+def test_progress_counts_all_steps_of_all_arms(tokens):
+    seen = []
+    arms = [Arm("one", steps=2), Arm("two", steps=3)]
+    Bench(tokens, 2, lambda done, total: seen.append((done, total))).run(arms)
+    assert seen == [(i, 10) for i in range(1, 11)]
+
+
+def test_arms_of_one_seed_start_alike_and_see_the_same_batches(tokens):
+    runs = [train(Arm(label, steps=3), tokens, 4, lambda: None) for label in ("a", "b")]
+    assert runs[0].losses == runs[1].losses
+    assert runs[0].bits_per_byte == runs[1].bits_per_byte
+    other = train(Arm("c", steps=3), tokens, 5, lambda: None)
+    assert other.losses != runs[0].losses
+
+
+def test_the_verdict_needs_one_sign_and_more_than_noise(tokens):
+    def fake(values):
+        return [common.Trained(Arm("x"), seed, [1.0], v, 1, {}) for seed, v in enumerate(values)]
+
+    base = [2.0, 2.1]
+    for values, word in (
+        ([2.1, 2.2], "+0.1000 bits per byte, worse"),
+        ([1.9, 2.0], "-0.1000 bits per byte, better"),
+        ([2.2, 2.0], "no clear difference"),
+        ([2.004, 2.104], "no clear difference"),
+    ):
+        assert word in compare({"control": fake(base), "arm": fake(values)}).verdict
+
+
+def test_scores_are_bounded_by_sqrt_d_with_qk_norm_only(tokens):
+    from altgrad.model import GPT, preset
+
+    for on, bounded in ((True, True), (False, False)):
+        model = GPT(preset("nanochat", vocab_size=29, qk_norm=on, **common.SIZES))
+        with torch.no_grad():
+            for block in model.transformer.h:
+                block.attn.c_q.weight.mul_(10)
+        score = ScoreProbe(tokens["val"])(model)["largest score"]
+        assert (score <= 32**0.5 + 1e-4) == bounded
+
+
+def test_a_tied_head_is_one_matrix(tokens):
+    from altgrad.model import GPT, preset
+
+    model = GPT(preset("nanochat", vocab_size=29, **common.SIZES))
+    tie(0.02)(model)
+    assert model.lm_head.weight is model.transformer.wte.weight
+    assert model.lm_head.weight.std().item() == pytest.approx(0.02, rel=0.05)
+    assert evaluate(model, tokens["val"]) > 0
+
+
+def test_fractions_of_unmoved_bfloat16_weights_are_the_known_ones(tokens):
+    rows = {
+        r["learning rate"]: r["unmoved (%)"]
+        for r in run_experiment("bfloat16", Bench(tokens, 1)).rows
+    }
+    for rate, share in ((0.49, 0), (0.004, 4.5), (0.001, 62), (0.0003, 90)):
+        assert rows[rate] == pytest.approx(share, abs=1)
