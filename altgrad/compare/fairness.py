@@ -9,14 +9,15 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from altgrad.compare.arm import Arm, differences
 from altgrad.compare.identity import WITHOUT_EFFECT
 from altgrad.compare.question import Question
-from altgrad.training.config import all_setting_names
 from altgrad.training.run_folder import RunFolder
 from altgrad.training.settings import ConfigError, nearest
+
+if TYPE_CHECKING:
+    from altgrad.compare.arm import Arm
 
 COMPUTE = "precision.compute"
 
@@ -52,7 +53,7 @@ def covers(declared: Iterable[str], name: str) -> bool:
 
 
 def check_arms(
-    arms: Sequence[Arm], question: Question, *, budgeted: bool
+    arms: Sequence["Arm"], question: Question, *, budgeted: bool
 ) -> dict[str, dict[str, tuple[Any, Any]]]:
     """All differences from the control, every one of them declared.
 
@@ -75,12 +76,16 @@ def check_arms(
     return found
 
 
-def _effective(control: Arm, arm: Arm) -> dict[str, tuple[Any, Any]]:
+def _effective(control: "Arm", arm: "Arm") -> dict[str, tuple[Any, Any]]:
+    from altgrad.compare.arm import differences
+
     found = differences(control.config, arm.config)
     return {n: v for n, v in found.items() if not covers(WITHOUT_EFFECT, n)}
 
 
 def _check_declared(declared: Iterable[str]) -> None:
+    from altgrad.training.config import all_setting_names
+
     names = all_setting_names()
     for word in declared:
         if not any(n == word or n.startswith(f"{word}.") for n in names):

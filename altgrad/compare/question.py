@@ -253,9 +253,9 @@ def _take_word(word: str, values: dict[str, Any]) -> None:
     elif key in kinds:
         values[key] = _read_value(text, kinds[key], key)
     elif len(pieces := split_values(text)) > 1:
-        values["axes"] = {**values.get("axes", {}), key: pieces}
+        values["axes"] = {**values.get("axes", {}), full_name(key): pieces}
     else:
-        values["base"] = [*values.get("base", []), word]
+        values["base"] = [*values.get("base", []), f"{full_name(key)}={text}"]
 
 
 def _read_value(text: str, kind: Any, name: str) -> Any:
@@ -268,6 +268,17 @@ def _read_value(text: str, kind: Any, name: str) -> Any:
         return coerce([_number(v) for v in read] if as_list else _number(read), kind, name)
     except yaml.YAMLError:
         raise ConfigError(f"{name}={text!r} cannot be read.") from None
+
+
+def full_name(key: str) -> str:
+    """`storage` -> `precision.storage`: a setting may be typed by its last part where only one
+    setting ends so. From here on it has its full name."""
+    from altgrad.training.config import all_setting_names
+
+    names = all_setting_names()
+    known = any(n == key or n.startswith(f"{key}.") for n in names)
+    ending = [n for n in names if n.endswith(f".{key}")]
+    return ending[0] if not known and len(ending) == 1 else key
 
 
 def _number(value: Any) -> Any:

@@ -9,6 +9,7 @@ The runs themselves are ordinary run folders below `runs/`.
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,6 @@ from typing import Any
 import yaml
 
 from altgrad.compare.question import Question
-from altgrad.compare.registry import slug
 from altgrad.training.run_folder import write_atomically
 from altgrad.training.settings import ConfigError, from_dict, require
 
@@ -45,6 +45,11 @@ def comparison_folder(question: Question, runs: str | Path) -> Path:
     digest = hashlib.sha256(json.dumps(question.to_dict(), sort_keys=True).encode()).hexdigest()
     name = question.name or f"{slug('-'.join(question.arms))}-{digest[:6]}"
     return Path(runs) / "compare" / name
+
+
+def slug(text: str, longest: int = 40) -> str:
+    """`e5m2 + muon` -> `e5m2-muon`: safe as a folder's name everywhere."""
+    return re.sub(r"[^A-Za-z0-9._=]+", "-", text).strip("-.")[:longest] or "arm"
 
 
 def read_record(folder: Path) -> tuple[Question, Record]:

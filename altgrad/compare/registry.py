@@ -1,10 +1,10 @@
 """Finding the run folder of a run that is wanted: the one that already holds it, or a new one."""
 
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from altgrad.compare.identity import key_of_run, run_key
+from altgrad.compare.record import slug
 from altgrad.compare.state import state_of
 from altgrad.training.config import TrainConfig
 from altgrad.training.run_folder import find_runs
@@ -50,8 +50,3 @@ def _keys(runs: Iterable[Path]) -> Iterable[tuple[str, Path]]:
     for run in runs:
         if state_of(run) in REUSABLE and (key := key_of_run(run)):
             yield key, run
-
-
-def slug(text: str, longest: int = 40) -> str:
-    """`e5m2 + muon` -> `e5m2-muon`: safe as a folder's name everywhere."""
-    return re.sub(r"[^A-Za-z0-9._=]+", "-", text).strip("-.")[:longest] or "arm"

@@ -2,16 +2,17 @@
 
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from altgrad.compare.arm import Arm, differences
-from altgrad.compare.fairness import check_arms
 from altgrad.compare.question import Question
 from altgrad.compare.record import Record, comparison_folder, write_record
-from altgrad.training.config import TrainConfig
 from altgrad.training.run_folder import RunFolder, resolve_run
 from altgrad.training.run_table import read_settings
 from altgrad.training.settings import ConfigError
+
+if TYPE_CHECKING:
+    from altgrad.compare.arm import Arm
+    from altgrad.training.config import TrainConfig
 
 
 def find_comparison(names: list[str], runs: str, *, axis: str = "", delta: float = 0.01) -> Path:
@@ -43,6 +44,9 @@ def compare_runs(runs: list[Path], *, axis: str, delta: float = 0.01) -> Path:
     Raises:
         ConfigError: one arm only, runs of different folders, or differences beyond the axis.
     """
+    from altgrad.compare.arm import Arm, differences
+    from altgrad.compare.fairness import check_arms
+
     arms = _arms_of(runs)
     if len(arms) < 2:
         raise ConfigError(f"{len(runs)} runs make {len(arms)} arm; a comparison needs two.")
@@ -75,14 +79,15 @@ def compare_runs(runs: list[Path], *, axis: str, delta: float = 0.01) -> Path:
     return folder
 
 
-def _described(arm: Arm, differing: dict[str, tuple[Any, Any]]) -> dict[str, Any]:
+def _described(arm: "Arm", differing: dict[str, tuple[Any, Any]]) -> dict[str, Any]:
     differs = {name: list(values) for name, values in differing.items()}
     return {"words": [], "max_steps": arm.config.max_steps, "differs": differs}
 
 
-def _arms_of(runs: list[Path]) -> list[tuple[TrainConfig, dict[int, Path]]]:
+def _arms_of(runs: list[Path]) -> list[tuple["TrainConfig", dict[int, Path]]]:
     """Config without its seed -> seed -> run, in the order of the first runs."""
     from altgrad.compare.identity import effective_settings
+    from altgrad.training.config import TrainConfig
 
     groups: dict[str, tuple[TrainConfig, dict[int, Path]]] = {}
     by_key: dict[str, dict[int, Path]] = defaultdict(dict)
@@ -96,7 +101,7 @@ def _arms_of(runs: list[Path]) -> list[tuple[TrainConfig, dict[int, Path]]]:
     return list(groups.values())
 
 
-def _name(config: TrainConfig, control: TrainConfig, differing: set[str]) -> str:
+def _name(config: "TrainConfig", control: "TrainConfig", differing: set[str]) -> str:
     """The arm's values of what differs, names first: `muon`, `n_layer=3`."""
     from altgrad.training.settings import get_setting
 

@@ -44,6 +44,13 @@ def test_commas_inside_brackets_belong_to_the_value():
     ]
 
 
+def test_a_setting_may_be_typed_by_its_last_part_if_only_one_ends_so():
+    question = ask("n_layer=2,3 storage=rounded name=x")
+    assert question.axes == {"model.n_layer": ["2", "3"]}
+    assert question.base == ["precision.storage=rounded"]
+    assert ask("format=e5m2,e4m3").axis == ["format"]
+
+
 def test_as_you_go_has_a_limit():
     question = ask("optim=adamw,muon seeds=auto max_seeds=5")
     assert question.until_decided

@@ -1,7 +1,10 @@
 """The report: from run folders, verdict first, one file that needs no network."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -122,3 +125,14 @@ def test_thinning_keeps_means_and_the_last_step():
 
 def test_a_bar_in_a_cell_does_not_break_the_table():
     assert text_table([{"a": "x|y"}])[-1] == "| x\\|y |"
+
+
+def test_reading_a_comparison_loads_no_torch():
+    code = (
+        "import sys, altgrad.compare.report, altgrad.compare.regroup; print('torch' in sys.modules)"
+    )
+    environment = {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
+    )
+    assert done.stdout.strip() == "False"
