@@ -39,7 +39,7 @@ examples:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit code (0 done, 2 the user's mistake, 130 interrupted)."""
-    arguments = build_parser().parse_args(argv)
+    arguments = parse_words(argv)
     try:
         return arguments.command(arguments) or 0
     except KeyboardInterrupt:
@@ -52,6 +52,18 @@ def main(argv: list[str] | None = None) -> int:
             raise
         print(f"altgrad: {' '.join(str(error).split())}", file=sys.stderr)
         return USER_MISTAKE
+
+
+def parse_words(argv: list[str] | None) -> argparse.Namespace:
+    """`KEY=VALUE` words may stand before, between and after the options."""
+    parser = build_parser()
+    arguments, rest = parser.parse_known_args(argv)
+    words = getattr(arguments, "overrides", getattr(arguments, "words", None))
+    if rest and (words is None or any(word.startswith("-") for word in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        words.extend(rest)
+    return arguments
 
 
 # -- the words ------------------------------------------------------------------------------------
