@@ -224,9 +224,9 @@ def _refuse_other_budgets(facts: dict[tuple[str, int], dict[str, Any]], question
     and stand in the record."""
     if question.budget != "tokens" or _may_differ("max_steps", question):
         return
-    spent = {arm: _tokens(f["settings"]) for (arm, _), f in facts.items()}
-    (control, (total, step)), *others = spent.items()
-    for arm, (tokens, own_step) in others:
+    spent = [(arm, *_tokens(f["settings"])) for (arm, _), f in facts.items()]
+    (control, total, step), *others = spent
+    for arm, tokens, own_step in others:
         if abs(tokens - total) > max(step, own_step):
             raise Unfair(
                 f"{arm} was planned for {tokens:,} tokens a run, {control} for {total:,}; give "
