@@ -74,8 +74,24 @@ def ask(
     """
     texts = TEXTS[task.kind](task, items[index], shots_for(task, items, index))
     begin = [] if first is None else [first]
-    rows = [begin + tokenizer.encode(text) for text in texts]
+    rows = [begin + ids for ids in encode_together(texts, tokenizer)]
     return QUESTIONS[task.kind](rows, items[index])
+
+
+def encode_together(texts: Sequence[str], tokenizer: Encoder) -> list[list[int]]:
+    """The ids of each text; what the texts share at the beginning is encoded once.
+
+    The cut falls before a space that follows something else than white space, where every
+    byte-pair pattern in use starts a new word.
+    """
+    shared = texts[0][: common_prefix(texts)]
+    cut = shared.rfind(" ")
+    while cut > 0 and shared[cut - 1].isspace():
+        cut = shared.rfind(" ", 0, cut)
+    if cut <= 0 or len(texts) == 1:
+        return [tokenizer.encode(text) for text in texts]
+    head = tokenizer.encode(shared[:cut])
+    return [head + tokenizer.encode(text[cut:]) for text in texts]
 
 
 # -- texts --------------------------------------------------------------------------------------
@@ -144,13 +160,13 @@ def _question(rows: list[list[int]], starts: list[int], gold: int | None) -> Que
     return Question(tuple(Row(tuple(row), max(start, 1)) for row, start in pairs), gold)
 
 
-def common_prefix(rows: Sequence[Sequence[int]]) -> int:
-    """How many leading tokens all rows share."""
-    first = rows[0]
-    for i in range(min(len(row) for row in rows)):
-        if any(row[i] != first[i] for row in rows):
+def common_prefix(rows: Sequence[Sequence[Any]]) -> int:
+    """How many leading elements all rows share: the first and last in order differ earliest."""
+    first, last = min(rows), max(rows)
+    for i, (a, b) in enumerate(zip(first, last, strict=False)):
+        if a != b:
             return i
-    return min(len(row) for row in rows)
+    return min(len(first), len(last))
 
 
 def fit(question: Question, block_size: int) -> Question:

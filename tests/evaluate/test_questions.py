@@ -5,7 +5,7 @@ import random
 import pytest
 
 from altgrad.evaluate.bundle import Bundle
-from altgrad.evaluate.questions import Question, Row, ask, fit, shots_for, shuffled
+from altgrad.evaluate.questions import Question, Row, ask, encode_together, fit, shots_for, shuffled
 
 
 @pytest.fixture
@@ -81,3 +81,27 @@ def test_an_answer_longer_than_the_model_keeps_one_token_of_context():
     question = Question((Row(tuple(range(50)), 10),), None)
     (row,) = fit(question, 20).rows
     assert (row.tokens, row.start) == (tuple(range(9, 30)), 1)
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["one two three", "one two  four", "one two"],
+        ["a\n\n b", "a\n\n c"],
+        ["word  x", "word  y"],
+        ["Answer: ", "Answer: A"],
+        [" lead", " lead and more"],
+        ["x", "y"],
+        ["only one text"],
+    ],
+)
+def test_encoding_the_shared_beginning_once_changes_no_token(texts):
+    import tiktoken
+    from tiktoken._educational import SimpleBytePairEncoding
+
+    pattern = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
+    corpus = "one two three four word Answer: A lead and more only text  \n\n a b c " * 3
+    ranks = SimpleBytePairEncoding.train(corpus, 290, pattern).mergeable_ranks
+    encoding = tiktoken.Encoding("small", pat_str=pattern, mergeable_ranks=ranks, special_tokens={})
+    encoding.encode, expected = encoding.encode_ordinary, encoding.encode_ordinary
+    assert encode_together(texts, encoding) == [expected(text) for text in texts]
