@@ -6,6 +6,7 @@ B starting at zero (LoRA, arXiv 2106.09685). DoRA learns the length of each row 
 2305.14314). The network stays what it was: only its Linears are wrapped.
 """
 
+import logging
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -35,8 +36,8 @@ def adapt(model: GPT, config: FinetuneConfig, *, seed: int) -> GPT:
             f"finetune.targets={config.targets}: no Linear of the model has such a name; "
             f"there are {', '.join(sorted(found))}."
         )
-    ROUNDERS[config.base](model)
     from_peft = _peft()
+    ROUNDERS[config.base](model)
     alpha = 2 * config.r if config.alpha is None else config.alpha
     wanted = from_peft.LoraConfig(
         r=config.r,
@@ -53,10 +54,16 @@ def adapt(model: GPT, config: FinetuneConfig, *, seed: int) -> GPT:
 
 
 def _peft() -> Any:
+    """peft; on its way in it loads torchao and bitsandbytes, which warn of every missing kernel."""
+    was = logging.root.manager.disable
+    logging.disable(logging.WARNING)
     try:
         import peft
+        import peft.tuners.lora
     except ImportError:
         raise ConfigError("adapters need peft: pip install 'altgrad[lora]'.") from None
+    finally:
+        logging.disable(was)
     return peft
 
 
