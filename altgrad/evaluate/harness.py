@@ -45,7 +45,7 @@ def language_model(model: GPT, tokenizer: Any, *, batch_tokens: int = 8192) -> A
     first = getattr(tokenizer, "end_of_text", None)
     begin = [] if first is None else [first]
 
-    class AltgradLM(TemplateLM):  # type: ignore[misc]
+    class AltgradLM(TemplateLM):
         @property
         def eot_token_id(self) -> int:
             return begin[0] if begin else tokenizer.encode("\n")[0]

@@ -32,10 +32,19 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True)
 class Row:
-    """Token ids, of which those from `start` on are scored."""
+    """Token ids, of which those from `start` on are scored.
+
+    The answer may begin earlier, at `answer`, where it shares tokens with the other answers.
+    """
 
     tokens: tuple[int, ...]
     start: int
+    answer: int | None = None
+
+    @property
+    def first(self) -> int:
+        """The first token whose loss is wanted."""
+        return self.start if self.answer is None else self.answer
 
 
 @dataclass(frozen=True)
@@ -98,8 +107,10 @@ def encode_together(texts: Sequence[str], tokenizer: Encoder) -> list[list[int]]
 
 
 def _choice_texts(task: Task, item: Item, shots: Sequence[Item]) -> list[str]:
+    """Last the context alone, which says where the answers begin."""
     before = "".join(f"{s['query']}{task.delimiter}{s['choices'][s['gold']]}\n\n" for s in shots)
-    return [f"{before}{item['query']}{task.delimiter}{choice}" for choice in item["choices"]]
+    context = f"{before}{item['query']}{task.delimiter}"
+    return [*(context + choice for choice in item["choices"]), context.rstrip()]
 
 
 def _schema_texts(task: Task, item: Item, shots: Sequence[Item]) -> list[str]:
@@ -132,10 +143,13 @@ TEXTS: dict[str, Callable[[Task, Item, Sequence[Item]], list[str]]] = {
 
 
 def _choice_rows(rows: list[list[int]], item: Item) -> Question:
+    *rows, context = rows
     # One token earlier where a choice is the beginning of another: each must score something.
-    start = min(common_prefix(rows), min(len(row) for row in rows) - 1)
+    start = max(1, min(common_prefix(rows), min(len(row) for row in rows) - 1))
+    answer = max(1, min(start, len(context)))
     characters = tuple(len(choice) for choice in item["choices"])
-    return replace(_question(rows, [start] * len(rows), item["gold"]), characters=characters)
+    found = tuple(Row(tuple(row), start, answer) for row in rows)
+    return Question(found, item["gold"], characters)
 
 
 def _schema_rows(rows: list[list[int]], item: Item) -> Question:
@@ -160,7 +174,7 @@ def _question(rows: list[list[int]], starts: list[int], gold: int | None) -> Que
     return Question(tuple(Row(tuple(row), max(start, 1)) for row, start in pairs), gold)
 
 
-def common_prefix(rows: Sequence[Sequence[Any]]) -> int:
+def common_prefix(rows: Sequence[Any]) -> int:
     """How many leading elements all rows share: the first and last in order differ earliest."""
     first, last = min(rows), max(rows)
     for i, (a, b) in enumerate(zip(first, last, strict=False)):
@@ -186,4 +200,5 @@ def fit(question: Question, block_size: int) -> Question:
 
 def _cut(row: Row, excess: int, block_size: int) -> Row:
     drop = min(excess, row.start - 1)
-    return Row(row.tokens[drop:][: block_size + 1], row.start - drop)
+    answer = None if row.answer is None else max(1, row.answer - drop)
+    return Row(row.tokens[drop:][: block_size + 1], row.start - drop, answer)

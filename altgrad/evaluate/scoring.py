@@ -6,6 +6,7 @@ its choices, and a second pass runs the remaining tokens, padded on the right, w
 be seen. Other rows are sorted by length and run whole. The head runs only where a token is scored.
 """
 
+import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -25,16 +26,18 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Score:
-    """Of one row: mean loss (nats) of its scored tokens, their number, all of them likeliest?"""
+    """Of one row.
+
+    Attributes:
+        loss: mean over the scored tokens, nats. tokens: their number.
+        greedy: whether every token of the answer is the likeliest.
+        total: log-probability of the whole answer, nats.
+    """
 
     loss: float
     tokens: int
     greedy: bool
-
-    @property
-    def total(self) -> float:
-        """Log-probability of the scored tokens together."""
-        return -self.loss * self.tokens
+    total: float
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,7 @@ def _shared_length(question: Question) -> int:
     """Tokens at the beginning that are computed once: a multiple of GRAIN, 0 if not worth it."""
     if len(question.rows) < 2:
         return 0
-    limit = min(row.start for row in question.rows) - 1
+    limit = min(row.first for row in question.rows) - 1
     shared = min(limit, common_prefix([row.tokens for row in question.rows]))
     return 0 if shared < MIN_SHARED else shared // GRAIN * GRAIN
 
@@ -134,8 +137,7 @@ def _score_shared(
 ) -> tuple[list[_Place], list[Score]]:
     device = next(model.parameters()).device
     heads = torch.tensor([questions[n].rows[0].tokens[:length] for n in batch], device=device)
-    cache = KVCache(model.config, length)
-    model.transformer(heads, cache)
+    cache = _fill(model, heads)
     places = [_Place(n, r) for n in batch for r in range(len(questions[n].rows))]
     rows = [_row(questions, place, length) for place in places]
     counts = torch.tensor([len(questions[n].rows) for n in batch], device=device)
@@ -143,9 +145,32 @@ def _score_shared(
     return places, _score_rows(model, rows, cache.repeated(counts, length + longest))
 
 
+class _Filled(Exception):
+    """Every layer has stored its keys and values."""
+
+
+class _FillingCache(KVCache):
+    """Ends the forward pass where the last layer has stored: what follows would not be used."""
+
+    def insert_kv(self, layer_idx: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        stored = super().insert_kv(layer_idx, k, v)
+        if layer_idx == self.n_layer - 1:
+            raise _Filled
+        return stored
+
+
+def _fill(model: GPT, idx: Tensor) -> KVCache:
+    """A cache that has read `idx` (B, T)."""
+    cache = _FillingCache(model.config, idx.size(1))
+    with contextlib.suppress(_Filled):
+        model.transformer(idx, cache)
+    return cache
+
+
 def _row(questions: Sequence[Question], place: _Place, skip: int) -> Row:
     row = questions[place.question].rows[place.row]
-    return Row(row.tokens[skip:], row.start - skip)
+    answer = None if row.answer is None else row.answer - skip
+    return Row(row.tokens[skip:], row.start - skip, answer)
 
 
 def _score_whole(
@@ -171,15 +196,25 @@ def _score_rows(model: GPT, rows: Sequence[Row], cache: KVCache | None) -> list[
     for i, row in enumerate(rows):
         inputs[i, : len(row.tokens) - 1] = torch.tensor(row.tokens[:-1])
     hidden = model.transformer(inputs.to(device), cache)  # [rows, T, C]
-    counts = [len(row.tokens) - row.start for row in rows]
+    counts = [len(row.tokens) - row.first for row in rows]
     where = [
-        (i, t) for i, row in enumerate(rows) for t in range(row.start - 1, len(row.tokens) - 1)
+        (i, t) for i, row in enumerate(rows) for t in range(row.first - 1, len(row.tokens) - 1)
     ]
     at = torch.tensor(where, device=device)
-    targets = torch.tensor([t for row in rows for t in row.tokens[row.start :]], device=device)
+    targets = torch.tensor([t for row in rows for t in row.tokens[row.first :]], device=device)
     losses, hits = _losses(model, hidden[at[:, 0], at[:, 1]], targets)
-    pairs = zip(losses.split(counts), hits.split(counts), strict=True)
-    return [Score(float(loss.mean()), len(loss), bool(hit.all())) for loss, hit in pairs]
+    parts = zip(rows, losses.split(counts), hits.split(counts), strict=True)
+    return [_score(row, loss, hit) for row, loss, hit in parts]
+
+
+def _score(row: Row, losses: Tensor, hits: Tensor) -> Score:
+    scored = losses[row.start - row.first :]
+    return Score(
+        loss=float(scored.mean()),
+        tokens=len(scored),
+        greedy=bool(hits.all()),
+        total=-float(losses.sum()),
+    )
 
 
 def _losses(model: GPT, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

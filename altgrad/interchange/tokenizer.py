@@ -60,7 +60,7 @@ def _byte_pairs(ranks: dict[bytes, int], specials: dict[str, int], *, pattern: s
     shown = _byte_alphabet()
     vocab = {"".join(shown[b] for b in token): rank for token, rank in ranks.items()}
     merges = [
-        tuple("".join(shown[b] for b in part) for part in _split(ranks, token, rank))
+        _shown_pair(shown, *_split(ranks, token, rank))
         for token, rank in sorted(ranks.items(), key=lambda pair: pair[1])
         if len(token) > 1
     ]
@@ -75,6 +75,10 @@ def _byte_pairs(ranks: dict[bytes, int], specials: dict[str, int], *, pattern: s
         if made.token_to_id(name) != specials[name]:
             raise DataError(f"the special token {name} cannot keep its id {specials[name]}")
     return made
+
+
+def _shown_pair(shown: dict[int, str], left: bytes, right: bytes) -> tuple[str, str]:
+    return "".join(shown[b] for b in left), "".join(shown[b] for b in right)
 
 
 def _split(ranks: dict[bytes, int], token: bytes, rank: int) -> list[bytes]:

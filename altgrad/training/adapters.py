@@ -123,7 +123,10 @@ def _to_int4(model: GPT) -> None:
             "no multiple of it; use finetune.base=nf4."
         )
     names = {name for name, _ in _linears(model)}
-    rounding = IntxWeightOnlyConfig(weight_dtype=torch.int4, granularity=PerGroup(INT4_GROUP))
+    rounding = IntxWeightOnlyConfig(
+        weight_dtype=torch.int4,  # type: ignore[attr-defined]
+        granularity=PerGroup(INT4_GROUP),
+    )
     quantize_(model, rounding, filter_fn=lambda module, name: name in names)
 
 
@@ -166,7 +169,7 @@ def merge(model: GPT) -> GPT:
     from peft.tuners.lora import LoraLayer
 
     merged = GPT(model.config, torch.Generator().manual_seed(0))
-    weights = {n: p for n, p in model.named_parameters() if ".lora_" not in n}
+    weights: dict[str, Any] = {n: p for n, p in model.named_parameters() if ".lora_" not in n}
     for name, module in model.named_modules():
         if isinstance(module, LoraLayer):
             weights[f"{name}.weight"] = merged_weight(module)

@@ -57,6 +57,19 @@ def test_scores_equal_those_of_each_row_alone(questions, variant, batch_tokens):
             assert score.tokens == len(row.tokens) - row.start
 
 
+def test_the_total_is_that_of_the_whole_answer_also_where_answers_begin_alike(tokenizer):
+    model = small_model()
+    context, answers = tokenizer.encode("Q: "), ["many, many", "many, more"]
+    rows = [(0, *context, *tokenizer.encode(text)) for text in answers]
+    question = Question(tuple(Row(row, len(context) + 8, len(context) + 1) for row in rows), 0)
+    (scores,) = score_questions(model, [question])
+    for row, score, text in zip(rows, scores, answers, strict=True):
+        loss, _ = one_by_one(model, Row(row, len(context) + 1))
+        assert score.total == pytest.approx(-loss * len(text), abs=1e-3)
+        loss, _ = one_by_one(model, Row(row, len(context) + 8))
+        assert score.loss == pytest.approx(loss, abs=2e-5)
+
+
 def test_sharing_saves_most_of_the_tokens(questions, monkeypatch):
     model = small_model()
     seen = []

@@ -272,7 +272,7 @@ class AltgradForCausalLM(PreTrainedModel, GenerationMixin):
     def set_output_embeddings(self, value):
         self.lm_head = value
 
-    def prepare_inputs_for_generation(self, input_ids, attention_mask=None, **_):
+    def prepare_inputs_for_generation(self, input_ids, *_, attention_mask=None, **__):
         """The last `block_size` tokens: further ones are forgotten, as in training."""
         size = self.config.block_size
         mask = None if attention_mask is None else attention_mask[:, -size:]
