@@ -2,6 +2,7 @@
 
 import html
 import json
+from collections.abc import Callable
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -35,7 +36,8 @@ def page(conclusion: Conclusion) -> str:
 
     charts = Charts(conclusion)
     body, specs = _body(conclusion, charts)
-    bundle = vl_convert.javascript_bundle(None, vl_version_for_vl_convert())
+    make_bundle: Callable[..., str] = vl_convert.javascript_bundle
+    bundle = make_bundle(vl_version=vl_version_for_vl_convert())
     return Template(PAGE.read_text(encoding="utf-8")).substitute(
         title=html.escape(f"{headline(conclusion)} - altgrad"),
         question=html.escape(conclusion.question.question),
