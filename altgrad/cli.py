@@ -31,6 +31,8 @@ examples:
   altgrad train model.n_layer=8 data.batch_size=32 data.path=my.txt
   altgrad config model=llama                        every setting, and where its value comes from
   altgrad train resume=auto …                       go on with the same run if it was stopped
+  altgrad watch                                     follow the latest run from another terminal
+  altgrad reproduce runs/20261120-143000-3fa9c1     the same again? bit for bit?
   altgrad show                                      all runs: status, best loss
   altgrad sample --prompt 'ROMEO:'                  text from the latest run
   altgrad compare optim=adamw,muon seeds=5          which is better, and how sure is that
@@ -81,6 +83,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_resume(commands)
     _add_gc(commands)
+    _add_reproduce(commands)
+    _add_watch(commands)
     _add_config(commands)
     _add_show(commands)
     _add_sample(commands)
@@ -157,6 +161,23 @@ def _add_gc(commands: Any) -> None:
     parser.add_argument("--keep", type=int, metavar="N", help="newest checkpoints that stay")
     parser.add_argument("--anomalies", action="store_true", help="also states with bad batches")
     parser.add_argument("--dry-run", action="store_true", help="only say what would go")
+
+
+def _add_reproduce(commands: Any) -> None:
+    summary = "run a run again from its folder alone and say whether it is the same"
+    parser = add_command(commands, "reproduce", reproduce, summary)
+    parser.add_argument("run", help="a run folder or its name")
+    parser.add_argument("--out", metavar="DIR", help="the new run folder (a new one below runs/)")
+    parser.add_argument(
+        "--tolerance", type=float, default=1e-3, help="relative difference that counts as the same"
+    )
+    parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def _add_watch(commands: Any) -> None:
+    parser = add_command(commands, "watch", watch, "follow a run of another process")
+    parser.add_argument("run", nargs="?", help="a run folder or its name (default: the latest)")
+    parser.add_argument("--every", type=float, default=2.0, metavar="S", help="seconds (2)")
 
 
 def _add_config(commands: Any) -> None:
@@ -320,6 +341,43 @@ def changed_config(config: Any, words: list[str], config_dir: str | None) -> Any
             source, target = source[part], target[part]
         target[last] = source[last]
     return TrainConfig.from_dict(changed)
+
+
+def reproduce(arguments: argparse.Namespace) -> int:
+    import json
+
+    from altgrad.training.run_folder import resolve_run
+
+    run = resolve_run(arguments.run)
+    from altgrad.training.console import Console
+    from altgrad.training.reproduce import reproduce as run_again
+
+    console = Console()
+    out = Path(arguments.out) if arguments.out else None
+    watched: Any = {} if arguments.json else {"listeners": [console], "progress": console.preparing}
+    result = run_again(run, out=out, tolerance=arguments.tolerance, **watched)
+    if arguments.json:
+        print(json.dumps(result.to_dict(), indent=2, default=str))
+    else:
+        for name, (then, now) in result.environment.items():
+            print(f"environment: {name} was {str(then)[:60]!r}, is {str(now)[:60]!r}")
+        print(f"{result.again}: {result.verdict}")
+    return 0 if result.likeness.largest <= arguments.tolerance and result.likeness.steps else 1
+
+
+def watch(arguments: argparse.Namespace) -> int:
+    from altgrad.training.run_folder import resolve_run
+
+    run = resolve_run(arguments.run)
+    from altgrad.training.watching import watch as follow
+
+    terminal = sys.stdout.isatty()
+
+    def draw(text: str) -> None:
+        print(f"\033[H\033[2J{text}" if terminal else text, flush=True)
+
+    status = follow(run, every_s=arguments.every, draw=draw, curves=terminal)
+    return 0 if status == "finished" else 1
 
 
 def gc(arguments: argparse.Namespace) -> None:

@@ -32,19 +32,6 @@ class GlobalRandom:
         restore_global_state(state)
 
 
-class RunClock:
-    """What a run has cost so far, over all its sessions that led to the present state."""
-
-    def __init__(self) -> None:
-        self.train_s = 0.0
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"train_s": self.train_s}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.train_s = state["train_s"]
-
-
 def collect(parts: Parts, own_parts: Parts, fabric: Fabric) -> dict[str, Any]:
     """State of the parts that are the same on all processes, and of each process's own parts.
 

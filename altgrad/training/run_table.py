@@ -8,12 +8,15 @@ from typing import Any
 import yaml
 
 from altgrad.training.line_log import read_jsonl
-from altgrad.training.run_folder import RunFolder, run_status
+from altgrad.training.run_folder import END_STATES, RunFolder, run_status
 
 
 @dataclass
 class RunSummary:
-    """One line of `altgrad show`. Losses are nats per token; None = not known yet."""
+    """One line of `altgrad show`. Losses are nats per token; None = not known (yet).
+
+    wall_s, energy_j, peak_memory_bytes: what the run had cost when its last session ended.
+    """
 
     name: str
     path: str
@@ -28,6 +31,13 @@ class RunSummary:
     width: int
     train_s: float | None
     tokens_per_s: float | None
+    seed: int
+    data: str
+    wall_s: float | None
+    energy_j: float | None
+    peak_memory_bytes: int | None
+    trouble: int
+    alerts: int
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -38,6 +48,8 @@ def summarise_run(root: Path) -> RunSummary:
     folder = RunFolder(root)
     config = read_settings(folder.config)
     lines = list(read_jsonl(folder.metrics))
+    events = list(read_jsonl(folder.events))
+    ended = next((e for e in reversed(events) if e.get("event") in END_STATES), {})
     val_losses = [m["val_loss"] for m in lines if "val_loss" in m]
     finite = [v for v in val_losses if math.isfinite(v)]
     rates = sorted(m["tokens_per_s"] for m in lines if "tokens_per_s" in m)
@@ -55,6 +67,13 @@ def summarise_run(root: Path) -> RunSummary:
         width=config["model"]["n_embd"],
         train_s=lines[-1].get("train_s") if lines else None,
         tokens_per_s=rates[len(rates) // 2] if rates else None,
+        seed=config["seed"],
+        data=str(config["data"]["path"] or config["data"]["name"]),
+        wall_s=ended.get("wall_s"),
+        energy_j=ended.get("energy_j"),
+        peak_memory_bytes=ended.get("peak_memory_bytes"),
+        trouble=sum(e.get("event") == "trouble" for e in events),
+        alerts=sum(e.get("event") == "alert" for e in events),
     )
 
 

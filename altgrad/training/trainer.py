@@ -20,6 +20,7 @@ from altgrad.quantization import unrounded
 from altgrad.training import sharding
 from altgrad.training.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
 from altgrad.training.config import TrainConfig
+from altgrad.training.costs import RunClock
 from altgrad.training.emergency import Emergency
 from altgrad.training.evaluation import Evaluator
 from altgrad.training.fabric import make_fabric, pick_device
@@ -32,7 +33,7 @@ from altgrad.training.metrics import compute_perplexity
 from altgrad.training.numerics import Numerics
 from altgrad.training.randomness import seed_dropout
 from altgrad.training.recorder import Recorder
-from altgrad.training.run_state import GlobalRandom, Parts, RunClock, collect, restore
+from altgrad.training.run_state import GlobalRandom, Parts, collect, restore
 from altgrad.training.speed import SpeedMeter
 from altgrad.training.step import StepOutcome, TrainingStep
 
@@ -81,7 +82,7 @@ class Trainer:
         self.step = 0
         self.best_val_loss = math.inf
         self._val_loss = math.nan
-        self.clock = RunClock()
+        self.clock = RunClock(self.device)
         self.remarks: list[str] = []
         seed_dropout(config.seed, self.fabric.global_rank)
         self._set_up_network()
@@ -252,6 +253,7 @@ class Trainer:
                 step=self.step,
                 best_val_loss=self.best_val_loss,
                 error=error,
+                **self.clock.costs(),
             )
         return self._summary(status)
 

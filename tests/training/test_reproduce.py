@@ -1,0 +1,98 @@
+"""A run folder is enough to run it again, and to say honestly whether it came out the same."""
+
+import json
+
+import pytest
+
+from altgrad.training.build import build_run
+from altgrad.training.likeness import compare_runs, relative_difference
+from altgrad.training.line_log import read_jsonl
+from altgrad.training.reproduce import reproduce
+from altgrad.training.run_table import summarise_run
+from altgrad.training.settings import ConfigError
+
+
+@pytest.fixture
+def run(make_config, data_dir, tmp_path):
+    config = make_config(max_steps=5, eval_interval=2, dropout=0.1)
+    config.data.path = str(data_dir)
+    build_run(config).train()
+    return tmp_path / "run"
+
+
+def test_a_finished_run_comes_out_identical(run, tmp_path):
+    result = reproduce(run, out=tmp_path / "again")
+    assert result.likeness.identical
+    assert result.verdict == "identical bit for bit: 5 steps and the last weights"
+    assert result.environment == {}
+
+
+def edit(path, change):
+    lines = [change(m) for m in read_jsonl(path)]
+    path.write_text("".join(json.dumps(m) + "\n" for m in lines))
+
+
+@pytest.mark.parametrize(
+    ("factor", "words"),
+    [(1 + 1e-6, "within the tolerance of 0.001"), (2.0, "different from step 3 on")],
+)
+def test_a_difference_is_placed_and_sized(run, tmp_path, factor, words):
+    edit(
+        run / "metrics.jsonl",
+        lambda m: {**m, "loss": m["loss"] * (factor if m["step"] >= 3 else 1.0)},
+    )
+    result = reproduce(run, out=tmp_path / "again")
+    assert words in result.verdict
+    assert result.likeness.first_difference == 3
+    assert not result.likeness.identical
+
+
+def test_another_environment_is_listed(run, tmp_path):
+    path = run / "environment.json"
+    old = json.loads(path.read_text())
+    then = {**old, "torch": "1.0", "packages": {**old["packages"], "gone": "3"}}
+    path.write_text(json.dumps(then))
+    found = reproduce(run, out=tmp_path / "again").environment
+    assert found["torch"][0] == "1.0"
+    assert found["packages.gone"] == ("3", None)
+
+
+def test_changed_tokens_are_refused(run, data_dir):
+    content = bytearray((data_dir / "val.bin").read_bytes())
+    content[0] ^= 1
+    (data_dir / "val.bin").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"val\.bin is not what"):
+        reproduce(run)
+
+
+def test_a_run_whose_settings_changed_cannot_be_repeated(run):
+    line = {"event": "resumed", "step": 2, "changed": {"max_steps": [4, 5]}}
+    with (run / "events.jsonl").open("a") as file:
+        file.write(json.dumps(line) + "\n")
+    with pytest.raises(ConfigError, match=r"from step 2 on \(max_steps\)"):
+        reproduce(run)
+
+
+def test_times_are_not_compared(run, tmp_path):
+    edit(run / "metrics.jsonl", lambda m: {**m, "step_ms": 1.0, "tokens_per_s": 2.0})
+    assert reproduce(run, out=tmp_path / "again").likeness.identical
+
+
+def test_nan_equals_nan_and_nothing_else():
+    assert relative_difference(float("nan"), float("nan")) == 0.0
+    assert relative_difference(float("nan"), 1.0) == float("inf")
+    assert relative_difference(1.0, 1.1) == pytest.approx(0.1 / 1.1)
+
+
+def test_nothing_in_common_is_not_called_identical(run, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "config.yaml").write_text((run / "config.yaml").read_text())
+    assert not compare_runs(run, tmp_path / "empty").identical
+
+
+def test_what_a_run_has_cost_is_shown(run):
+    shown = summarise_run(run)
+    assert shown.wall_s >= shown.train_s > 0
+    assert shown.peak_memory_bytes > 50e6
+    assert shown.seed == 1337
+    assert (shown.trouble, shown.alerts) == (0, 0)
