@@ -5,6 +5,7 @@ What lies in one of them, and how it gets there whole: `checkpoint_files`.
 
 import math
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -201,7 +202,9 @@ class CheckpointManager:
         keep = {*whole[-self.max_checkpoints :], self.best()}
         for path in whole:
             if path not in keep:
-                remove_checkpoint(path, self.disk)
+                # The new one is safe: an old one that will not go is no failure of the save.
+                with suppress(OSError):
+                    remove_checkpoint(path, self.disk)
 
 
 def _state_of(thing: Any) -> Any:

@@ -69,8 +69,9 @@ class Keeper:
         state = self.state_of(val_loss)
         if self.fabric.is_global_zero:
             self.saver.save(state)
-        self.saver.last_step = state["step"]
-        self.saver.restart_clock()
+        else:
+            self.saver.last_step = state["step"]
+            self.saver.restart_clock()
         self.fabric.barrier()
 
     def save_anomaly(self, batch: tuple[Tensor, Tensor], metrics: dict[str, float]) -> None:
@@ -100,10 +101,11 @@ class Keeper:
         Raises:
             CheckpointError: it could not be saved.
         """
-        self.report()
-        if self.saver.last_step != step:
-            self.save(float("inf"))
         self.saver.wait()
+        self.report()
+        if self.fabric.broadcast(self.saver.last_step != step):
+            self.save(float("inf"))
+            self.saver.wait()
         outcomes = self.saver.outcomes()
         for outcome in outcomes:
             self.recorder.saved(outcome)

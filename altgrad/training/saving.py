@@ -30,6 +30,9 @@ class SaveOutcome:
 class Saver:
     """Saves through `manager` every `every_steps` steps or `every_minutes` minutes.
 
+    Attributes:
+        last_step: the step whose state is saved, or on its way; None after a save that failed.
+
     Args:
         every_steps, every_minutes: -1 = off. Minutes are counted from the last save on a clock
             that no change of the date can move.
@@ -77,7 +80,7 @@ class Saver:
         self.last_step = captured.step
         self.restart_clock()
         if self._pool is None:
-            self._outcomes.append(self._write(captured, start))
+            self._note(self._write(captured, start))
         else:
             waited_s = time.perf_counter() - start
             self._under_way = self._pool.submit(self._write, captured, start, waited_s)
@@ -110,4 +113,9 @@ class Saver:
     def _collect(self) -> None:
         assert self._under_way is not None
         under_way, self._under_way = self._under_way, None
-        self._outcomes.append(under_way.result())
+        self._note(under_way.result())
+
+    def _note(self, outcome: SaveOutcome) -> None:
+        if outcome.error is not None:
+            self.last_step = None
+        self._outcomes.append(outcome)

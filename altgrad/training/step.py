@@ -84,6 +84,8 @@ class TrainingStep:
         outcome = self._judge(loss, clip_gradients(self._parameters(), self.grad_clip))
         if outcome.finding.action == "continue":
             self.optimizer.step()
+        else:
+            self._end_unscaling()
         if self.observer is not None:
             self.observer.moved()
         return outcome
@@ -109,6 +111,12 @@ class TrainingStep:
         """Gradients as they are, where a scaler is in use; and then the faults asked for."""
         self.fabric.strategy.precision.unscale_gradients(self.optimizer.optimizer)
         self.faults.spoil_gradients(self._parameters(), step)
+
+    def _end_unscaling(self) -> None:
+        """A scaler refuses to unscale twice: a step that is not taken must still be ended."""
+        scaler = getattr(self.fabric.strategy.precision, "scaler", None)
+        if scaler is not None:
+            scaler.update()
 
     def _parameters(self) -> list[Tensor]:
         groups = self.optimizer.optimizer.param_groups

@@ -22,7 +22,7 @@ settings = json.loads(sys.argv[1])
 config = TrainConfig(**settings)
 model = GPT(config.model, torch.Generator().manual_seed(config.seed))
 trainer = Trainer(config, model, sys.argv[2], "cpu")
-if len(sys.argv) > 3:
+if len(sys.argv) > 3 and sys.argv[3]:
     trainer.resume(sys.argv[3])
 trainer.train(int(sys.argv[4]) if len(sys.argv) > 4 else None)
 """
@@ -68,3 +68,21 @@ def test_two_processes_equal_one_with_twice_the_accumulation(
     assert one.keys() == two.keys()
     for name in one:
         torch.testing.assert_close(two[name], one[name], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_two_processes_resume_exactly(make_config, data_dir, tmp_path, strategy):
+    """With dropout: each process finds its own generators again."""
+    Path("script.py").write_text(SCRIPT)
+    config = make_config(max_steps=6, eval_interval=-1, dropout=0.2)
+    shared = {**config.to_dict(), "devices": 2, "strategy": strategy}
+    whole = {**shared, "run_dir": str(tmp_path / "whole")}
+    cut = {**shared, "run_dir": str(tmp_path / "cut")}
+    run_script(json.dumps(whole), str(data_dir))
+    run_script(json.dumps(cut), str(data_dir), "", "3")
+    run_script(json.dumps(cut), str(data_dir), str(tmp_path / "cut"))
+    assert losses(tmp_path / "whole") == losses(tmp_path / "cut")
+    one = load_weights(find_checkpoint(tmp_path / "whole"))
+    two = load_weights(find_checkpoint(tmp_path / "cut"))
+    assert all(torch.equal(one[name], two[name]) for name in one)
