@@ -24,6 +24,7 @@ import numpy as np
 
 from altgrad.training.likeness import compare_runs, read_numbers
 from altgrad.training.line_log import read_jsonl
+from altgrad.training.run_folder import run_status
 
 TINY: dict[str, Any] = {
     "model": {"n_layer": 1, "n_head": 2, "n_embd": 16, "block_size": 8, "vocab_size": 13},
@@ -53,6 +54,8 @@ def live(run: str, settings: dict[str, Any]) -> None:
 
     torch.set_num_threads(1)
     started = (Path(run) / "config.yaml").exists()
+    if run_status(Path(run)) == "finished":
+        return
     trainer = resume_run(Path(run)) if started else build_run(TrainConfig.from_dict(settings))
     trainer.train()
 
