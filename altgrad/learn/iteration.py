@@ -15,13 +15,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from altgrad.learn.harness import harness_of
 from altgrad.learn.observe import Failure, failure_of
 from altgrad.learn.source import find_units
 from altgrad.learn.trace import describe_tensor
 from altgrad.learn.track import Track
 from altgrad.learn.transplant import load_file
 
-SIZES = {"sequence_len": 64, "vocab_size": 256, "n_layer": 2, "n_head": 4, "n_kv_head": 2}
+SIZES = {"length": 64, "vocab_size": 256, "n_layer": 2, "n_head": 4, "n_kv_head": 2}
 SIZES |= {"n_embd": 64}
 BATCH = 8
 Say = Callable[[str], None]
@@ -46,49 +47,50 @@ def _work(track: Track, path: Path, lines: queue.Queue) -> None:
         source = path.read_text()
         namespace = load_file(source, path)
         flow.watch(namespace, track)
-        _one_iteration(namespace, source, flow)
+        _one_iteration(harness_of(track.name), namespace, source, flow)
     except BaseException as error:
         lines.put(failure_of(error, path))
     lines.put(None)
 
 
-def _one_iteration(ns: dict[str, Any], text: str, flow: "Flow") -> None:
+def _one_iteration(harness: Any, ns: dict[str, Any], text: str, flow: "Flow") -> None:
     flow.stage("construction")
     torch.manual_seed(0)
-    model = ns["GPT"](ns["GPTConfig"](**SIZES))
+    model = harness.make(ns, SIZES)
     flow.stage("initialisation")
-    model.init_weights()
+    harness.initialise(model)
     flow.stage("size")
     flow.note(f"{sum(p.numel() for p in model.parameters()):,} parameters")
-    flow.note(f"{model.estimate_flops():,} FLOPs per token, on {model.get_device()}")
+    for note in harness.notes(model):
+        flow.note(note)
     flow.stage("optimisers")
-    optimizers = model.setup_optimizers()
+    optimizers = harness.optimizers(model)
     idx, targets = _batch(text)
     flow.stage("first evaluation")
     with torch.no_grad():
-        before = float(model(idx, targets))
+        before = float(harness.loss(model, idx, targets))
     flow.note(f"loss {before:.4f}, ln V = {torch.tensor(256.0).log():.4f}")
     flow.stage("training")
-    after = _train(model, optimizers, idx, targets)
+    after = _train(harness, model, optimizers, idx, targets)
     flow.note(f"loss after 3 steps on the same batch: {after:.4f}")
     flow.stage("generation")
-    made = list(model.generate(list(text[:8].encode()), 8))
+    made = harness.generate(model, list(text[:8].encode()), 8)
     flow.note(f"8 bytes drawn: {bytes(made)!r}")
 
 
-def _train(model: Any, optimizers: list, idx: Tensor, targets: Tensor) -> float:
+def _train(harness: Any, model: Any, optimizers: list, idx: Tensor, targets: Tensor) -> float:
     for _ in range(3):
-        model(idx, targets).backward()
+        harness.loss(model, idx, targets).backward()
         for optimizer in optimizers:
             optimizer.step()
         model.zero_grad(set_to_none=True)
     with torch.no_grad():
-        return float(model(idx, targets))
+        return float(harness.loss(model, idx, targets))
 
 
 def _batch(text: str) -> tuple[Tensor, Tensor]:
     data = torch.tensor(list(text.encode()))
-    length = SIZES["sequence_len"]
+    length = SIZES["length"]
     starts = torch.linspace(0, len(data) - length - 1, BATCH).long()
     rows = torch.stack([data[s : s + length + 1] for s in starts])
     return rows[:, :-1].contiguous(), rows[:, 1:].contiguous()

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from altgrad.learn.harness import harness_of
 from altgrad.learn.proof import same_start
 from altgrad.learn.track import Track
 from altgrad.learn.transplant import load_file, load_reference
@@ -33,7 +34,7 @@ class RaceSettings:
     steps: int = 300
     seed: int = 0
     batch_size: int = 8
-    sequence_len: int = 128
+    length: int = 128
     n_layer: int = 3
     n_head: int = 4
     n_kv_head: int = 4
@@ -47,6 +48,7 @@ class Runner:
     name: str
     model: Any
     optimizers: list[Any]
+    harness: Any
     losses: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     activation_bytes: int = 0
@@ -83,25 +85,28 @@ def race(
             losses = "  ".join(f"{r.name} {r.losses[-1]:.4f}" for r in runners)
             yield f"step {step + 1:4}  {losses}"
     for runner in runners:
-        runner.val_loss = _evaluate(runner.model, tokens["val"], settings)
+        runner.val_loss = _evaluate(runner, tokens["val"], settings)
     yield _outcome(runners, settings)
 
 
 def _line_up(track: Track, path: Path, vocab_size: int, settings: RaceSettings) -> list[Runner]:
-    sizes = {k: v for k, v in asdict(settings).items() if k.startswith(("n_", "sequence"))}
-    models = []
+    sizes = {k: v for k, v in asdict(settings).items() if k.startswith(("n_", "length"))}
+    sizes["vocab_size"] = vocab_size
+    harness, models = harness_of(track.name), []
     for namespace in (load_reference(track.path), load_file(path.read_text(), path)):
         torch.manual_seed(settings.seed)
-        model = namespace["GPT"](namespace["GPTConfig"](vocab_size=vocab_size, **sizes))
-        model.init_weights()
+        model = harness.make(namespace, sizes)
+        harness.initialise(model)
         models.append(model)
     same_start(*models)
     names = ("reference", "yours")
-    return [Runner(n, m, m.setup_optimizers()) for n, m in zip(names, models, strict=True)]
+    return [
+        Runner(n, m, harness.optimizers(m), harness) for n, m in zip(names, models, strict=True)
+    ]
 
 
 def _batch(tokens: np.ndarray, generator: Any, settings: RaceSettings) -> tuple[Tensor, Tensor]:
-    length = settings.sequence_len
+    length = settings.length
     starts = generator.integers(0, len(tokens) - length - 1, settings.batch_size)
     rows = np.stack([tokens[s : s + length + 1] for s in starts]).astype(np.int64)
     return torch.from_numpy(rows[:, :-1].copy()), torch.from_numpy(rows[:, 1:].copy())
@@ -124,10 +129,10 @@ def _advance(
 
     if step == 0:
         with torch.autograd.graph.saved_tensors_hooks(count, lambda t: t):
-            loss = runner.model(*batch)
+            loss = runner.harness.loss(runner.model, *batch)
         runner.activation_bytes = saved
     else:
-        loss = runner.model(*batch)
+        loss = runner.harness.loss(runner.model, *batch)
     loss.backward()
     for optimizer in runner.optimizers:
         optimizer.step()
@@ -137,21 +142,25 @@ def _advance(
 
 
 @torch.no_grad()
-def _evaluate(model: Any, tokens: np.ndarray, settings: RaceSettings) -> float:
+def _evaluate(runner: Runner, tokens: np.ndarray, settings: RaceSettings) -> float:
     generator = np.random.default_rng(12345)
-    losses = [model(*_batch(tokens, generator, settings)) for _ in range(EVALUATION_BATCHES)]
+    runner.model.eval()
+    losses = [
+        runner.harness.loss(runner.model, *_batch(tokens, generator, settings))
+        for _ in range(EVALUATION_BATCHES)
+    ]
     return float(torch.stack(losses).mean())
 
 
 def _outcome(runners: list[Runner], settings: RaceSettings) -> Outcome:
-    tokens = settings.batch_size * settings.sequence_len
+    tokens = settings.batch_size * settings.length
     at = min(LANDMARK_STEP, settings.steps) - 1
     rows = [
         {
             "model": r.name,
             f"train loss at step {at + 1}": r.losses[at],
             "activations (MB)": r.activation_bytes / 1e6,
-            "tokens/s": tokens / statistics.median(r.seconds[1:] or r.seconds),
+            "tokens/s": round(tokens / statistics.median(r.seconds[1:] or r.seconds)),
             "val loss": r.val_loss,
             "bits per byte": r.val_loss / math.log(2),
         }
@@ -166,17 +175,22 @@ def _outcome(runners: list[Runner], settings: RaceSettings) -> Outcome:
 def table(outcome: Outcome) -> list[str]:
     """The outcome for a terminal."""
     head = list(outcome.rows[0])
-    cells = [[v if isinstance(v, str) else f"{v:,.4g}" for v in r.values()] for r in outcome.rows]
+    cells = [[_cell(v) for v in r.values()] for r in outcome.rows]
     widths = [max(len(x) for x in column) for column in zip(head, *cells, strict=True)]
     lines = [head, *cells]
     return ["  ".join(x.rjust(w) for x, w in zip(line, widths, strict=True)) for line in lines]
 
 
+def _cell(value: Any) -> str:
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
 def page(outcome: Outcome, proof: str) -> str:
     """The outcome as one self-contained HTML page with both curves."""
     rows = "".join(
-        "<tr>" + "".join(f"<td>{v if isinstance(v, str) else f'{v:,.4g}'}</td>" for v in r.values())
-        for r in outcome.rows
+        "<tr>" + "".join(f"<td>{_cell(v)}</td>" for v in r.values()) for r in outcome.rows
     )
     head = "".join(f"<th>{name}</th>" for name in outcome.rows[0])
     return f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>race</title>

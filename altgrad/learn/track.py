@@ -12,7 +12,7 @@ from altgrad.learn.observe import Probe
 from altgrad.learn.source import body_text, find_units, replace_bodies
 
 FOLDER = Path(__file__).parent
-TRACKS = ("nanochat",)
+TRACKS = ("nanochat", "gpt2")
 
 
 @dataclass(frozen=True)

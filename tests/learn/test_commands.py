@@ -222,3 +222,15 @@ def test_learners_parts_train_as_outside_parts(started, monkeypatch):
     model = GPT(preset("nanochat", **sizes, attention="my_gpt:CausalSelfAttention"))
     assert type(model.transformer.h[0].attn).__module__ == "my_gpt"
     assert model(torch.zeros(1, 4, dtype=torch.long))[0].shape == (1, 4, 11)
+
+
+def test_the_gpt2_track_runs_and_checks(learn):
+    learn("start --track gpt2")
+    assert "GPTConfig is not there yet" in learn("run")[1]
+    shutil.copy(Track("gpt2").path, Path("my-gpt/my_gpt.py"))
+    code, out = learn("run")
+    assert code == 0
+    assert "FLOPs per token" in out
+    code, out = learn("check")
+    assert code == 0
+    assert "14 of 14 pass" in out

@@ -6,9 +6,7 @@ from altgrad.learn.race import Outcome, RaceSettings, page, race, table
 from altgrad.learn.track import Track
 
 TRACK = Track("nanochat")
-SMALL = RaceSettings(
-    steps=8, batch_size=2, sequence_len=16, n_layer=2, n_head=2, n_kv_head=1, n_embd=16
-)
+SMALL = RaceSettings(steps=8, batch_size=2, length=16, n_layer=2, n_head=2, n_kv_head=1, n_embd=16)
 
 
 def variant(kind: str, unit: str, name: str):
@@ -101,3 +99,14 @@ def test_table_and_page_show_both(write):
     html = page(outcome, "equal")
     assert html.count("<polyline") == 2
     assert "http" not in html
+
+
+def test_the_gpt2_track_is_proved_and_raced_too(write):
+    track = Track("gpt2")
+    for style in track.equivalents:
+        if style.unit in ("CausalSelfAttention.forward", "GPT.forward"):
+            assert prove(track, write(style.apply(track.source)), steps=10).holds, style.name
+    path = write(track.source)
+    tokens = np.random.default_rng(0).integers(0, 11, 400).astype(np.uint16)
+    *_, outcome = race(track, path, {"train": tokens, "val": tokens}, 11, SMALL)
+    assert outcome.parted_at is None

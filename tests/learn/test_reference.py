@@ -98,3 +98,42 @@ def test_its_attention_is_an_ordinary_outside_part():
         assert theirs.generate(ids()[:1], 5, seed=3).tolist() == (
             ours.generate(ids()[:1], 5, seed=3).tolist()
         )
+
+
+def gpt2_pair(**changes):
+    from altgrad.learn.reference import gpt2
+
+    sizes = {"vocab_size": 37, "n_layer": 3, "n_head": 6, "n_embd": 48, "block_size": 16}
+    ours = GPT(preset("gpt2", **sizes, dropout=0.0, bias=True)).double()
+    single = gpt2.GPT(gpt2.GPTConfig(**sizes)).double()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in ours.parameters():
+            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            parameter.add_(0.3 * noise)
+    single.load_state_dict(ours.state_dict())
+    return single.eval(), ours.eval()
+
+
+def test_the_gpt2_reference_is_the_gpt2_preset():
+    single, ours = gpt2_pair()
+    results = single(ids(), ids(1)), ours(ids(), ids(1))
+    for mine, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(mine, theirs, atol=1e-12, rtol=0)
+    for _, loss in results:
+        loss.backward()
+    named = dict(ours.named_parameters())
+    for name, parameter in single.named_parameters():
+        torch.testing.assert_close(parameter.grad, named[name].grad, atol=1e-12, rtol=1e-9)
+    assert single.estimate_flops() == ours.estimate_flops()
+    tokens = single.generate(ids()[:1, :3], 20, temperature=0)
+    assert tokens.tolist() == ours.generate(ids()[:1, :3], 20, temperature=0).tolist()
+
+
+def test_the_gpt2_references_attention_is_an_outside_part():
+    parts = "altgrad.learn.reference.gpt2"
+    config = {"vocab_size": 37, "n_layer": 2, "n_head": 2, "n_embd": 16, "block_size": 16}
+    seed = torch.Generator().manual_seed(1)
+    theirs = GPT(preset("gpt2", **config, attention=f"{parts}:CausalSelfAttention"), seed)
+    ours = GPT(preset("gpt2", **config), torch.Generator().manual_seed(1))
+    torch.testing.assert_close(theirs.eval()(ids())[0], ours.eval()(ids())[0], atol=1e-6, rtol=0)

@@ -52,5 +52,5 @@ def test_a_unit_is_found_by_part_of_its_name():
 
 
 def test_an_unknown_track_is_refused():
-    with pytest.raises(ValueError, match="is not one of nanochat"):
+    with pytest.raises(ValueError, match="is not one of nanochat, gpt2"):
         Track("nanogpt")

@@ -1,10 +1,14 @@
 """Inputs and measurements that the probes of all tracks share."""
 
 import hashlib
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from altgrad.model import GPTConfig as ModelConfig
+from altgrad.model import KVCache
 
 B, T = 2, 7
 
@@ -75,3 +79,30 @@ def refuses(build: Any) -> bool:
     except (AssertionError, ValueError):
         return True
     return False
+
+
+def unchanged(run: Callable[[Tensor], Any], x: Tensor) -> bool:
+    """Is the input the same after the call?"""
+    before = x.clone()
+    run(x)
+    return torch.equal(before, x)
+
+
+def trainable(module: nn.Module) -> list[str]:
+    return sorted(name for name, p in module.named_parameters() if p.requires_grad)
+
+
+def cache(n_layer: int) -> KVCache:
+    return KVCache(ModelConfig(n_layer=n_layer, block_size=16))
+
+
+class RecordingCache(KVCache):
+    """Remembers what each layer inserted."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__(config)
+        self.inserted: dict[int, list[tuple[Tensor, Tensor]]] = {}
+
+    def insert_kv(self, layer_idx: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        self.inserted.setdefault(layer_idx, []).append((k, v))
+        return super().insert_kv(layer_idx, k, v)

@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from altgrad.learn.observe import Observation, Probe
 from altgrad.learn.probes.common import (
     B,
+    RecordingCache,
     T,
     awake,
+    cache,
     draw,
     draw_ids,
     exact_tables,
@@ -20,9 +22,10 @@ from altgrad.learn.probes.common import (
     refuses,
     shapes,
     statistics,
+    trainable,
+    unchanged,
 )
 from altgrad.model import GPTConfig as ModelConfig
-from altgrad.model import KVCache
 
 Namespace = dict[str, Any]
 SIZES = {"sequence_len": 16, "vocab_size": 37, "n_layer": 3, "n_head": 6, "n_kv_head": 2}
@@ -36,22 +39,6 @@ def config(ns: Namespace, **changes: int) -> Any:
     return ns["GPTConfig"](**SIZES | changes)
 
 
-def cache(n_layer: int) -> KVCache:
-    return KVCache(ModelConfig(n_layer=n_layer, block_size=16))
-
-
-class RecordingCache(KVCache):
-    """Remembers what each layer inserted."""
-
-    def __init__(self, config: ModelConfig):
-        super().__init__(config)
-        self.inserted: dict[int, list[tuple[Tensor, Tensor]]] = {}
-
-    def insert_kv(self, layer_idx: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        self.inserted.setdefault(layer_idx, []).append((k, v))
-        return super().insert_kv(layer_idx, k, v)
-
-
 def tables(start: int, stop: int) -> tuple[Tensor, Tensor]:
     cos, sin = exact_tables(16, HEAD_DIM)
     return cos[:, start:stop], sin[:, start:stop]
@@ -62,13 +49,6 @@ def gpt(ns: Namespace, **changes: int) -> Any:
     model = awake(ns["GPT"](config(ns, **changes)))
     model.cos, model.sin = exact_tables(160, HEAD_DIM)
     return model
-
-
-def unchanged(run: Callable[[Tensor], Any], x: Tensor) -> bool:
-    """Is the input the same after the call?"""
-    before = x.clone()
-    run(x)
-    return torch.equal(before, x)
 
 
 # -- functions ------------------------------------------------------------------------------------
@@ -151,7 +131,7 @@ def probe_attention_init(ns: Namespace) -> Iterator[Observation]:
             f"names and shapes with n_kv_head={n_kv_head}", partial(lambda m: shapes(m()), make)
         )
     yield Observation("attributes", lambda: {n: getattr(build(), n) for n in names})
-    yield Observation("parameters that train", lambda: _trainable(build()))
+    yield Observation("parameters that train", lambda: trainable(build()))
     refusals = {"n_embd": {"n_embd": 50}, "n_kv_head=4": {"n_kv_head": 4}}
     refusals |= {"n_kv_head=12": {"n_kv_head": 12}, "n_embd=51": {"n_embd": 51}}
     for label, changes in refusals.items():
@@ -159,10 +139,6 @@ def probe_attention_init(ns: Namespace) -> Iterator[Observation]:
             f"refuses n_head=6 with {label}",
             partial(lambda c: refuses(lambda: build(**c)), changes),
         )
-
-
-def _trainable(module: nn.Module) -> list[str]:
-    return sorted(name for name, p in module.named_parameters() if p.requires_grad)
 
 
 def probe_attention_forward(ns: Namespace) -> Iterator[Observation]:
@@ -230,7 +206,7 @@ def _slots(ns: Namespace, x: Tensor) -> list[int]:
 
 def probe_mlp_init(ns: Namespace) -> Iterator[Observation]:
     yield Observation("names and shapes", lambda: shapes(ns["MLP"](config(ns))))
-    yield Observation("parameters that train", lambda: _trainable(ns["MLP"](config(ns))))
+    yield Observation("parameters that train", lambda: trainable(ns["MLP"](config(ns))))
 
 
 def probe_mlp_forward(ns: Namespace) -> Iterator[Observation]:
@@ -306,7 +282,7 @@ def probe_gpt_init(ns: Namespace) -> Iterator[Observation]:
         return [model.cos[:, :20].double(), model.sin[:, :20].double()]
 
     yield Observation("names and shapes in state_dict", lambda: shapes(build()))
-    yield Observation("parameters that train", lambda: _trainable(build()))
+    yield Observation("parameters that train", lambda: trainable(build()))
     yield Observation("number of tensors with storage of their own", lambda: storages(build()))
     yield Observation("distinct blocks", lambda: len({id(b) for b in build().transformer["h"]}))
     yield Observation(
