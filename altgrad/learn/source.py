@@ -7,6 +7,7 @@ The reference carries no markers; positions come from its syntax tree.
 
 import ast
 from dataclasses import dataclass
+from functools import lru_cache
 
 Unit = ast.FunctionDef | ast.ClassDef
 
@@ -33,6 +34,11 @@ def find_units(tree: ast.Module) -> dict[str, Unit]:
     return units
 
 
+@lru_cache(maxsize=4)
+def _units_of(source: str) -> dict[str, Unit]:
+    return find_units(ast.parse(source))
+
+
 def body_span(unit: Unit) -> Span | None:
     """The lines that the learner writes; None where there is nothing but a docstring."""
     statements = [s for s in unit.body if not (_is_docstring(s) or _is_super_init(s))]
@@ -43,21 +49,21 @@ def body_span(unit: Unit) -> Span | None:
 
 def body_text(source: str, name: str) -> str:
     """The source lines of a unit's body, indented as they stand."""
-    span = body_span(find_units(ast.parse(source))[name])
+    span = body_span(_units_of(source)[name])
     assert span is not None, name
     return "".join(source.splitlines(keepends=True)[span.first - 1 : span.last])
 
 
 def unit_text(source: str, name: str) -> str:
     """The whole unit: signature, docstring and body."""
-    unit = find_units(ast.parse(source))[name]
+    unit = _units_of(source)[name]
     first = min([unit.lineno, *(d.lineno for d in unit.decorator_list)])
     return "".join(source.splitlines(keepends=True)[first - 1 : unit.end_lineno])
 
 
 def replace_bodies(source: str, bodies: dict[str, str]) -> str:
     """`source` with the bodies of the named units replaced by the given lines."""
-    units = find_units(ast.parse(source))
+    units = _units_of(source)
     lines = source.splitlines(keepends=True)
     spans = {name: body_span(units[name]) for name in bodies}
     for name in sorted(bodies, key=lambda n: spans[n].first, reverse=True):  # type: ignore[union-attr]
@@ -80,7 +86,7 @@ def placeholder(unit: Unit, text: str) -> str:
 
 def skeleton(source: str, todos: dict[str, str]) -> str:
     """The file a learner starts with: every named unit's body replaced by its TODO."""
-    units = find_units(ast.parse(source))
+    units = _units_of(source)
     return replace_bodies(
         source, {name: placeholder(units[name], text) for name, text in todos.items()}
     )

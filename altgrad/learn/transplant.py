@@ -7,7 +7,9 @@ methods come along; tracebacks point into the learner's own file.
 
 import ast
 import copy
+import sys
 import types
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,19 @@ class UnitMissing(Exception):
 
 def load_reference(path: Path) -> Namespace:
     """A fresh namespace with everything the reference file defines."""
-    return _execute(compile(path.read_text(), str(path), "exec"), path)
+    return _execute(_compiled(path), path)
+
+
+@cache
+def _compiled(path: Path) -> types.CodeType:
+    return compile(path.read_text(), str(path), "exec")
+
+
+@cache
+def _owners(reference: Path) -> set[str]:
+    """Names at the top of the reference that are units or hold some."""
+    units = find_units(ast.parse(reference.read_text()))
+    return {name.partition(".")[0] for name in units}
 
 
 def load_file(source: str, path: Path) -> Namespace:
@@ -40,9 +54,8 @@ def transplant(reference: Path, source: str, path: Path, unit: str) -> Namespace
     if unit not in find_units(tree):
         raise UnitMissing(unit)
     namespace = load_reference(reference)
-    own_names = set(namespace)
     owner, _, _ = unit.partition(".")
-    owners = {name.partition(".")[0] for name in find_units(ast.parse(reference.read_text()))}
+    owners = _owners(reference)
     for node in tree.body:
         if isinstance(node, ast.ClassDef) and node.name in owners:
             if node.name == owner:
@@ -52,7 +65,6 @@ def transplant(reference: Path, source: str, path: Path, unit: str) -> Namespace
                 _run([node], namespace, path)
         elif _is_helper(node):
             _run([node], namespace, path)
-    assert own_names <= set(namespace)
     return namespace
 
 
@@ -61,8 +73,6 @@ def _execute(code: types.CodeType, path: Path) -> Namespace:
     module = types.ModuleType(namespace["__name__"])
     module.__dict__.update(namespace)
     # Dataclasses look their module up by name.
-    import sys
-
     sys.modules[module.__name__] = module
     exec(code, module.__dict__)
     return module.__dict__

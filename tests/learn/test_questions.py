@@ -16,6 +16,8 @@ from altgrad.learn.questions.questions import (
 )
 from altgrad.learn.track import TRACKS, Track
 
+FAST = ("qk-norm", "untied", "bfloat16", "lr-scaling", "accumulation", "rotary-buffers")
+
 
 @pytest.fixture
 def tokens() -> dict[str, np.ndarray]:
@@ -54,7 +56,10 @@ def test_an_unknown_question_is_refused_with_the_nearest():
         find_question("qknorm")
 
 
-@pytest.mark.parametrize("name", sorted(EXPERIMENTS))
+@pytest.mark.parametrize(
+    "name",
+    [n if n in FAST else pytest.param(n, marks=pytest.mark.slow) for n in sorted(EXPERIMENTS)],
+)
 def test_every_experiment_runs_prints_and_draws(name, tokens, short, tmp_path):
     finding = run_experiment(name, Bench(tokens, seeds=1))
     assert finding.verdict
