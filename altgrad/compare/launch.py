@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 from altgrad.training.settings import ConfigError, coerce, hints, require, require_choice
@@ -107,5 +107,3 @@ class Task:
 Launcher = Callable[[Sequence[Task], Launch, list[int | None], Callable[[Task], None]], None]
 """`launch(tasks, how, slots, done)`: attempt each task once; call `done(task)` after each. What
 became of it is read from its run folder, never from the process."""
-
-LAUNCH_WORDS = tuple(f.name for f in fields(Launch))
