@@ -78,6 +78,7 @@ def test_a_report_without_runs_says_what_to_do(capsys):
     assert "altgrad compare" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_baseline_is_frozen_and_verified(words, here, data_dir, capsys):
     run = [w for w in words if not w.startswith("threads")]
     for seed in (1, 2):

@@ -174,12 +174,14 @@ def test_tuning_chooses_on_its_own_seeds_and_reports_an_edge(ask, here):
     assert not set(record.tuning_runs) & {r for runs in record.runs.values() for r in runs.values()}
 
 
+@pytest.mark.slow
 def test_a_grid_grows_where_its_winner_lies_at_the_edge(ask, here):
     words = "optim.eps=1e-8,1e-4 tune=optim.lr tuning.grid=0.0001,0.001 tuning.extend=2 seeds=1"
     tried = conclude(ask(words).run()).record.tuning[0]["outcomes"]
     assert [float(v) for v in tried] == pytest.approx([1e-4, 1e-3, 1e-2, 1e-1])
 
 
+@pytest.mark.slow
 def test_optuna_searches_between_the_ends(ask, here):
     pytest.importorskip("optuna")
     words = "optim.eps=1e-8,1e-4 tune=optim.lr tuning.grid=0.001,0.1 tuning.search=optuna"
@@ -196,6 +198,7 @@ def test_as_you_go_stops_when_decided(ask, here):
     assert conclusion.evidence[0].verdict == "better"
 
 
+@pytest.mark.slow
 def test_as_you_go_gives_up_at_its_limit(ask, here):
     folder = ask("optim.eps=1e-8,1e-7 delta=1e-9 seeds=auto max_seeds=4").run()
     conclusion = conclude(folder)
