@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from altgrad.model.backends import attend
 from altgrad.model.cache import KVCache
 from altgrad.model.config import GPTConfig, known
+from altgrad.model.dropout import build_dropout
 from altgrad.model.norm import build_norm
 from altgrad.model.position import CosSin, apply_rotary_emb
 
@@ -31,7 +32,7 @@ class CausalSelfAttention(nn.Module):
         self.q_norm = build_norm(config, self.head_dim) if config.qk_norm else nn.Identity()
         self.k_norm = build_norm(config, self.head_dim) if config.qk_norm else nn.Identity()
         self.dropout_p = config.dropout
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = build_dropout(config.dropout)
         if config.has_value_embedding(layer_idx):
             self.value_gain = nn.Parameter(torch.ones(self.n_kv_head))
 
@@ -68,4 +69,4 @@ class CausalSelfAttention(nn.Module):
 
     @property
     def _dropout_p(self) -> float:
-        return self.dropout_p if self.training else 0.0
+        return self.dropout_p if self.dropout_p and self.training else 0.0

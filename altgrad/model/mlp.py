@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from altgrad.model.config import GPTConfig
+from altgrad.model.dropout import build_dropout
 
 
 class MLP(nn.Module):
@@ -15,7 +16,7 @@ class MLP(nn.Module):
         n_inner = config.n_inner or 4 * config.n_embd
         self.c_fc = nn.Linear(config.n_embd, n_inner, bias=config.bias)
         self.c_proj = nn.Linear(n_inner, config.n_embd, bias=config.bias)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = build_dropout(config.dropout)
 
     def activation(self, x: Tensor) -> Tensor:
         raise NotImplementedError
@@ -58,7 +59,7 @@ class SwiGLU(nn.Module):
         self.c_gate = nn.Linear(config.n_embd, n_inner, bias=config.bias)
         self.c_fc = nn.Linear(config.n_embd, n_inner, bias=config.bias)
         self.c_proj = nn.Linear(n_inner, config.n_embd, bias=config.bias)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = build_dropout(config.dropout)
 
     def forward(self, x: Float[Tensor, "B T C"]) -> Float[Tensor, "B T C"]:
         return self.dropout(self.c_proj(F.silu(self.c_gate(x)) * self.c_fc(x)))

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from altgrad.model.cache import KVCache
 from altgrad.model.config import GPTConfig, known
+from altgrad.model.dropout import build_dropout
 from altgrad.model.lookup import Lookup
 from altgrad.model.norm import build_norm
 from altgrad.model.parts import resolve
@@ -24,7 +25,7 @@ class Trunk(nn.Module):
         self.wte = resolve("embedding", config.embedding)(config)
         self.wpe = resolve("position", config.position)(config)
         self.ln_e = build_norm(config, config.n_embd) if config.embedding_norm else nn.Identity()
-        self.drop = nn.Dropout(config.dropout)
+        self.drop = build_dropout(config.dropout)
         self.h = nn.ModuleList(block(config, i) for i in layers)
         self.residual = nn.ModuleList(residual(config) for _ in layers)
         self.ln_f = build_norm(config, config.n_embd)

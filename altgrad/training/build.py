@@ -24,6 +24,7 @@ from altgrad.training.config import TrainConfig
 from altgrad.training.fabric import make_fabric, pick_compile, pick_compute, pick_device
 from altgrad.training.finetune import check_start
 from altgrad.training.loading import LoadedRun, load_run, make_network, read_config
+from altgrad.training.memory import keep_freed_memory
 from altgrad.training.recorder import Listener, Recorder
 from altgrad.training.resuming import Changes, changed_settings, refuse_changes
 from altgrad.training.run_folder import RunFolder, run_status
@@ -49,6 +50,8 @@ def build_run(
     check_start(config)
     # 1 The machine: device, arithmetic, processes.
     device = settle(config)
+    if device.type == "cpu":
+        keep_freed_memory()
     fabric = make_fabric(config, device)
     fabric.launch()
     # 2 The tokens, prepared once by the first process; the vocabulary follows the tokenizer.

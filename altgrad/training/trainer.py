@@ -150,6 +150,7 @@ class Trainer:
             device=self.device,
             metadata=self.metadata,
             average=self.average,
+            one_graph=self.config.compile is True and self.fabric.world_size == 1,
         )
 
     def _set_up_saving(self) -> None:

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from altgrad.model import backends
 from altgrad.model.backends import CHUNK, attend
 
 
@@ -15,6 +16,19 @@ def test_a_backend_that_torch_does_not_have_here_is_refused(backend, dropout_p, 
     q, k, v = torch.randn(3, 1, 2, 4, 8)
     with pytest.raises(ValueError, match=f"model.attention_backend={backend} {reason}"):
         attend(q, k, v, backend=backend, dropout_p=dropout_p)
+
+
+def test_auto_is_sdpa_in_eager_mode_and_chunked_when_compiled_for_a_cpu(monkeypatch):
+    q, k, v = torch.randn(3, 1, 2, 70, 4)
+    calls = []
+    for name in ("chunked", "_sdpa"):
+        monkeypatch.setattr(backends, name, lambda q, *_, n=name, **__: calls.append(n) or q)
+    attend(q, k, v)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    attend(q, k, v)
+    long = torch.empty(1, 1, backends.MAX_CHUNKED_QUERIES + 1, 4)
+    attend(long, long, long)
+    assert calls == ["_sdpa", "chunked", "_sdpa"]
 
 
 @pytest.mark.parametrize("backend", ["chunked", "blocks"])

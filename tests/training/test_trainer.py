@@ -201,3 +201,23 @@ def test_every_arithmetic_trains_and_resumes(make_trainer, tmp_path, compute):
     cut.resume(tmp_path / "b")
     cut.train()
     assert torch.equal(weights(whole), weights(cut))
+
+
+def test_evaluation_runs_the_graph_that_was_compiled_for_training(
+    make_config, make_model, data_dir, monkeypatch
+):
+    graphs = []
+
+    def backend(graph, _):
+        graphs.append(graph)
+        return graph.forward
+
+    compiled = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda model, **_: compiled(model, backend=backend))
+    monkeypatch.setattr("altgrad.training.fabric.can_compile", lambda device: True)
+    config = make_config(compile=True, max_steps=2, eval_interval=1)
+    plain = Trainer(make_config(compile=False), make_model(config), data_dir, "cpu")
+    trainer = Trainer(config, make_model(config), data_dir, "cpu")
+    assert trainer.eval_step() == pytest.approx(plain.eval_step())
+    trainer.train()
+    assert len(graphs) == 1
