@@ -37,6 +37,11 @@ COLUMNS = (*NAMES, "numel", "passes")
 PASSES = COLUMNS.index("passes")
 
 
+SAFE_EXPONENT = 40
+"""Sums of products of two numbers up to 2^40 stay far below float32's 2^128; E7M0 goes to 2^63, so
+its numbers are brought below 1, which is exact."""
+
+
 class Operand(NamedTuple):
     """A rounded operand: `values * scale` is meant; `scale` None = 1, else one number.
 
@@ -77,7 +82,12 @@ class Rounding:
             size = x.new_tensor([x.numel(), 1.0], dtype=torch.float32)
             counts = torch.cat([rounded.stats.table.view(-1).float(), size])
         values = rounded.values.to(self.float8 or dtype)
-        return Operand(values, rounded.scale if single else None, counts)
+        if not single or rounded.scale is None:
+            return Operand(values, None, counts)
+        wide = self.cast.format.max_exponent
+        if wide <= SAFE_EXPONENT:
+            return Operand(values, rounded.scale, counts)
+        return Operand(values * 2.0**-wide, rounded.scale * 2.0**wide, counts)
 
     def _mode(self, tick: Tensor) -> str | Stochastic:
         if self.cast.rounding != "stochastic":

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-Metrics = dict[str, float]
+from altgrad.training.readout import Metrics, Readout
 
 
 class DeadNeurons:
@@ -35,15 +35,25 @@ class DeadNeurons:
 
     def measure(self) -> Metrics:
         """`dead_neurons/NAME`: share of dead neurons; `dead_neurons/max`."""
-        if not self.quiet:
-            return {}
-        shares = torch.stack([(q >= self.window).double().mean() for q in self.quiet.values()])
-        values = dict(zip(self.quiet, shares.tolist(), strict=True))
-        found = {f"dead_neurons/{name}": value for name, value in values.items()}
-        return {**found, "dead_neurons/max": max(values.values())}
+        readout = Readout()
+        self.measure_into(readout)
+        return readout.read()
+
+    def measure_into(self, readout: Readout) -> None:
+        """`measure`, read later."""
+        names = list(self.quiet)
+        shares = [(q >= self.window).float().mean() for q in self.quiet.values()]
+        readout.add(shares, lambda numbers: _shares(dict(zip(names, numbers, strict=True))))
 
     def state_dict(self) -> dict[str, Tensor]:
         return dict(self.quiet)
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         self.quiet = dict(state)
+
+
+def _shares(values: Metrics) -> Metrics:
+    if not values:
+        return {}
+    found = {f"dead_neurons/{name}": value for name, value in values.items()}
+    return {**found, "dead_neurons/max": max(values.values())}

@@ -1,7 +1,7 @@
 """What a gradient looks like, per parameter and in aggregate; one host synchronisation per call.
 
-Every function builds its numbers on the device, stacks them and reads them once.
-Metric names, units and meaning: docs/metrics.md.
+Every function builds its numbers on the device; `observe_…` leaves them in a `Readout`, so that a
+step reads all of its instruments at once. Metric names, units and meaning: docs/metrics.md.
 """
 
 import math
@@ -11,7 +11,8 @@ from statistics import fmean
 import torch
 from torch import Tensor, nn
 
-Metrics = dict[str, float]
+from altgrad.training.readout import Metrics, Readout, rows_of, widest_dtype
+
 TINY_STD = 1e-10
 """A standard deviation below this counts as zero: the ratio to it is infinite."""
 
@@ -25,15 +26,6 @@ def gradients_of(model: nn.Module) -> dict[str, Tensor]:
             gradient = gradient.full_tensor() if hasattr(gradient, "full_tensor") else gradient
             found[name] = gradient.float()
     return found
-
-
-def read_table(rows: dict[str, list[Tensor]]) -> dict[str, list[float]]:
-    """Name -> 0-d tensors becomes name -> numbers, with a single transfer to the host."""
-    if not rows:
-        return {}
-    width = len(next(iter(rows.values())))
-    flat = torch.stack([value.double() for row in rows.values() for value in row]).tolist()
-    return {name: flat[i * width : (i + 1) * width] for i, name in enumerate(rows)}
 
 
 def summarise_gradient(gradient: Tensor, threshold: float) -> list[Tensor]:
@@ -53,9 +45,21 @@ def compute_gradient_stats(model: nn.Module, threshold: float = 1e-8) -> Metrics
         `grad_norm_l2/{mean,min}`, `grad_norm_linf/max`, `dead_neuron_frac/mean`,
         `grad_snr/{mean,min}`; without any gradient the aggregates are 0.
     """
+    readout = Readout()
+    observe_gradient_stats(readout, model, threshold)
+    return readout.read()
+
+
+def observe_gradient_stats(readout: Readout, model: nn.Module, threshold: float) -> None:
+    """`compute_gradient_stats`, read later."""
     rows = {n: summarise_gradient(g, threshold) for n, g in gradients_of(model).items()}
+    values = [value for row in rows.values() for value in row]
+    readout.add(values, lambda numbers: _stats_of(rows_of(rows, numbers)))
+
+
+def _stats_of(table: dict[str, list[float]]) -> Metrics:
+    """From [L2, L-infinity, dead share, mean, std] per parameter."""
     stats: Metrics = {}
-    table = read_table(rows)
     for name, (l2, linf, dead, mean, std) in table.items():
         stats[f"grad_norm_l2/{name}"] = l2
         stats[f"grad_norm_linf/{name}"] = linf
@@ -95,10 +99,21 @@ def gradient_cosine_similarity(model_a: nn.Module, model_b: nn.Module) -> Metric
     Raises:
         ValueError: the models' parameters have different names.
     """
+    readout = Readout()
+    observe_cosine_similarity(readout, model_a, model_b)
+    return readout.read()
+
+
+def observe_cosine_similarity(readout: Readout, model_a: nn.Module, model_b: nn.Module) -> None:
+    """`gradient_cosine_similarity`, read later."""
     check_same_names(model_a, model_b)
     a, b = gradients_of(model_a), gradients_of(model_b)
-    rows = {n: [_cosine(a[n], b[n])] for n in a if n in b}
-    values = {n: value for n, (value,) in read_table(rows).items()}
+    shared = [n for n in a if n in b]
+    cosines = [_cosine(a[n], b[n]) for n in shared]
+    readout.add(cosines, lambda numbers: _similarities(dict(zip(shared, numbers, strict=True))))
+
+
+def _similarities(values: Metrics) -> Metrics:
     return {
         **{f"grad_cos_sim/{name}": value for name, value in values.items()},
         "grad_cos_sim/mean": fmean(values.values()) if values else 0.0,
@@ -116,7 +131,8 @@ def check_same_names(model_a: nn.Module, model_b: nn.Module) -> None:
 
 def _cosine(a: Tensor, b: Tensor) -> Tensor:
     """Of two tensors as vectors, in float64 sums so that equal gradients give 1."""
-    a, b = a.flatten().double(), b.flatten().double()
+    wide = widest_dtype(a.device)
+    a, b = a.flatten().to(wide), b.flatten().to(wide)
     norms = torch.linalg.vector_norm(a) * torch.linalg.vector_norm(b)
-    same_zero = ((a == b).all() & (norms == 0)).double()
-    return torch.where(norms > 0, torch.dot(a, b) / norms.clamp_min(1e-300), same_zero)
+    same_zero = ((a == b).all() & (norms == 0)).to(wide)
+    return torch.where(norms > 0, torch.dot(a, b) / norms, same_zero)

@@ -1,4 +1,4 @@
-"""Numbers about a run, as pure functions. Names and units: docs/training.md."""
+"""Numbers about a run, as pure functions. Names and units: docs/metrics.md."""
 
 import math
 

@@ -32,14 +32,14 @@ from altgrad.quantization.ops import round_values
 from altgrad.quantization.recipe import ROLES, Cast, PrecisionConfig, Recipe
 from altgrad.quantization.weight_grid import WeightGrid, grids_of
 from altgrad.training.dead_neurons import DeadNeurons
-from altgrad.training.gradients import compute_gradient_stats
+from altgrad.training.gradients import observe_gradient_stats
+from altgrad.training.grid_use import observe_grid_use
 from altgrad.training.instruments import DiagnosticsConfig, ShadowConfig, interval
-from altgrad.training.rounding_counts import rounding_metrics
+from altgrad.training.readout import Metrics, Readout
+from altgrad.training.rounding_counts import observe_rounding
 from altgrad.training.shadow import FP32ShadowModel
 from altgrad.training.spectra import SpectrumWatch
 from altgrad.training.stalls import StallWatch
-
-Metrics = dict[str, float]
 
 
 class Numerics:
@@ -76,6 +76,7 @@ class Numerics:
         self.stalls: StallWatch | None = None
         self.counting = self.shadowing = self.ranking = False
         self._found: Metrics = {}
+        self._readout = Readout()
 
     def _convert(self, device: torch.device) -> ConversionReport:
         if not self.precision.simulate:
@@ -121,7 +122,7 @@ class Numerics:
 
     def before(self, step: int) -> None:
         """Before the forward pass of step number `step` (from 1)."""
-        self._found = {}
+        self._found, self._readout = {}, Readout()
         self.counting = _due(step, self.every)
         self.shadowing = _due(step, self.shadow_every)
         self.ranking = _due(step, self.rank_every)
@@ -134,13 +135,13 @@ class Numerics:
         """After the backward pass, before clipping."""
         if self.counting:
             self.dead.observe(self.model)
-            self._found |= compute_gradient_stats(self.model, self.threshold)
-            self._found |= self.dead.measure()
-            self._found |= rounding_metrics(self.model)
+            observe_gradient_stats(self._readout, self.model, self.threshold)
+            self.dead.measure_into(self._readout)
+            observe_rounding(self._readout, self.model)
             assert self.stalls is not None
             self.stalls.before()
         if self.shadowing:
-            self._found |= self._compare_with_shadow(x, y)
+            self._compare_with_shadow(x, y)
         self._clip_to_range()
 
     def _clip_to_range(self) -> None:
@@ -153,7 +154,7 @@ class Numerics:
                 limit = self.precision.grad_clip_range * f.max
                 layer.weight.grad.clamp_(-limit, limit)
 
-    def _compare_with_shadow(self, x: Tensor, y: Tensor) -> Metrics:
+    def _compare_with_shadow(self, x: Tensor, y: Tensor) -> None:
         assert self.shadow is not None
         assert self._random is not None
         self.shadow.sync_weights(self.model)
@@ -167,22 +168,28 @@ class Numerics:
                 if parameter.grad is not None:
                     mean = self.fabric.all_reduce(parameter.grad, reduce_op="mean")
                     parameter.grad = cast(Tensor, mean)
-        found = self.shadow.compute_gradient_similarity(self.model)
-        return {"shadow_loss": float(loss), **found}
+        self._readout.add([loss], lambda numbers: {"shadow_loss": numbers[0]})
+        self.shadow.observe_gradient_similarity(self._readout, self.model)
 
     def _cuda_devices(self) -> list[torch.device]:
         return [self.fabric.device] if self.fabric.device.type == "cuda" else []
 
     def moved(self) -> None:
         """After the optimiser's step, or instead of it where the guard left the weights alone."""
-        if self.counting and self.stalls is not None:
-            self._found |= self.stalls.after()
         if self.ranking:
-            self._found |= self.spectra.measure(self.model)
+            self.spectra.measure_into(self._readout, self.model)
+        if self.counting and self.stalls is not None:
+            if self.ranking:
+                observe_grid_use(self._readout, self.model, self.stalls.weights_before)
+            self.stalls.after_into(self._readout)
         finish_step(self.model)
 
     def metrics(self) -> Metrics:
-        """The numbers of the last step; empty in a plain run without a shadow."""
+        """The numbers of the last step, read from the device all at once.
+
+        Empty in a plain run without a shadow.
+        """
+        self._found |= self._readout.read()
         return self._found
 
     # -- state ----------------------------------------------------------------------------------

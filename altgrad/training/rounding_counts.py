@@ -7,13 +7,12 @@ import math
 from collections.abc import Iterable
 from statistics import fmean
 
-import torch
 from torch import nn
 
 from altgrad.quantization.convert import quant_layers, read_counts
 from altgrad.quantization.linear import COLUMNS
+from altgrad.training.readout import Metrics, Readout, rows_of
 
-Metrics = dict[str, float]
 SHARES = {"overflows%": "overflow", "underflows%": "underflow", "subnormals%": "subnormal"}
 
 
@@ -23,18 +22,31 @@ def rounding_metrics(model: nn.Module) -> Metrics:
 
     One host synchronisation; empty where nothing was counted.
     """
-    counts = read_counts(model)
-    keys = [(name, role) for name, roles in counts.items() for role in roles]
-    if not keys:
-        return {}
-    table = torch.stack([counts[name][role] for name, role in keys]).double().tolist()
-    layers = quant_layers(model)
+    readout = Readout()
+    observe_rounding(readout, model)
+    return readout.read()
+
+
+def observe_rounding(readout: Readout, model: nn.Module) -> None:
+    """`rounding_metrics`, read later."""
+    counts, layers = read_counts(model), quant_layers(model)
+    lines = {
+        f"{role}/{name}": line for name, roles in counts.items() for role, line in roles.items()
+    }
+    saturates = {
+        f"{role}/{name}": getattr(layers[name].recipe, role).overflow == "saturate"
+        for name, roles in counts.items()
+        for role in roles
+    }
+    readout.add(lines.values(), lambda numbers: _metrics(rows_of(lines, numbers), saturates))
+
+
+def _metrics(table: dict[str, list[float]], saturates: dict[str, bool]) -> Metrics:
     found: Metrics = {}
-    for (name, role), line in zip(keys, table, strict=True):
+    for key, line in table.items():
         values = dict(zip(COLUMNS, line, strict=True))
-        saturates = getattr(layers[name].recipe, role).overflow == "saturate"
-        for metric, value in _of_line(values, saturates).items():
-            found[f"{metric}/{role}/{name}"] = value
+        for metric, value in _of_line(values, saturates[key]).items():
+            found[f"{metric}/{key}"] = value
     return {**found, **_aggregates(found)}
 
 

@@ -15,15 +15,14 @@ from torch import Tensor, nn
 
 from altgrad.quantization.convert import copy_without_recipe
 from altgrad.training.gradients import (
-    Metrics,
     check_same_names,
-    gradient_cosine_similarity,
     gradients_of,
     mean_of_finite,
     mean_over_std,
-    read_table,
+    observe_cosine_similarity,
     summarise_gradient,
 )
+from altgrad.training.readout import Metrics, Readout, rows_of, widest_dtype
 
 
 class FP32ShadowModel:
@@ -83,22 +82,36 @@ class FP32ShadowModel:
             each with `mean` (of the finite ones) and, for the last, `min` and `total` (all
             parameters as one vector).
         """
-        return {
-            **gradient_cosine_similarity(model, self.model),
-            **_compare_ratios(gradients_of(model), gradients_of(self.model)),
-            **_error_in_db(gradients_of(model), gradients_of(self.model)),
-        }
+        readout = Readout()
+        self.observe_gradient_similarity(readout, model)
+        return readout.read()
+
+    def observe_gradient_similarity(self, readout: Readout, model: nn.Module) -> None:
+        """`compute_gradient_similarity`, read later."""
+        observe_cosine_similarity(readout, model, self.model)
+        rounded, exact = gradients_of(model), gradients_of(self.model)
+        shared = [n for n in rounded if n in exact]
+        rows = [v for n in shared for v in _moments(rounded[n], exact[n])]
+        readout.add(rows, lambda numbers: _ratios(rows_of(shared, numbers)))
+        energies = [v for n in shared for v in _energies(rounded[n], exact[n])]
+        readout.add(energies, lambda numbers: _errors_in_db(rows_of(shared, numbers)))
 
 
-def _compare_ratios(rounded: dict[str, Tensor], exact: dict[str, Tensor]) -> Metrics:
-    rows = {
-        n: [*summarise_gradient(rounded[n], 0.0)[3:], *summarise_gradient(exact[n], 0.0)[3:]]
-        for n in rounded
-        if n in exact
-    }
+def _moments(rounded: Tensor, exact: Tensor) -> list[Tensor]:
+    """[mean, std] of both."""
+    return [*summarise_gradient(rounded, 0.0)[3:], *summarise_gradient(exact, 0.0)[3:]]
+
+
+def _energies(rounded: Tensor, exact: Tensor) -> list[Tensor]:
+    """[signal, noise]: squared norms of the exact gradient and of the difference."""
+    wide = widest_dtype(exact.device)
+    return [exact.to(wide).square().sum(), (rounded.to(wide) - exact).square().sum()]
+
+
+def _ratios(table: dict[str, list[float]]) -> Metrics:
     ratios: dict[str, list[float]] = {"fp8": [], "fp32": [], "diff": []}
     found: Metrics = {}
-    for name, (mean, std, mean32, std32) in read_table(rows).items():
+    for name, (mean, std, mean32, std32) in table.items():
         low, high = mean_over_std(mean, std), mean_over_std(mean32, std32)
         for kind, value in (("fp8", low), ("fp32", high), ("diff", high - low)):
             found[f"grad_snr/{name}_{kind}"] = value
@@ -107,13 +120,7 @@ def _compare_ratios(rounded: dict[str, Tensor], exact: dict[str, Tensor]) -> Met
     return {**found, **means}
 
 
-def _error_in_db(rounded: dict[str, Tensor], exact: dict[str, Tensor]) -> Metrics:
-    rows = {
-        n: [exact[n].double().square().sum(), (rounded[n].double() - exact[n]).square().sum()]
-        for n in rounded
-        if n in exact
-    }
-    table = read_table(rows)
+def _errors_in_db(table: dict[str, list[float]]) -> Metrics:
     each = {name: decibels(signal, noise) for name, (signal, noise) in table.items()}
     total = decibels(sum(s for s, _ in table.values()), sum(n for _, n in table.values()))
     return {

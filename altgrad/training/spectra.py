@@ -7,7 +7,7 @@ of the entropy of the normalised singular values (Roy and Vetterli 2007).
 import torch
 from torch import Tensor, nn
 
-Metrics = dict[str, float]
+from altgrad.training.readout import Metrics, Readout, rows_of
 
 
 def stable_rank(singular: Tensor) -> Tensor:
@@ -45,17 +45,26 @@ class SpectrumWatch:
     @torch.no_grad()
     def measure(self, model: nn.Module) -> Metrics:
         """`stable_rank/NAME`, `effective_rank/NAME`, `rank99/NAME`, `rank_loss/NAME`, `…/max`."""
-        matrices = {n: p for n, p in model.named_parameters() if p.ndim == 2}
-        rows = {n: _ranks(p) for n, p in matrices.items()}
-        values = torch.stack([v for row in rows.values() for v in row]).view(-1, 3).tolist()
+        readout = Readout()
+        self.measure_into(readout, model)
+        return readout.read()
+
+    @torch.no_grad()
+    def measure_into(self, readout: Readout, model: nn.Module) -> None:
+        """`measure`, read later."""
+        rows = {n: _ranks(p) for n, p in model.named_parameters() if p.ndim == 2}
+        values = [value for row in rows.values() for value in row]
+        readout.add(values, lambda numbers: self._metrics(rows_of(rows, numbers)))
+
+    def _metrics(self, table: dict[str, list[float]]) -> Metrics:
         found: Metrics = {}
-        for name, (stable, effective, energy) in zip(rows, values, strict=True):
+        for name, (stable, effective, energy) in table.items():
             start = self.first.setdefault(name, effective)
             found[f"stable_rank/{name}"] = stable
             found[f"effective_rank/{name}"] = effective
             found[f"rank99/{name}"] = energy
             found[f"rank_loss/{name}"] = 1 - effective / start if start else 0.0
-        losses = [found[f"rank_loss/{name}"] for name in rows]
+        losses = [found[f"rank_loss/{name}"] for name in table]
         return {**found, "rank_loss/max": max(losses, default=0.0)}
 
     def state_dict(self) -> dict[str, float]:
@@ -68,4 +77,4 @@ class SpectrumWatch:
 def _ranks(weight: Tensor) -> list[Tensor]:
     weight = weight.full_tensor() if hasattr(weight, "full_tensor") else weight
     singular = torch.linalg.svdvals(weight.detach().float())
-    return [f(singular).double() for f in (stable_rank, effective_rank, rank_for_energy)]
+    return [f(singular) for f in (stable_rank, effective_rank, rank_for_energy)]

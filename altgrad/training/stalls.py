@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 from altgrad.quantization.diagnostics import StallCount, count_stalls
 from altgrad.quantization.weight_grid import grids_of
-
-Metrics = dict[str, float]
+from altgrad.training.readout import Metrics, Readout, widest_dtype
 
 
 class StallWatch:
@@ -22,6 +21,9 @@ class StallWatch:
     Args:
         model: with its recipe, if any; a model without one is watched for unchanged floats only.
         optimizer: asked what it wanted, where it stores something else (`wanted`).
+
+    Attributes:
+        weights_before: parameter -> copy, between `before` and `after`.
     """
 
     def __init__(self, model: nn.Module, optimizer: Any) -> None:
@@ -30,7 +32,7 @@ class StallWatch:
         }
         self.grids = grids_of(model)
         self.storing = optimizer if hasattr(optimizer, "wanted") else None
-        self._before: dict[Tensor, Tensor] = {}
+        self.weights_before: dict[Tensor, Tensor] = {}
         self._totals: Tensor | None = None
 
     @torch.no_grad()
@@ -38,11 +40,10 @@ class StallWatch:
         """Remember the weights."""
         parameters = list(self.names)
         copies = torch._foreach_mul(parameters, 1.0)
-        self._before = dict(zip(parameters, copies, strict=True))
+        self.weights_before = dict(zip(parameters, copies, strict=True))
         if self.storing is not None:
             self.storing.wanted = {}
 
-    @torch.no_grad()
     def after(self) -> Metrics:
         """Compare; one host synchronisation.
 
@@ -52,21 +53,31 @@ class StallWatch:
             entries (flipped), for every rounded weight; `bit_stall/total` over this step,
             `bit_stall/so_far` over all observed steps, `zero_updates/mean`.
         """
+        readout = Readout()
+        self.after_into(readout)
+        return readout.read()
+
+    @torch.no_grad()
+    def after_into(self, readout: Readout) -> None:
+        """`after`, read later."""
         wanted = self.storing.wanted if self.storing is not None else {}
-        unchanged = torch.stack([(p == old).double().mean() for p, old in self._before.items()])
-        counts = [self._count(p, wanted.get(p)) for p in self.grids if p in self._before]
-        pairs = [v.double() for count in counts for v in (count.updates, count.flips)]
-        table = torch.stack(pairs) if pairs else unchanged.new_zeros(0)
-        self._before = {}
+        unchanged = torch.stack(
+            [(p == old).float().mean() for p, old in self.weights_before.items()]
+        )
+        counts = [self._count(p, wanted.get(p)) for p in self.grids if p in self.weights_before]
+        wide = widest_dtype(unchanged.device)
+        pairs = [v.to(wide) for count in counts for v in (count.updates, count.flips)]
+        table = torch.stack(pairs) if pairs else unchanged.new_zeros(0, dtype=wide)
+        self.weights_before = {}
         if self.storing is not None:
             self.storing.wanted = None
         sums = table.view(-1, 2).sum(0)
         self._totals = sums if self._totals is None else self._totals.to(sums) + sums
-        values = torch.cat([unchanged, table, self._totals]).tolist()
-        return self._named(values, len(unchanged))
+        count = len(unchanged)
+        readout.add([unchanged, table, self._totals], lambda numbers: self._named(numbers, count))
 
     def _count(self, p: Tensor, wanted: Tensor | None) -> StallCount:
-        old, grid = self._before[p], self.grids[p]
+        old, grid = self.weights_before[p], self.grids[p]
         stored = None if wanted is None else p
         after = p if wanted is None else wanted
         return count_stalls(old, after, grid.format, scale=grid.scale(old), stored=stored)

@@ -55,7 +55,7 @@ def run(model: nn.Module, x: torch.Tensor, g: torch.Tensor):
 
 
 @pytest.mark.parametrize("kind", SCALINGS)
-@pytest.mark.parametrize("name", ["e4m3", "e5m2", "e3m4", "e0m7", "e2m1fn"])
+@pytest.mark.parametrize("name", ["e4m3", "e5m2", "e3m4", "e0m7", "e2m1fn", "e6m1", "e7m0"])
 def test_the_three_products_are_those_of_the_rounded_operands(kind, name):
     words, scaling = SCALINGS[kind]
     model, x, g = make(bias=False)
