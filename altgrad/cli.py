@@ -17,6 +17,7 @@ from typing import Any, cast
 from altgrad.commands.compare import add_compare_commands
 from altgrad.commands.completion import add_completion_command
 from altgrad.commands.data import add_data_commands
+from altgrad.commands.formats import add_formats_command
 from altgrad.commands.learn import add_learn_commands
 from altgrad.commands.verify import add_verify_command
 
@@ -97,6 +98,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_data_commands(commands, add_command, add_overrides, compose_config)
     add_compare_commands(commands, add_command, compose_config)
     add_learn_commands(commands, add_command)
+    add_formats_command(commands, add_command)
     add_verify_command(commands, add_command, add_overrides, compose_config)
     add_completion_command(commands, add_command, preset_names)
     return parser

@@ -62,7 +62,7 @@ class BitSource:
         if self.given is not None:
             bits = self.given[start:stop].to(self.word)
         else:
-            index = torch.arange(start, stop, device=scaled.device).to(torch.int32)
+            index = _positions(start, stop, scaled.device)
             bits = trailing_bits(index, self.keys, self.number, self.word)
         bits = bits.view(scaled.shape) << (self.shift - self.number)
         if self.fine is None:
@@ -70,3 +70,10 @@ class BitSource:
         magnitude = scaled.abs()
         cut = nearest_even(magnitude, magnitude.view(self.word), self.fine)
         return torch.where(torch.isfinite(scaled), torch.copysign(cut, scaled), scaled), bits
+
+
+def _positions(start: int, stop: int, device: torch.device) -> Tensor:
+    """start … stop - 1 as int32, modulo 2^32."""
+    if stop < 1 << 31:
+        return torch.arange(start, stop, dtype=torch.int32, device=device)
+    return torch.arange(start, stop, device=device).to(torch.int32)

@@ -1,0 +1,105 @@
+"""Write the tables of docs/number-formats.md: `python docs/generate_number_formats.py`.
+
+Every table between `<!-- generated: NAME -->` and `<!-- end -->` is computed here; a test compares
+the page with what this prints.
+"""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+PAGE = Path(__file__).with_name("number-formats.md")
+_BLOCK = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def markdown(head: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
+    head = list(head)
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(_text(cell) for cell in line)} |\n" for line in lines)
+
+
+def _text(cell: object) -> str:
+    return f"{cell:.6g}" if isinstance(cell, float) else str(cell)
+
+
+def fp4_codes() -> str:
+    """Every positive code of FP4 with its arithmetic."""
+    from altgrad.quantization import Format
+    from altgrad.quantization.reference import decode
+
+    f = Format.named("e2m1fn")
+    rows = []
+    for code in range(8):
+        exponent, trailing = divmod(code, 2)
+        fraction = f"{trailing}/2" if exponent == 0 else f"(1 + {trailing}/2)"
+        power = (1 if exponent == 0 else exponent) - f.bias
+        bits = f"0 {exponent:02b} {trailing}"
+        rows.append([f"{code:#x}", f"`{bits}`", f"{fraction} · 2^{power}", decode(code, f)])
+    return markdown(["code", "s ee m", "meaning", "number"], rows)
+
+
+def splits() -> str:
+    """The eight ways to divide seven bits."""
+    from altgrad.quantization import SPLITS, catalogue_table
+
+    columns = ["name", "E", "M", "bias", "max", "smallest", "eps", "finite codes", "inf", "NaN"]
+    rows = catalogue_table(list(SPLITS))
+    return markdown(columns, ([row[c] for c in columns] for row in rows))
+
+
+def catalogue() -> str:
+    """Everything with a name."""
+    from altgrad.quantization import catalogue_table
+
+    rows = catalogue_table()
+    return markdown(rows[0], (row.values() for row in rows))
+
+
+def rounding() -> str:
+    """One number under every mode."""
+    from altgrad.quantization import Format
+    from altgrad.quantization.reference import round as round_scalar
+
+    f, numbers = Format.named("e4m3"), (1.05, 1.0625, 1.1, -1.1, 0.0012, 460.0, 1000.0)
+    modes = ("nearest_even", "nearest_away", "toward_zero", "up", "down")
+    rows = ([x, *(round_scalar(x, f, rounding=mode) for mode in modes)] for x in numbers)
+    return markdown(["x", *modes], rows)
+
+
+def sqnr() -> str:
+    """Signal to noise of a million normal weights in every split, with and without scaling."""
+    import torch
+
+    from altgrad import quantization as q
+
+    x = torch.randn(1 << 20, generator=torch.Generator().manual_seed(0)) * 0.02
+    scalings = {
+        "one scale": q.PerTensor(),
+        "blocks of 32": q.PerBlock(32),
+        "MX blocks": q.MX(),
+    }
+    rows = []
+    for name in q.SPLITS:
+        cells = [
+            q.sqnr_db(x, q.fake_quantize(x, name, scaling=s)).item() for s in scalings.values()
+        ]
+        rows.append([name, *(f"{cell:.1f}" for cell in cells)])
+    return markdown(["dB", *scalings], rows)
+
+
+TABLES = {
+    "fp4_codes": fp4_codes,
+    "splits": splits,
+    "catalogue": catalogue,
+    "rounding": rounding,
+    "sqnr": sqnr,
+}
+
+
+def render(page: str) -> str:
+    """The page with every generated block computed anew."""
+    return _BLOCK.sub(lambda m: m[1] + TABLES[m[2]]() + m[3], page)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(render(PAGE.read_text()))
