@@ -1,6 +1,6 @@
 """How weights move: parameter groups, optimisers, schedules, clipping and weight averaging."""
 
-from altgrad.optim.build import OPTIMIZERS, build_optimizer
+from altgrad.optim.build import OPTIMIZERS, build_optimizer, change_storage
 from altgrad.optim.clip import clip_gradients
 from altgrad.optim.config import OptimConfig
 from altgrad.optim.ema import WeightAverage
@@ -20,6 +20,7 @@ __all__ = [
     "WeightAverage",
     "build_optimizer",
     "build_schedule",
+    "change_storage",
     "clip_gradients",
     "parameter_groups",
     "parameter_roles",

@@ -11,22 +11,28 @@ from torch import nn
 from torch.optim import Optimizer
 
 from altgrad.optim.config import OptimConfig
+from altgrad.optim.grid import GridOptimizer
 from altgrad.optim.grids import Storage
 from altgrad.optim.groups import parameter_groups
 from altgrad.optim.makers import (
     Builder,
     Groups,
     adamw,
+    fields_of,
     grid,
     m_adam,
     madam,
     manifold,
     muon,
     sgd,
+    spacing,
     ulp,
 )
+from altgrad.optim.manifold import ManifoldOptimizer
 from altgrad.optim.names import lookup
 from altgrad.optim.rounding import StoredOptimizer
+from altgrad.optim.stiffness import published_stiffness
+from altgrad.optim.ulp import UlpOptimizer
 
 OPTIMIZERS: dict[str, Builder] = {
     "adamw": adamw,
@@ -76,6 +82,23 @@ def build_optimizer(
     for group in optimizer.param_groups:
         group["initial_lr"] = group["lr"]
     return optimizer
+
+
+def change_storage(optimizer: Optimizer, config: OptimConfig, storage: Storage) -> None:
+    """Store and steer by other grids from the next step on, as after a change of format.
+
+    The mode of storage and the parameters that have grids must stay what they were.
+    """
+    if isinstance(optimizer, StoredOptimizer):
+        optimizer.storage = storage
+    elif isinstance(optimizer, GridOptimizer):
+        optimizer.grids = storage.grids
+    elif isinstance(optimizer, ManifoldOptimizer):
+        optimizer.fields = fields_of(config, storage, published_stiffness)
+    elif isinstance(optimizer, UlpOptimizer):
+        optimizer.fields = fields_of(config, storage, spacing)
+    for part in getattr(optimizer, "parts", []):
+        change_storage(part, config, storage)
 
 
 def lr_factors(config: OptimConfig) -> dict[str, float]:

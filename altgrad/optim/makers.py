@@ -60,13 +60,17 @@ def sgd(groups: Groups, config: OptimConfig, storage: Storage) -> Optimizer:
 
 
 def manifold(base: Builder, groups: Groups, config: OptimConfig, storage: Storage) -> Optimizer:
-    fields = _fields(config, storage, published_stiffness)
+    fields = fields_of(config, storage, published_stiffness)
     return ManifoldOptimizer(base(groups, config, storage), fields)
 
 
 def ulp(base: Builder, groups: Groups, config: OptimConfig, storage: Storage) -> Optimizer:
-    fields = _fields(config, storage, lambda grid: grid.ulp)
+    fields = fields_of(config, storage, spacing)
     return UlpOptimizer(base(groups, config, storage), fields, match_rms=config.match_rms)
+
+
+def spacing(grid: Grid) -> Field:
+    return grid.ulp
 
 
 def grid(base: Builder, groups: Groups, config: OptimConfig, storage: Storage) -> Optimizer:
@@ -138,7 +142,7 @@ def _needed_grids(config: OptimConfig, storage: Storage) -> Mapping[Tensor, Grid
     return storage.grids
 
 
-def _fields(
+def fields_of(
     config: OptimConfig, storage: Storage, field_of: Callable[[Grid], Field]
 ) -> dict[Tensor, Field]:
     """The stiffness of each weight that has a format: its own, shuffled, or another format's."""

@@ -14,8 +14,7 @@ import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
-from altgrad.optim import OptimConfig, Storage
-from altgrad.optim.rounding import StoredOptimizer
+from altgrad.optim import OptimConfig, Storage, change_storage
 from altgrad.quantization import Format, PerTensor
 from altgrad.quantization.convert import (
     ConversionReport,
@@ -114,8 +113,7 @@ class Numerics:
         casts = {role: replace(getattr(self.precision, role), format=None) for role in ROLES}
         self.precision = replace(self.precision, format=name, modules={}, **casts)
         self.report = self._convert(self.fabric.device)
-        if isinstance(self.optimizer, StoredOptimizer):
-            self.optimizer.storage = self.storage(self.optim)
+        change_storage(self.optimizer, self.optim, self.storage(self.optim))
         self.stalls = StallWatch(self.model, self.optimizer)
 
     # -- around a step --------------------------------------------------------------------------

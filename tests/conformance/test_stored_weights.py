@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from altgrad.optim import Storage, build_optimizer
-from altgrad.quantization import PrecisionConfig, Recipe, apply_recipe, grids_of
+from altgrad.optim import Storage, build_optimizer, change_storage
+from altgrad.quantization import PrecisionConfig, Recipe, apply_recipe, grids_of, strip_recipe
 from tests.conformance.test_optimisers import GRID_PRESETS, preset
 from tests.optim.toy import ToyModel, train
 
@@ -20,12 +20,16 @@ PRECISIONS = {
 
 def rounded_model(words: str) -> ToyModel:
     model = ToyModel()
+    round_model(model, words)
+    return model
+
+
+def round_model(model: ToyModel, words: str) -> None:
     settings = dict(PRECISIONS[words])
     config = PrecisionConfig(simulate=True, format=settings["format"])
     for name, value in settings.get("weight", {}).items():
         setattr(config.weight, name, value)
     apply_recipe(model, Recipe.of(config))
-    return model
 
 
 def assert_on_grid(p: torch.Tensor, grid) -> None:
@@ -59,3 +63,33 @@ def test_adamw_on_stored_weights_stays_on_the_recipes_grid(words, mode, stochast
         train(model, optimizer, range(step, step + 1))
         for p, grid in storage.grids.items():
             assert_on_grid(p, grid)
+
+
+@pytest.mark.parametrize("name", GRID_PRESETS)
+def test_after_a_change_of_format_weights_stay_on_the_new_grid(name):
+    model = rounded_model("e7m0")
+    config = preset(name)
+    storage = Storage(grids_of(model), mode="rounded", stochastic=True)
+    optimizer = build_optimizer(model, config, storage)
+    train(model, optimizer, range(1))
+    strip_recipe(model)
+    round_model(model, "e3m4 powers of two")
+    grids = grids_of(model)
+    change_storage(optimizer, config, Storage(grids, mode="rounded", stochastic=True))
+    train(model, optimizer, range(1, 4))
+    for p, grid in grids.items():
+        assert_on_grid(p, grid)
+        mantissas = torch.frexp(p.detach().abs())[0].unique()
+        assert len(mantissas) > 2  # powers of two, times a scale, have one, and zero
+
+
+def test_after_a_change_of_format_ulp_steps_are_in_the_new_spacings():
+    model = rounded_model("e7m0")
+    config = preset("ulp_adamw")
+    optimizer = build_optimizer(model, config, Storage(grids_of(model)))
+    strip_recipe(model)
+    round_model(model, "e0m7")
+    grids = grids_of(model)
+    change_storage(optimizer, config, Storage(grids))
+    for p, grid in grids.items():
+        torch.testing.assert_close(optimizer.fields[p](p), grid.ulp(p), rtol=0, atol=0)
