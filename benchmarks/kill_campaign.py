@@ -111,7 +111,7 @@ class Campaign:
         return run
 
     def finish(self, process: Any, run: Path) -> None:
-        process.join(120)
+        process.join(600)
         if process.exitcode != 0:
             raise SystemExit(f"{run} ended with {process.exitcode}")
 
@@ -171,11 +171,13 @@ def main() -> None:
         for variant in arguments.kinds:
             campaign.reference(variant)
         number = 0
-        while sum(campaign.kills.values()) < arguments.kills:
-            kind = arguments.kinds[number % len(arguments.kinds)]
-            campaign.torture(kind, number)
-            number += 1
-        print("\n".join(campaign.table()))
+        try:
+            while sum(campaign.kills.values()) < arguments.kills:
+                campaign.torture(arguments.kinds[number % len(arguments.kinds)], number)
+                number += 1
+        finally:
+            # Also when it is broken off: what was counted so far is not lost.
+            print("\n".join(campaign.table()))
         if arguments.json:
             counts = {"kills": campaign.kills, "runs": campaign.runs, "lost": campaign.wrong}
             Path(arguments.json).write_text(json.dumps(counts, indent=1))
