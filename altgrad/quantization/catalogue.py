@@ -14,7 +14,7 @@ from altgrad.quantization.formats import Format
 
 _OCP8 = "OCP 8-bit Floating Point Specification (OFP8) 1.0, 2023"
 _MX = "OCP Microscaling Formats (MX) 1.0, 2023"
-_P3109 = "IEEE P3109 interim report 3.x: binary{K}p{P}"
+_P3109 = "IEEE P3109 interim report (2026), binary{K}p{P}"
 _FNUZ = "Noune et al., 8-bit numerical formats for deep neural networks, arXiv 2206.02915"
 _ML_DTYPES = "ml_dtypes (OpenXLA), IEEE 754 conventions at 8 bits"
 _FIXED = "fixed point"
