@@ -25,11 +25,11 @@ import torch
 MODELS = {
     "small": [
         "model=gpt2",
-        "n_layer=4",
-        "n_head=4",
-        "n_embd=128",
-        "block_size=64",
-        "batch_size=12",
+        "model.n_layer=4",
+        "model.n_head=4",
+        "model.n_embd=128",
+        "model.block_size=64",
+        "data.batch_size=12",
     ],
     "default": ["model=shakespeare"],
 }
@@ -67,7 +67,7 @@ def make_trainer(words: list[str], folder: Path, *, compiled: bool):
     from altgrad.training import Trainer
 
     fixed = [
-        *("vocab_size=65", "optim=adamw", "tracker=none", "device=cpu", "eval_interval=-1"),
+        *("model.vocab_size=65", "optim=adamw", "device=cpu", "eval_interval=-1"),
         *(f"compile={str(compiled).lower()}", "precision.compute=bf16-mixed"),
         f"run_dir={folder / str(time.time_ns())}",
     ]
