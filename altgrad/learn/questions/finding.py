@@ -67,6 +67,8 @@ def compare(results: dict[str, list[Trained]]) -> Finding:
 
 def _judged(differences: list[float]) -> str:
     mean = float(np.mean(differences))
+    if len(differences) < 2:
+        return f"{mean:+.4f} bits per byte (one seed: no verdict)"
     one_sided = all(d > 0 for d in differences) or all(d < 0 for d in differences)
     clear = one_sided and abs(mean) > NOISE
     word = ("worse" if mean > 0 else "better") if clear else "no clear difference"
