@@ -1,7 +1,7 @@
 """A table of learned vectors whose gradient the compiler leaves alone.
 
 `nn.Embedding` under torch.compile on a CPU adds each element of the gradient to its row by an
-atomic operation: 3 to 7 ms for a table of 4,225 x 192 and 4,096 tokens, where torch's own kernel
+atomic operation, slow for a table of 4,225 x 192 and 4,096 tokens, where torch's own kernel
 takes 0.4 ms. As an operator of its own that kernel is called as it is; elsewhere nothing changes.
 """
 
