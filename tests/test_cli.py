@@ -170,6 +170,15 @@ def test_train_show_sample_plot_and_resume(text, capsys):
     assert main(["resume", str(run)]) == 0
 
 
+def test_a_machine_without_bf16_computes_in_fp32_and_says_so(text, capsys, monkeypatch):
+    monkeypatch.setattr("altgrad.training.fabric.has_fast_bf16", lambda device: False)
+    words = [w for w in TINY if w != "precision=fp32"]
+    assert main(["train", *words]) == 0
+    printed = capsys.readouterr().out
+    assert "no bf16 instructions" in printed
+    assert "32-true" in printed
+
+
 def test_a_prompt_with_unknown_characters_is_refused(text, capsys):
     main(["train", *TINY])
     capsys.readouterr()

@@ -31,6 +31,11 @@ from altgrad.training.run_folder import RunFolder, run_status
 from altgrad.training.settings import ConfigError
 from altgrad.training.trainer import Trainer
 
+NO_BF16 = (
+    "this processor has no bf16 instructions: computing in fp32, which takes longer per step "
+    "(docs/speed.md)"
+)
+
 Progress = Callable[[int, int], None]
 Sampler = Callable[..., str]
 
@@ -49,6 +54,7 @@ def build_run(
     config = copy.deepcopy(config)
     check_start(config)
     # 1 The machine: device, arithmetic, processes.
+    left_to_us = config.precision.compute == "auto"
     device = settle(config)
     if device.type == "cpu":
         keep_freed_memory()
@@ -64,7 +70,10 @@ def build_run(
     recorder = Recorder(config, enabled=fabric.is_global_zero, listeners=listeners)
     sampler = make_sampler(model, data_dir, config) if metadata.tokenizer else None
     # 5 The run.
-    return Trainer(config, model, data_dir, fabric=fabric, recorder=recorder, sampler=sampler)
+    trainer = Trainer(config, model, data_dir, fabric=fabric, recorder=recorder, sampler=sampler)
+    if left_to_us and device.type == "cpu" and config.precision.compute == "32-true":
+        trainer.remarks.append(NO_BF16)
+    return trainer
 
 
 def settle(config: TrainConfig) -> torch.device:
