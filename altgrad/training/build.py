@@ -21,7 +21,7 @@ from altgrad.data import (
 from altgrad.model import GPT
 from altgrad.model.generate import stream
 from altgrad.training.config import TrainConfig
-from altgrad.training.fabric import make_fabric, pick_compile, pick_compute, pick_device
+from altgrad.training.fabric import launch, make_fabric, pick_compile, pick_compute, pick_device
 from altgrad.training.finetune import check_start
 from altgrad.training.loading import LoadedRun, load_run, make_network, read_config
 from altgrad.training.memory import keep_freed_memory
@@ -59,7 +59,7 @@ def build_run(
     if device.type == "cpu":
         keep_freed_memory()
     fabric = make_fabric(config, device)
-    fabric.launch()
+    launch(fabric)
     # 2 The tokens, prepared once by the first process; the vocabulary follows the tokenizer.
     data_dir = _prepare_once(fabric, config, progress)
     metadata = load_metadata(data_dir)

@@ -1,5 +1,6 @@
 """Settings -> Lightning Fabric: device, precision and strategy of a run."""
 
+import atexit
 import logging
 import os
 from typing import Any
@@ -70,6 +71,23 @@ def make_fabric(config: TrainConfig, device: torch.device) -> Fabric:
     else:
         arithmetic = {"precision": compute}
     return Fabric(**machine, **arithmetic, strategy=_strategy(config))
+
+
+def launch(fabric: Fabric) -> Fabric:
+    """Start the run's processes; the links between them are closed in order when Python ends.
+
+    Fabric does the latter for NCCL only. A gloo group that is left to the interpreter's teardown
+    now and then aborts a finished run: its threads still want the interpreter that is gone.
+    """
+    fabric.launch()
+    if fabric.world_size > 1:
+        atexit.register(_close_links)
+    return fabric
+
+
+def _close_links() -> None:
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def _keep_quiet() -> None:

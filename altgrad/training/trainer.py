@@ -23,7 +23,7 @@ from altgrad.training.config import TrainConfig
 from altgrad.training.costs import RunClock
 from altgrad.training.emergency import Emergency
 from altgrad.training.evaluation import Evaluator
-from altgrad.training.fabric import make_fabric, pick_device
+from altgrad.training.fabric import launch, make_fabric, pick_device
 from altgrad.training.facts import data_facts, start_facts
 from altgrad.training.guards import Finding, NonFiniteGuard
 from altgrad.training.health import Health
@@ -75,7 +75,7 @@ class Trainer:
         sampler: Callable[..., str] | None = None,
     ) -> None:
         self.config, self.model, self.data_dir = config, model, Path(data_dir)
-        self.fabric = fabric or _launched(make_fabric(config, pick_device(device or config.device)))
+        self.fabric = fabric or launch(make_fabric(config, pick_device(device or config.device)))
         self.device = self.fabric.device
         self.recorder = recorder or Recorder(config, enabled=self.fabric.is_global_zero)
         self.sampler = sampler
@@ -441,8 +441,3 @@ class Trainer:
         if lost := self.checkpoint_manager.has_lost(saved.extra["manager"]):
             remarks.append(f"the best checkpoint so far, {lost}, is damaged or gone")
         return remarks
-
-
-def _launched(fabric: Fabric) -> Fabric:
-    fabric.launch()
-    return fabric
