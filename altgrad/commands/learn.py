@@ -80,6 +80,16 @@ def _add_race(actions: Any, add_command: AddCommand) -> None:
     parser.add_argument("--steps", type=int, default=300, help="training steps of each (300)")
     parser.add_argument("--seed", type=int, default=0, help="of weights and batches (0)")
     parser.add_argument("--page", metavar="FILE", help="where the HTML page goes (DIR/race.html)")
+    parser.add_argument(
+        "--core",
+        metavar="BUNDLE",
+        nargs="?",
+        const="",
+        help="also ask both the CORE tasks of this evaluation bundle (default $ALTGRAD_CORE)",
+    )
+    parser.add_argument(
+        "--per-task", type=int, default=50, metavar="N", help="examples of each CORE task (50)"
+    )
 
 
 def _add_questions(actions: Any, add_command: AddCommand) -> None:
@@ -166,7 +176,30 @@ def race(arguments: argparse.Namespace) -> int:
     if arguments.steps < 2:
         raise ValueError(f"--steps {arguments.steps} must be at least 2")
     settings = RaceSettings(steps=arguments.steps, seed=arguments.seed)
-    return show(commands.run_race(_space(arguments), settings, arguments.page))
+    examination = None if arguments.core is None else _core(arguments.core, arguments.per_task)
+    return show(commands.run_race(_space(arguments), settings, arguments.page, examination))
+
+
+def _core(path: str, per_task: int) -> Any:
+    """Asks a trained model of the race the CORE tasks; refuses a bad bundle before the race."""
+    from altgrad.data import DataConfig, load_tokenizer, prepare
+    from altgrad.evaluate.bundle import find_bundle
+    from altgrad.evaluate.core import aggregate
+    from altgrad.evaluate.outside import judge
+
+    if per_task < 1:
+        raise ValueError(f"--per-task {per_task} must be at least 1")
+    bundle = find_bundle(path)
+    tasks, tokenizer = bundle.select(["core"]), load_tokenizer(prepare(DataConfig()))
+    how: dict[str, Any] = {"bundle": bundle, "tasks": tasks, "max_per_task": per_task}
+
+    def examine(logits: Any, block_size: int) -> dict[str, str]:
+        results = judge(logits, tokenizer, block_size=block_size, **how)
+        found = aggregate(results)
+        name = "CORE" if found.is_core else f"{len(results)} of 22 CORE tasks, centred"
+        return {name: f"{found.value:.3f} ± {found.error:.3f}"}
+
+    return examine
 
 
 def questions(_: argparse.Namespace) -> int:

@@ -153,7 +153,7 @@ def find_bundle(path: str | None) -> Bundle:
     if not path:
         raise DataError(
             f"the CORE tasks need the evaluation bundle: download {PUBLISHED_AT} (162 MB) and "
-            f"give it, zipped or not, as --bundle PATH or ${ENVIRONMENT}"
+            f"give its path, zipped or not, to --bundle (learn race: --core) or as ${ENVIRONMENT}"
         )
     return Bundle(path)
 

@@ -20,6 +20,10 @@ Progress = Callable[[int, int], None]
 UNKNOWN = ("refuse", "skip")
 
 
+class NothingToAsk(DataError):
+    """Every example of a task was left out."""
+
+
 @dataclass(frozen=True)
 class TaskResult:
     """Accuracy on `asked` of a task's `available` examples.
@@ -96,6 +100,7 @@ def evaluate_tasks(
     max_per_task: int = -1,
     unknown: str = "refuse",
     batch_tokens: int = 8192,
+    share: bool = True,
     started: Callable[[Task, int], None] | None = None,
     finished: Callable[[TaskResult], None] | None = None,
     progress: Progress | None = None,
@@ -104,7 +109,8 @@ def evaluate_tasks(
 
     `max_per_task` asks that many examples, a random sample that is the same every time and for
     every model; the examples shown first still come from all. `unknown="skip"` leaves out
-    examples with characters that the tokenizer does not know, instead of refusing.
+    examples with characters that the tokenizer does not know, instead of refusing. `share=False`
+    computes the common beginning of a question's choices anew for each, without a KV cache.
     """
     if max_per_task != -1 and max_per_task < 1:
         raise DataError(f"max_per_task={max_per_task}: must be at least 1, or -1 for all")
@@ -118,7 +124,9 @@ def evaluate_tasks(
         if started:
             started(task, count)
         questions = _questions(task, items, count, tokenizer, skip=unknown == "skip")
-        scores = score_questions(model, questions, batch_tokens=batch_tokens, progress=progress)
+        scores = score_questions(
+            model, questions, batch_tokens=batch_tokens, share=share, progress=progress
+        )
         acc, acc_norm = _harness_measures(questions, scores)
         result = TaskResult(
             task=task.name,
@@ -153,7 +161,7 @@ def _questions(
                     "(data.tokenizer=byte or gpt2), or --unknown skip"
                 ) from None
     if not questions:
-        raise DataError(f"task {task.name}: no example is without unknown characters")
+        raise NothingToAsk(f"task {task.name}: no example is without unknown characters")
     return questions
 
 

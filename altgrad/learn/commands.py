@@ -28,7 +28,7 @@ from altgrad.learn.questions.questions import (
     run_experiment,
 )
 from altgrad.learn.questions.questions import table as table_of
-from altgrad.learn.race import Outcome, RaceSettings, page, race, table
+from altgrad.learn.race import Examination, Outcome, RaceSettings, page, race, table
 from altgrad.learn.source import body_text, unit_text
 from altgrad.learn.trace import trace_unit
 from altgrad.learn.track import Track
@@ -205,7 +205,12 @@ def diff(space: Workshop, unit: str, *, spoil: bool) -> Lines:
     return 0
 
 
-def run_race(space: Workshop, settings: RaceSettings, page_file: str | None) -> Lines:
+def run_race(
+    space: Workshop,
+    settings: RaceSettings,
+    page_file: str | None,
+    examination: Examination | None = None,
+) -> Lines:
     """The proof, then the learner's model and the reference trained side by side."""
     ended = run_isolated(prove, space.track, space.file, timeout_s=RACE_TIMEOUT_S)
     if not ended.ok:
@@ -214,7 +219,7 @@ def run_race(space: Workshop, settings: RaceSettings, page_file: str | None) -> 
     proof = ended.value.sentence()
     yield f"{'✓' if ended.value.holds else '✗'} {proof}"
     tokens, vocab_size = _race_tokens()
-    arguments = (race, space.track, space.file, tokens, vocab_size, settings)
+    arguments = (race, space.track, space.file, tokens, vocab_size, settings, examination)
     for ended in stream_isolated(*arguments, timeout_s=RACE_TIMEOUT_S):
         if not ended.ok:
             yield f"✗ {ended.crash or f'no step within {RACE_TIMEOUT_S:g} s'}"

@@ -34,6 +34,9 @@ class Nanochat:
     def loss(self, model: Any, idx: Tensor, targets: Tensor) -> Tensor:
         return model(idx, targets)
 
+    def logits(self, model: Any, idx: Tensor) -> Tensor:
+        return model(idx)
+
     def generate(self, model: Any, ids: list[int], count: int) -> list[int]:
         return list(model.generate(ids, count))
 
@@ -63,6 +66,9 @@ class GPT2:
 
     def loss(self, model: Any, idx: Tensor, targets: Tensor) -> Tensor:
         return model(idx, targets)[1]
+
+    def logits(self, model: Any, idx: Tensor) -> Tensor:
+        return model(idx)[0]
 
     def generate(self, model: Any, ids: list[int], count: int) -> list[int]:
         generator = torch.Generator().manual_seed(42)

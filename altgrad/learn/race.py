@@ -7,7 +7,7 @@ machine: training loss at step 50, activation memory, speed, final validation lo
 import math
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,10 @@ SAME_LOSS = 1e-3  # relative; float32 sums in another order part by less over a 
 LANDMARK_STEP = 50
 EVALUATION_BATCHES = 12
 WINDOW = 10  # steps between progress lines
+
+# What else is measured of a trained model: from its logits (ids -> logits) and the longest
+# sequence it takes, the columns to add to the table.
+Examination = Callable[[Callable[[Tensor], Tensor], int], dict[str, str]]
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ class Runner:
     seconds: list[float] = field(default_factory=list)
     activation_bytes: int = 0
     val_loss: float = math.nan
+    examined: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -72,7 +77,12 @@ class Outcome:
 
 
 def race(
-    track: Track, path: Path, tokens: dict[str, np.ndarray], vocab_size: int, settings: RaceSettings
+    track: Track,
+    path: Path,
+    tokens: dict[str, np.ndarray],
+    vocab_size: int,
+    settings: RaceSettings,
+    examination: Examination | None = None,
 ) -> Iterator[str | Outcome]:
     """Progress lines, then the outcome. Runs the learner's code in this very process."""
     runners = _line_up(track, path, vocab_size, settings)
@@ -86,6 +96,9 @@ def race(
             yield f"step {step + 1:4}  {losses}"
     for runner in runners:
         runner.val_loss = _evaluate(runner, tokens["val"], settings)
+        if examination:
+            yield f"{runner.name}: answering questions"
+            runner.examined = _examine(runner, examination, settings.length)
     yield _outcome(runners, settings)
 
 
@@ -152,6 +165,10 @@ def _evaluate(runner: Runner, tokens: np.ndarray, settings: RaceSettings) -> flo
     return float(torch.stack(losses).mean())
 
 
+def _examine(runner: Runner, examination: Examination, length: int) -> dict[str, str]:
+    return examination(lambda idx: runner.harness.logits(runner.model, idx), length)
+
+
 def _outcome(runners: list[Runner], settings: RaceSettings) -> Outcome:
     tokens = settings.batch_size * settings.length
     at = min(LANDMARK_STEP, settings.steps) - 1
@@ -163,6 +180,7 @@ def _outcome(runners: list[Runner], settings: RaceSettings) -> Outcome:
             "tokens/s": round(tokens / statistics.median(r.seconds[1:] or r.seconds)),
             "val loss": r.val_loss,
             "bits per byte": r.val_loss / math.log(2),
+            **r.examined,
         }
         for r in runners
     ]

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 
 from altgrad.learn.proof import prove
 from altgrad.learn.race import Outcome, RaceSettings, page, race, table
@@ -110,3 +111,18 @@ def test_the_gpt2_track_is_proved_and_raced_too(write):
     tokens = np.random.default_rng(0).integers(0, 11, 400).astype(np.uint16)
     *_, outcome = race(track, path, {"train": tokens, "val": tokens}, 11, SMALL)
     assert outcome.parted_at is None
+
+
+@pytest.mark.parametrize("name", ["nanochat", "gpt2"])
+def test_an_examination_sees_both_models_and_fills_a_column(write, name):
+    track, shapes = Track(name), []
+
+    def examination(logits, block_size):
+        shapes.append(tuple(logits(torch.zeros(2, block_size, dtype=torch.long)).shape))
+        return {"answers": f"{len(shapes)}"}
+
+    tokens = np.random.default_rng(0).integers(0, 11, 400).astype(np.uint16)
+    split = {"train": tokens, "val": tokens}
+    *_, outcome = race(track, write(track.source), split, 11, SMALL, examination)
+    assert [row["answers"] for row in outcome.rows] == ["1", "2"]
+    assert shapes == [(2, SMALL.length, 11)] * 2
