@@ -64,7 +64,7 @@ def parse_words(argv: list[str] | None) -> argparse.Namespace:
     words = getattr(arguments, "overrides", getattr(arguments, "words", None))
     if rest and (words is None or any(word.startswith("-") for word in rest)):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    if rest:
+    if rest and words is not None:
         words.extend(rest)
     return arguments
 

@@ -133,9 +133,11 @@ class Campaign:
     def end(self, variant: str, run: Path) -> None:
         before = max(read_numbers(run), default=0)
         if not (run / "config.yaml").exists() or "finished" not in self.events(run):
+            lives = self.events(run).count("resumed")
             self.finish(self.process(variant, run), run)
-        resumed = [e["step"] for e in read_jsonl(run / "events.jsonl") if e["event"] == "resumed"]
-        self.repeated = max(self.repeated, before - resumed[-1] if resumed else before)
+            events = read_jsonl(run / "events.jsonl")
+            resumed = [e["step"] for e in events if e["event"] == "resumed"][lives:]
+            self.repeated = max(self.repeated, before - (resumed[-1] if resumed else 0))
         likeness = compare_runs(self.root / f"never killed {variant}", run)
         steps = list(read_numbers(run))
         whole = steps == list(range(1, TINY["max_steps"] + 1))
@@ -145,7 +147,8 @@ class Campaign:
             print(f"LOST: {variant} in {run}: {likeness.verdict(0)}, steps {steps}")
 
     def events(self, run: Path) -> list[str]:
-        return [e["event"] for e in read_jsonl(run / "events.jsonl")]
+        log = run / "events.jsonl"
+        return [e["event"] for e in read_jsonl(log)] if log.exists() else []
 
     def table(self) -> Iterator[str]:
         yield "| killed while | times |"
@@ -179,7 +182,12 @@ def main() -> None:
             # Also when it is broken off: what was counted so far is not lost.
             print("\n".join(campaign.table()))
         if arguments.json:
-            counts = {"kills": campaign.kills, "runs": campaign.runs, "lost": campaign.wrong}
+            counts = {
+                "kills": campaign.kills,
+                "runs": campaign.runs,
+                "lost": campaign.wrong,
+                "repeated": campaign.repeated,
+            }
             Path(arguments.json).write_text(json.dumps(counts, indent=1))
     raise SystemExit(1 if campaign.wrong else 0)
 

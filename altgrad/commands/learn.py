@@ -18,6 +18,7 @@ UNIT is a name such as norm, GPT.forward, or a part of one that fits a single un
 def add_learn_commands(commands: Any, add_command: AddCommand) -> None:
     """Add `learn` and its actions."""
     summary = "write your own GPT, unit by unit, and know at once what is wrong and why"
+    parser: argparse.ArgumentParser
     parser = add_command(commands, "learn", lambda _: parser.print_help(), summary)
     parser.epilog = LEARN_HELP
     actions = parser.add_subparsers(title="actions", metavar="ACTION")

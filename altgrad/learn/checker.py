@@ -164,9 +164,8 @@ def _complain(track: Track, unit: str, found: list[Difference], got: Outcomes) -
     failures = [d.got for d in found if isinstance(d.got, Failure)]
     todo = [f for f in failures if "raise NotImplementedError" in f.trace]
     if todo:
-        failure = todo[0]
         evidence = ["begun, but a TODO is still reached", *describe(found[:1])]
-        return Verdict(unit, PARTIAL, line=failure.line, evidence=evidence, trace=failure.trace)
+        return Verdict(unit, PARTIAL, line=todo[0].line, evidence=evidence, trace=todo[0].trace)
     failure = found[0].got if isinstance(found[0].got, Failure) else None
     matches = matching_mistakes(track, unit, got)
     verdict = Verdict(

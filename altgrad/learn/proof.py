@@ -107,7 +107,7 @@ def _first_different_gradient(theirs: nn.Module, mine: nn.Module) -> str:
         a, b = parameter.grad, own[name].grad
         if (a is None) != (b is None):
             return f"the gradient of {name}, which is missing"
-        if a is not None and not torch.allclose(a, b, rtol=1e-9, atol=1e-12):
+        if a is not None and b is not None and not torch.allclose(a, b, rtol=1e-9, atol=1e-12):
             return f"the gradient of {name}"
     return ""
 

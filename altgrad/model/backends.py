@@ -106,7 +106,7 @@ def blocks(
 
 
 def _join(blocks: Sequence[Tensor]) -> Tensor:
-    return blocks[0] if len(blocks) == 1 else torch.cat(blocks, dim=-2)
+    return blocks[0] if len(blocks) == 1 else torch.cat(list(blocks), dim=-2)
 
 
 def _sdpa(

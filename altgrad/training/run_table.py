@@ -49,7 +49,7 @@ def summarise_run(root: Path) -> RunSummary:
     config = read_settings(folder.config)
     lines = list(read_jsonl(folder.metrics))
     events = list(read_jsonl(folder.events))
-    ended = next((e for e in reversed(events) if e.get("event") in END_STATES), {})
+    ended: dict[str, Any] = next((e for e in reversed(events) if e.get("event") in END_STATES), {})
     val_losses = [m["val_loss"] for m in lines if "val_loss" in m]
     finite = [v for v in val_losses if math.isfinite(v)]
     rates = sorted(m["tokens_per_s"] for m in lines if "tokens_per_s" in m)

@@ -1,5 +1,7 @@
 """How fast a step was."""
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -13,7 +15,8 @@ class SpeedMeter:
         self.world_size = world_size
         peak = peak_flops(torch.cuda.get_device_name(device)) if device.type == "cuda" else None
         self.peak = peak * world_size if peak else None
-        self.flops = model.estimate_flops() if hasattr(model, "estimate_flops") else None
+        estimate: Any = getattr(model, "estimate_flops", None)
+        self.flops = estimate() if estimate else None
 
     def measure(self, tokens: int, seconds: float) -> dict[str, float]:
         """`step_ms`, `tokens_per_s`, and `mfu` where the device's peak is known."""

@@ -63,7 +63,7 @@ def tensor_pieces(tensors: dict[str, Tensor]) -> Iterator[bytes | memoryview]:
     yield text
     for name in order:
         if tensors[name].numel():
-            yield memoryview(tensors[name].reshape(-1).view(torch.uint8).numpy())
+            yield tensors[name].reshape(-1).view(torch.uint8).numpy().data
 
 
 def parse_header(text: bytes, data_bytes: int) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import os
 import uuid
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from altgrad.training.trackers import GoneError, Metrics, TrackedRun, require_installed
 
@@ -48,7 +48,7 @@ class WandbTracker:
             resume="must" if run.known_id else "allow",
             config=run.config,
             dir=str(run.folder),
-            mode=self.mode,
+            mode=cast(Any, self.mode),
             reinit="create_new",
             settings=wandb.Settings(silent=True, console="off", disable_git=True, save_code=False),
         )
@@ -62,7 +62,7 @@ class WandbTracker:
         self.run.alert(
             title=title,
             text=f"step {step}: {text}",
-            level=wandb.AlertLevel[LEVELS.get(level, "INFO")],
+            level=cast(Any, wandb).AlertLevel[LEVELS.get(level, "INFO")],
             wait_duration=COOLDOWN_S.get(level, 0),
         )
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -57,6 +57,10 @@ def gradients(output: Tensor, tensors: dict[str, Tensor]) -> dict[str, Any]:
 
 def shapes(module: nn.Module) -> dict[str, list[int]]:
     return {name: list(tensor.shape) for name, tensor in module.state_dict().items()}
+
+
+def weight_of(module: nn.Module) -> Tensor:
+    return cast(Tensor, module.weight)
 
 
 def statistics(tensor: Tensor) -> dict[str, float]:

@@ -23,6 +23,7 @@ from altgrad.learn.probes.common import (
     statistics,
     trainable,
     unchanged,
+    weight_of,
 )
 from altgrad.model import GPTConfig as ModelConfig
 
@@ -52,7 +53,9 @@ def dropout_of(module: nn.Module, x: Any) -> list[bool]:
         out = module(x)
         return out[0] if isinstance(out, tuple) else out
 
-    return [not torch.equal(run(), run()), not torch.equal(module.train() and run(), run())]
+    in_evaluation = not torch.equal(run(), run())
+    module.train()
+    return [in_evaluation, not torch.equal(run(), run())]
 
 
 def kept_share(module: nn.Module, x: Any) -> float:
@@ -255,12 +258,12 @@ def probe_init_rule(ns: Namespace) -> Iterator[Observation]:
     for label, (fan_in, fan_out) in linears.items():
         yield Observation(
             f"weights of a Linear {label}",
-            partial(lambda i, o: statistics(apply(nn.Linear(i, o)).weight), fan_in, fan_out),
+            partial(lambda i, o: statistics(weight_of(apply(nn.Linear(i, o)))), fan_in, fan_out),
             INIT_TOLERANCE,
         )
     yield Observation(
         "weights of an Embedding",
-        lambda: statistics(apply(nn.Embedding(512, 64)).weight),
+        lambda: statistics(weight_of(apply(nn.Embedding(512, 64)))),
         INIT_TOLERANCE,
     )
     yield Observation("bias of a Linear", lambda: apply(nn.Linear(8, 8)).bias)

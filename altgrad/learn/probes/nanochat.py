@@ -24,6 +24,7 @@ from altgrad.learn.probes.common import (
     statistics,
     trainable,
     unchanged,
+    weight_of,
 )
 from altgrad.model import GPTConfig as ModelConfig
 
@@ -304,12 +305,12 @@ def probe_init_rule(ns: Namespace) -> Iterator[Observation]:
     for label, (fan_in, fan_out) in linears.items():
         yield Observation(
             f"weights of a Linear {label}",
-            partial(lambda i, o: statistics(apply(nn.Linear(i, o)).weight), fan_in, fan_out),
+            partial(lambda i, o: statistics(weight_of(apply(nn.Linear(i, o)))), fan_in, fan_out),
             INIT_TOLERANCE,
         )
     yield Observation(
         "weights of an Embedding",
-        lambda: statistics(apply(nn.Embedding(512, 64)).weight),
+        lambda: statistics(weight_of(apply(nn.Embedding(512, 64)))),
         INIT_TOLERANCE,
     )
     yield Observation("bias of a Linear", lambda: apply(nn.Linear(8, 8)).bias)

@@ -8,7 +8,7 @@ Seeds are paired: arms of one seed see the same batches and start from the same 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -78,10 +78,11 @@ def train(arm: Arm, tokens: dict[str, np.ndarray], seed: int, tick: Callable[[],
 
 def make_optimizers(model: GPT, arm: Arm) -> list[torch.optim.Optimizer]:
     scale = (model.config.n_embd / 768) ** -0.5
-    wte, head = model.transformer.wte.weight, model.lm_head.weight
-    matrices = [p for p in model.transformer.h.parameters() if p.dim() == 2]
+    wte: Tensor = _embedding(model).weight
+    head: Tensor = model.lm_head.weight
+    matrices: list[Tensor] = [p for p in model.transformer.h.parameters() if p.dim() == 2]
     vectors = [p for p in model.transformer.h.parameters() if p.dim() < 2]
-    groups = [{"params": [wte], "lr": arm.embedding_lr * scale}]
+    groups: list[dict[str, Any]] = [{"params": [wte], "lr": arm.embedding_lr * scale}]
     if head is not wte:
         groups.append({"params": [head], "lr": arm.head_lr * scale})
     if vectors:
@@ -183,7 +184,7 @@ def zero_share(tokens: np.ndarray) -> Measure:
         kept: list[Tensor] = []
         hooks = [
             block.mlp.c_proj.register_forward_pre_hook(lambda _, inputs: kept.append(inputs[0]))
-            for block in model.transformer.h
+            for block in cast(Any, model.transformer.h)
         ]
         model(batch(tokens, np.random.default_rng(1))[0])
         for hook in hooks:
@@ -196,10 +197,14 @@ def zero_share(tokens: np.ndarray) -> Measure:
     return measure
 
 
+def _embedding(model: GPT) -> nn.Embedding:
+    return cast(nn.Embedding, model.transformer.wte)
+
+
 def rescale_embedding(factor: float) -> Callable[[GPT], None]:
     def tune(model: GPT) -> None:
         with torch.no_grad():
-            model.transformer.wte.weight.mul_(factor)
+            _embedding(model).weight.mul_(factor)
 
     return tune
 
@@ -209,8 +214,8 @@ def tie(std: float) -> Callable[[GPT], None]:
 
     def tune(model: GPT) -> None:
         with torch.no_grad():
-            model.transformer.wte.weight.mul_(std)
-        model.lm_head.weight = model.transformer.wte.weight
+            _embedding(model).weight.mul_(std)
+        model.lm_head.weight = _embedding(model).weight
 
     return tune
 

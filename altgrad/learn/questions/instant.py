@@ -1,5 +1,7 @@
 """The experiments that need little or no training."""
 
+from typing import Any, cast
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -22,7 +24,7 @@ def rotary_buffers(bench: Bench) -> Finding:
     """Train the tables like any parameter and watch cos² + sin²."""
     model, steps = _model(bench), DRIFT_STEPS
     saved = len(model.state_dict())
-    position = model.transformer.wpe
+    position = cast(Any, model.transformer.wpe)
     cos, sin = position.cos.clone(), position.sin.clone()
     del position.cos, position.sin
     position.cos, position.sin = nn.Parameter(cos), nn.Parameter(sin)
@@ -93,7 +95,8 @@ def _gradient(bench: Bench, pieces: list[tuple[Tensor, Tensor]], divide: float) 
             parameter.add_(0.02 * torch.randn(parameter.shape, generator=_generator()))
     for ids, targets in pieces:
         (model(ids, targets)[1] / divide).backward()
-    return torch.cat([p.grad.flatten() for p in model.parameters()])
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    return torch.cat([g.flatten() for g in gradients])
 
 
 def _generator() -> torch.Generator:
@@ -151,7 +154,7 @@ def bfloat16(bench: Bench) -> Finding:
         for lr in rates
     ]
     rows = [{"learning rate": lr, "unmoved (%)": s} for lr, s in zip(rates, stuck, strict=True)]
-    table = _model(bench).transformer.wpe.cos[:, :128]
+    table = cast(Any, _model(bench).transformer.wpe).cos[:, :128]
     error = (table.bfloat16().float() - table).abs().max().item()
     verdict = (
         f"at the embedding's rate 0.49 {stuck[0]:.0f} % of the weights do not move, at 0.001 "

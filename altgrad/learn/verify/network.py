@@ -3,14 +3,17 @@
 import copy
 import math
 from dataclasses import replace
+from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.autograd.gradcheck import GradcheckError
 
 from altgrad.learn.verify.result import Check, Failed, NotApplicable, require
 from altgrad.learn.verify.subject import Subject, T, V
 from altgrad.model import GPT, KVCache
 from altgrad.model.backends import BACKENDS
+from altgrad.model.config import known
 from altgrad.model.parts import PARTS
 
 TINY = 1e-10  # float64: rounding of equal computations stays far below
@@ -18,6 +21,17 @@ TINY = 1e-10  # float64: rounding of equal computations stays far below
 
 def _largest(a: Tensor, b: Tensor) -> float:
     return (a.double() - b.double()).abs().max().item()
+
+
+def _gradients(model: GPT) -> dict[str, Tensor]:
+    return {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+
+
+def _worst(a: dict[str, Tensor], b: dict[str, Tensor]) -> tuple[str, float]:
+    """The name whose tensors differ most, and by how much; one that is missing differs most."""
+    missing = a.keys() ^ b.keys()
+    errors = {n: math.inf if n in missing else _largest(a[n], b[n]) for n in a.keys() | b.keys()}
+    return max(errors.items(), key=lambda item: item[1])
 
 
 def logits_shape(s: Subject) -> str:
@@ -137,7 +151,7 @@ def gradcheck(s: Subject) -> str:
 
     try:
         torch.autograd.gradcheck(loss_of, tuple(model.parameters()), fast_mode=True)
-    except torch.autograd.gradcheck.GradcheckError as error:
+    except GradcheckError as error:
         raise Failed(str(error).splitlines()[0]) from None
     return f"analytic = numeric for all {len(names)} tensors, in double, on 3 tokens"
 
@@ -146,7 +160,8 @@ def finite_gradients(s: Subject) -> str:
     model = s.awake()
     model(s.ids(), s.ids(seed=1))[1].backward()
     for name, parameter in model.named_parameters():
-        require(parameter.grad is not None, f"{name} gets no gradient")
+        if parameter.grad is None:
+            raise Failed(f"{name} gets no gradient")
         require(bool(parameter.grad.isfinite().all()), f"the gradient of {name} is not finite")
         require(bool(parameter.grad.any()), f"the gradient of {name} is zero everywhere")
     return f"all {sum(1 for _ in model.parameters())} tensors get one"
@@ -173,7 +188,7 @@ def counts(s: Subject) -> str:
     tables = {m.weight for m in model.modules() if isinstance(m, torch.nn.Embedding)} - {head}
     keys = sum(c.window_of(i) for i in range(c.n_layer))
     multiplied = total - sum(w.numel() for w in tables)
-    flops = 6 * multiplied + 12 * c.n_head * c.head_dim * keys
+    flops = 6 * multiplied + 12 * c.n_head * known(c.head_dim) * keys
     require(model.estimate_flops() == flops, f"{model.estimate_flops()} FLOPs, expected {flops}")
     wanted = _expected_parameters(model)
     if outside:
@@ -186,13 +201,14 @@ def counts(s: Subject) -> str:
 def _expected_parameters(model: GPT) -> int:
     """From the sizes alone, for matrices, norms and embeddings; novelties' own as they are."""
     c = model.config
-    C, q, kv = c.n_embd, c.n_head * c.head_dim, c.n_kv_head * c.head_dim
+    C, D = c.n_embd, known(c.head_dim)
+    q, kv = c.n_head * D, known(c.n_kv_head) * D
     norm = {"layernorm": C * (2 if c.bias else 1), "rmsnorm": C}.get(c.norm, 0)
-    inner = model.transformer.h[0].mlp.c_fc.out_features
+    inner: int = cast(Any, model.transformer.h[0]).mlp.c_fc.out_features
     mlp = C * inner * (3 if c.mlp == "swiglu" else 2)
     biases = (q + 2 * kv + C) + (inner * (2 if c.mlp == "swiglu" else 1) + C) if c.bias else 0
     per_layer = C * (q + 2 * kv) + q * C + mlp + biases + 2 * norm
-    embeddings = c.vocab_size * C * (1 if c.tie_head else 2)
+    embeddings = known(c.vocab_size) * C * (1 if c.tie_head else 2)
     basic = (".wte.weight", "lm_head.weight", ".ln_1.", ".ln_2.", ".ln_f.", ".attn.c_", ".mlp.c_")
     named = sum(p.numel() for n, p in model.named_parameters() if not any(b in n for b in basic))
     return embeddings + c.n_layer * per_layer + norm + named
@@ -244,12 +260,11 @@ def backends_agree(s: Subject) -> str:
 def compiled_equals_eager(s: Subject) -> str:
     model, ids, targets = s.awake(), s.ids(), s.ids(seed=1)
     model(ids, targets)[1].backward()
-    eager = {n: p.grad.clone() for n, p in model.named_parameters()}
+    eager = _gradients(model)
     model.zero_grad()
     torch.compile(model, backend="aot_eager")(ids, targets)[1].backward()
     torch._dynamo.reset()
-    worst = max(eager, key=lambda n: _largest(eager[n], model.get_parameter(n).grad))
-    error = _largest(eager[worst], model.get_parameter(worst).grad)
+    worst, error = _worst(eager, _gradients(model))
     require(error < TINY, f"the gradient of {worst} differs by {error:.3g}")
     return "traced by torch.compile (aot_eager), loss and gradients are the same"
 
@@ -257,12 +272,11 @@ def compiled_equals_eager(s: Subject) -> str:
 def accumulation(s: Subject) -> str:
     model, ids, targets = s.awake(), s.ids(4), s.ids(4, seed=1)
     model(ids, targets)[1].backward()
-    whole = {n: p.grad.clone() for n, p in model.named_parameters()}
+    whole = _gradients(model)
     model.zero_grad()
     for half in (slice(0, 2), slice(2, 4)):
         (model(ids[half], targets[half])[1] / 2).backward()
-    worst = max(whole, key=lambda n: _largest(whole[n], model.get_parameter(n).grad))
-    error = _largest(whole[worst], model.get_parameter(worst).grad)
+    worst, error = _worst(whole, _gradients(model))
     require(error < TINY, f"two half batches: the gradient of {worst} differs by {error:.3g}")
     return "two half batches give the gradient of the whole one"
 

@@ -58,8 +58,8 @@ def _switch_off(variant: GPT, control: GPT) -> int:
     for module in variant.modules():
         if type(module).__module__.startswith("altgrad."):
             continue
-        if isinstance(module, nn.Module) and hasattr(module, "switch_off"):
-            module.switch_off()
+        if switch := getattr(module, "switch_off", None):
+            switch()
     outside = [m for m in variant.modules() if _is_outside(m)]
     if outside and not any(hasattr(m, "switch_off") for m in outside):
         raise NotApplicable(f"{type(outside[0]).__name__} has no switch_off()")
@@ -99,7 +99,9 @@ def _train_both(s: Subject, control: GPT, variant: GPT) -> float:
             losses.append(loss.item())
         for name, parameter in control.named_parameters():
             other = dict(variant.named_parameters()).get(name)
-            if other is not None and other.grad is not None and other.shape == parameter.shape:
+            if other is None or other.shape != parameter.shape:
+                continue
+            if parameter.grad is not None and other.grad is not None:
                 worst = max(worst, (parameter.grad - other.grad).abs().max().item())
         worst = max(worst, abs(losses[0] - losses[1]))
         for optimizer in optimizers:
