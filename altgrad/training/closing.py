@@ -1,5 +1,6 @@
 """The last page of a run: a sample, the loss plot, and where everything lies."""
 
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,9 @@ def _picture(run: Path, console: Console) -> str:
 
 
 def _figures(summary: dict[str, Any]) -> str:
-    parts = [f"validation loss {summary['val_loss']:.4f}, best {summary['best_val_loss']:.4f}"]
+    loss, best = summary["val_loss"], summary["best_val_loss"]
+    evaluated = f"validation loss {loss:.4f}, best {best:.4f}"
+    parts = ["never evaluated" if math.isnan(loss) and math.isinf(best) else evaluated]
     parts.append(f"{duration(summary['train_s'])} of training")
     if summary["compile_s"]:
         parts.append(f"compilation {duration(summary['compile_s'])}")
