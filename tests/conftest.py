@@ -7,8 +7,40 @@ import pytest
 
 from altgrad.model import GPT, GPTConfig
 from altgrad.training import TrainConfig
+from tests import oracle_tally
 
 VOCABULARY = 13
+
+
+def pytest_terminal_summary(terminalreporter):
+    found = oracle_tally.totals(terminalreporter.stats.get("passed", []))
+    if found:
+        terminalreporter.section("outside oracles")
+        for line in oracle_tally.lines(found):
+            terminalreporter.write_line(line)
+
+
+@pytest.fixture
+def compared(record_property):
+    """`compared(oracle, what, cases)` notes that so many cases were found equal."""
+    return lambda oracle, what, cases: record_property(
+        oracle_tally.PROPERTY, (oracle, what, int(cases))
+    )
+
+
+@pytest.fixture
+def bit_equal(compared):
+    """`bit_equal(oracle, what, mine, theirs)`: equal arrays, NaN for NaN, with equal zero signs."""
+
+    def check(oracle: str, what: str, mine, theirs) -> None:
+        mine, theirs = np.asarray(mine), np.asarray(theirs)
+        assert mine.shape == theirs.shape
+        both_nan = np.isnan(mine) & np.isnan(theirs)
+        equal = both_nan | ((mine == theirs) & (np.signbit(mine) == np.signbit(theirs)))
+        assert equal.all(), f"{(~equal).sum()} of {equal.size} differ from {oracle}"
+        compared(oracle, what, mine.size)
+
+    return check
 
 
 @pytest.fixture(autouse=True)

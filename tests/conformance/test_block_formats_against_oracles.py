@@ -35,18 +35,18 @@ def blocks(seed: int = 0) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("name", TORCH_TYPES)
-def test_values_and_codes_equal_torch_in_range(name):
+def test_values_and_codes_equal_torch_in_range(bit_equal, name):
     f, x = q.Format.named(name), oracles.inputs(name)
     x = x[(x.abs() <= f.max)]
     theirs = x.to(TORCH_TYPES[name])
-    assert oracles.same(q.fake_quantize(x, f).numpy(), theirs.float().numpy()).all()
+    bit_equal("torch casts", "values in range", q.fake_quantize(x, f), theirs.float())
     if f.bits == 8:
-        assert torch.equal(q.quantize(x, f), theirs.view(torch.uint8))
+        bit_equal("torch casts", "codes in range", q.quantize(x, f), theirs.view(torch.uint8))
 
 
 @pytest.mark.parametrize("name", MX_BLOCKS)
 @pytest.mark.filterwarnings("ignore")
-def test_mx_equals_torchao(name):
+def test_mx_equals_torchao(bit_equal, name):
     from torchao.prototype.mx_formats import mx_tensor
 
     kinds = {
@@ -58,13 +58,14 @@ def test_mx_equals_torchao(name):
     }
     x = blocks()
     mx = mx_tensor.MXTensor.to_mx(x, kinds[name], 32)
-    assert torch.equal(q.fake_quantize(x, name, scaling=q.MX()), mx.dequantize(torch.float32))
+    mine = q.fake_quantize(x, name, scaling=q.MX())
+    bit_equal("torchao", "MX values", mine, mx.dequantize(torch.float32))
     codes = q.quantize(q.MX().scales(x, q.Format.named(name)), "e8m0fnu")
-    assert torch.equal(codes, mx.scale.view(torch.uint8).reshape(codes.shape))
+    bit_equal("torchao", "MX scales", codes, mx.scale.view(torch.uint8).reshape(codes.shape))
 
 
 @pytest.mark.parametrize("name", MX_BLOCKS)
-def test_mx_equals_gfloat(name):
+def test_mx_equals_gfloat(bit_equal, name):
     x = blocks(1)[:16].clone()
     scale = q.MX().scales(x, q.Format.named(name)).numpy().astype(np.float64)
     mine = q.fake_quantize(x, name, scaling=q.MX()).numpy()
@@ -76,11 +77,11 @@ def test_mx_equals_gfloat(name):
             scaled = [v / exponent for v in part]
             info = MX_BLOCKS[name].etype
             theirs = [gfloat.round_float(info, v, sat=True) * exponent for v in scaled]
-            assert mine[row, 32 * block : 32 * block + 32].tolist() == theirs
+            bit_equal("gfloat", "MX values", mine[row, 32 * block : 32 * block + 32], theirs)
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_nvfp4_scales_equal_torchao_and_values_up_to_their_reciprocal():
+def test_nvfp4_scales_equal_torchao_and_values_up_to_their_reciprocal(bit_equal, compared):
     """torchao multiplies by a rounded reciprocal of the scale, altgrad divides: the scales are
     equal, and a value may differ only where x/scale is within two float32 roundings of a tie."""
     from torchao.prototype.mx_formats.nvfp4_tensor import nvfp4_quantize, per_tensor_amax_to_scale
@@ -89,7 +90,8 @@ def test_nvfp4_scales_equal_torchao_and_values_up_to_their_reciprocal():
     tensor_scale = per_tensor_amax_to_scale(x.abs().max())
     block_scale, _ = nvfp4_quantize(x, 16, tensor_scale)
     scale = q.NVFP4().scales(x, q.Format.named("e2m1fn"))
-    assert torch.equal(scale, block_scale.float().reshape(scale.shape) * tensor_scale)
+    theirs = block_scale.float().reshape(scale.shape) * tensor_scale
+    bit_equal("torchao", "NVFP4 scales", scale, theirs)
     mine = q.fake_quantize(x, "e2m1fn", scaling=q.NVFP4())
     reciprocal = (1.0 / tensor_scale) / block_scale.float().reshape(scale.shape)
     times = x * reciprocal.repeat_interleave(16, -1)
@@ -99,6 +101,7 @@ def test_nvfp4_scales_equal_torchao_and_values_up_to_their_reciprocal():
     distance = ((x / wide).abs()[..., None] / ties - 1).abs().amin(-1)
     assert (distance[differs] < 2**-21).all()
     assert differs.float().mean() < 1e-5
+    compared("torchao", "NVFP4 values, through its reciprocal", (~differs).sum())
 
 
 ALL_FLOATS = [n for n in oracles.ML_DTYPES if n not in ("e8m0fnu", "e4m3", "fp16", "bf16")]
@@ -108,8 +111,8 @@ ALL_FLOATS = [n for n in oracles.ML_DTYPES if n not in ("e8m0fnu", "e4m3", "fp16
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", ALL_FLOATS)
 @pytest.mark.filterwarnings("ignore:invalid value encountered in cast:RuntimeWarning")
-def test_all_four_billion_float32_inputs_equal_ml_dtypes(name):
-    f, compared = q.Format.named(name), 0
+def test_all_four_billion_float32_inputs_equal_ml_dtypes(compared, name):
+    f, seen = q.Format.named(name), 0
     for start in range(-(2**31), 2**31, 2**26):
         x = torch.arange(start, start + 2**26).to(torch.int32).view(torch.float32)
         mine = q.fake_quantize(x, f, overflow=oracles.overflow_of(f)).numpy()
@@ -118,5 +121,6 @@ def test_all_four_billion_float32_inputs_equal_ml_dtypes(name):
         assert np.array_equal(mine[keep], theirs[keep], equal_nan=True)
         number = ~np.isnan(mine)
         assert np.array_equal(np.signbit(mine[number]), np.signbit(theirs[number]))
-        compared += x.numel()
-    assert compared == 2**32
+        seen += x.numel()
+    assert seen == 2**32
+    compared("ml_dtypes", f"every float32 number, {name}", seen)
