@@ -111,7 +111,7 @@ def nearest_even(a: Tensor, word: Tensor, g: Grid) -> Tensor:
     return torch.where(a < g.min_normal, (a + g.low) - g.low, normal)
 
 
-_EXPONENT = 0x7F800000
+EXPONENT_BITS = 0x7F800000
 _ADDED = 1.5 * 2.0**23
 
 
@@ -125,19 +125,10 @@ def adding_rounds(f: Format, g: Grid, rounding: str, dtype: torch.dtype) -> bool
 def _round_by_adding(x: Tensor, g: Grid) -> Tensor:
     """x + c - c with c = 1.5·2^23 spacings of x's own binade: the adder does the rounding, for both
     signs and for subnormals. NaN and infinities take care of themselves."""
-    binade = (x.view(torch.int32) & _EXPONENT).view(torch.float32)
+    binade = (x.view(torch.int32) & EXPONENT_BITS).view(torch.float32)
     c = torch.clamp(binade, g.min_normal, 2.0**100) * (_ADDED * g.relative_spacing)
     y = torch.clamp((x + c) - c, g.lo, g.hi)
     return torch.copysign(y, x) if math.copysign(1.0, g.zero) < 0 else y
-
-
-def round_by_adding_into(out: Tensor, x: Tensor, scratch: Tensor, g: Grid) -> None:
-    """The same without allocating: three tensors of one shape, `out` not x."""
-    torch.bitwise_and(x.view(torch.int32), _EXPONENT, out=scratch.view(torch.int32))
-    scratch.clamp_(g.min_normal, 2.0**100).mul_(_ADDED * g.relative_spacing)
-    torch.add(x, scratch, out=out).sub_(scratch).clamp_(g.lo, g.hi)
-    if math.copysign(1.0, g.zero) < 0:
-        out.copysign_(x)
 
 
 def stochastic(a: Tensor, g: Grid, random_bits: Tensor) -> Tensor:

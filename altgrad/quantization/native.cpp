@@ -46,12 +46,19 @@ inline void store(half* p, float v) {
   p->bits = static_cast<uint16_t>(h | ((w >> 16) & 0x8000u));
 }
 
-// random_bits.py's hash; its best bits are the top ones.
-inline uint32_t random_word(uint32_t index, uint32_t key0, uint32_t key1) {
-  uint32_t h = index ^ key0;
+// random_bits.py's hash: spread(j) * many + add, many and add fixed for each stretch of 2^16.
+constexpr uint32_t STRETCH_OF_BITS = 1u << 16;
+inline uint32_t mixed(uint32_t h, uint32_t first, uint32_t second) {
+  h ^= first;
   h = (h ^ (h >> 16)) * 0x7FEB352Du;
-  h ^= key1;
-  return (h ^ (h >> 15)) * 0x846CA68Bu;
+  h ^= second;
+  h = (h ^ (h >> 15)) * 0x846CA68Bu;
+  return h ^ (h >> 16);
+}
+inline uint32_t spread(uint32_t position, uint32_t key0) {
+  uint32_t h = (position ^ key0) * 0x7FEB352Du;
+  h = (h ^ (h >> 15)) * 0x846CA68Bu;
+  return h ^ (h >> 16);
 }
 
 // One scale for the run, or EACH element its own; MULTIPLY by the reciprocal where that is exact.
@@ -59,8 +66,11 @@ struct Scale { float scale, inverse; const float *scales, *inverses; bool unscal
 struct Keys { uint32_t first, second; };
 
 template <bool RANDOM, bool MULTIPLY, bool COUNT, bool EACH, typename I, typename O>
-inline void round_run(const I* x, O* y, int64_t n, const Grid& shared, const Scale& c,
-                      uint32_t index, Keys keys, double* counts) {
+inline void round_stretch(const I* x, O* y, int64_t n, const Grid& shared, const Scale& c,
+                          uint32_t index, Keys keys, double* counts) {
+  const uint32_t position = index % STRETCH_OF_BITS, stretch = index / STRETCH_OF_BITS;
+  const uint32_t many = RANDOM ? mixed(stretch, keys.second, keys.first) | 1u : 0u;
+  const uint32_t add = RANDOM ? mixed(stretch ^ 0x5BD1E995u, keys.second, keys.first) : 0u;
   const Grid g = shared;  // copies that no store to y can alias
   const float one_scale = c.scale, one_inverse = c.inverse;
   const float *scales = c.scales, *inverses = c.inverses;
@@ -79,8 +89,8 @@ inline void round_run(const I* x, O* y, int64_t n, const Grid& shared, const Sca
     const bool below = a < g.min_normal;
     float t;
     if (RANDOM) {
-      const uint32_t counter = index + static_cast<uint32_t>(i);
-      const uint32_t bits = random_word(counter, keys.first, keys.second) >> random_shift;
+      const uint32_t j = position + static_cast<uint32_t>(i);
+      const uint32_t bits = (spread(j, keys.first) * many + add) >> random_shift;
       const float lift = below ? g.lift : 0.0f;
       const uint32_t word_up = as_word(a + lift) + bits;
       t = as_float(word_up & static_cast<uint32_t>(g.keep)) - lift;
@@ -117,6 +127,19 @@ inline void round_run(const I* x, O* y, int64_t n, const Grid& shared, const Sca
                            double(nans), double(infs), double(signal), double(noise)};
     for (int k = 0; k < 7; ++k) counts[k + 1] += sums[k];
   }
+}
+
+// A run may lie in several stretches of random bits.
+template <bool RANDOM, bool MULTIPLY, bool COUNT, bool EACH, typename I, typename O>
+inline void round_run(const I* x, O* y, int64_t n, const Grid& g, Scale c, uint32_t index,
+                      Keys keys, double* counts) {
+  while (RANDOM && index % STRETCH_OF_BITS + n > STRETCH_OF_BITS) {
+    const int64_t part = STRETCH_OF_BITS - index % STRETCH_OF_BITS;
+    round_stretch<RANDOM, MULTIPLY, COUNT, EACH>(x, y, part, g, c, index, keys, counts);
+    x += part, y += part, n -= part, index += static_cast<uint32_t>(part);
+    if (EACH) c.scales += part, c.inverses += part;
+  }
+  round_stretch<RANDOM, MULTIPLY, COUNT, EACH>(x, y, n, g, c, index, keys, counts);
 }
 
 inline bool reciprocal_is_exact(float scale) {

@@ -1,10 +1,18 @@
 """Random bits from a counter: bit k of element i is a pure function of (seed, i).
 
-The seed is spread over two 32-bit keys by splitmix64; the element's index then passes a two-round
-multiply-xorshift hash with one key before each round (the multipliers are those of Chris
-Wellons's `lowbias32`). Nothing is stored, nothing is drawn in order, so the bits do not depend on
-the number of threads, on the shape or on which device computes them. It is a hash for dithering,
-not a generator for cryptography or for long Monte Carlo runs.
+The seed is spread over two 32-bit keys by splitmix64. Element i is the j-th of the b-th stretch of
+2^16, and its bits are the top ones of
+
+    spread(j) · m(b) + k(b)        modulo 2^32
+
+with spread(j) two multiply-xorshift rounds of (j xor key0), and the odd m(b) and k(b) hashes of b
+and both keys. So within a stretch the bits cost one multiplication on a small table, and two
+stretches are joined by a random multiplier: neighbours, far neighbours and seeds are uncorrelated
+(the tests measure it). The multipliers are those of Chris Wellons's `lowbias32`.
+
+Nothing is stored, nothing is drawn in order, so the bits do not depend on the number of threads,
+on the shape or on which device computes them. The index counts modulo 2^32. It is a hash for
+dithering, not a generator for cryptography or for long Monte Carlo runs.
 """
 
 from __future__ import annotations
@@ -17,6 +25,8 @@ _MIX1 = -4658895280553007687  # 0xBF58476D1CE4E5B9
 _MIX2 = -7723592293110705685  # 0x94D049BB133111EB
 _ROUND1 = 0x7FEB352D
 _ROUND2 = 0x846CA68B - (1 << 32)
+_OTHER = 0x5BD1E995
+STRETCH = 1 << 16
 
 
 def keys_of(seed: int | Tensor) -> tuple[int | Tensor, int | Tensor]:
@@ -49,19 +59,58 @@ def _low32(z: Tensor) -> Tensor:
     return torch.where(low >= 1 << 31, low - (1 << 32), low).to(torch.int32)
 
 
-def hash_bits(index: Tensor, key0: int | Tensor, key1: int | Tensor) -> Tensor:
-    """32 random bits per element of an int32 `index`, as int32; the best ones on top."""
-    h = index ^ key0
+def spread(position: Tensor, key0: int | Tensor) -> Tensor:
+    """The table of a stretch: 32 mixed bits per int32 position within it."""
+    h = (position ^ key0) * _ROUND1
+    h = (h ^ ((h >> 15) & 0x1FFFF)) * _ROUND2
+    return h ^ ((h >> 16) & 0xFFFF)
+
+
+def stretch_keys(stretch: Tensor, key0: int | Tensor, key1: int | Tensor) -> tuple[Tensor, Tensor]:
+    """The odd multiplier and the summand of each int32 stretch number."""
+    return _mixed(stretch, key1, key0) | 1, _mixed(stretch ^ _OTHER, key1, key0)
+
+
+def _mixed(h: Tensor, first: int | Tensor, second: int | Tensor) -> Tensor:
+    h = h ^ first
     h = (h ^ ((h >> 16) & 0xFFFF)) * _ROUND1
-    h = h ^ key1
-    return (h ^ ((h >> 15) & 0x1FFFF)) * _ROUND2
+    h = h ^ second
+    h = (h ^ ((h >> 15) & 0x1FFFF)) * _ROUND2
+    return h ^ ((h >> 16) & 0xFFFF)
 
 
-def trailing_bits(index: Tensor, keys: tuple, number: int, dtype: torch.dtype) -> Tensor:
+def hash_bits(start: int, stop: int, keys: tuple, device: torch.device) -> Tensor:
+    """32 random bits for each of the elements start … stop - 1, as int32; the best ones on top."""
+    if device.type == "cpu" and not torch.compiler.is_compiling():
+        return _by_stretches(start, stop, keys)
+    index = torch.arange(start, stop, dtype=torch.int64, device=device)
+    many, add = stretch_keys(((index >> 16) & 0xFFFF).to(torch.int32), *keys)
+    return spread((index & 0xFFFF).to(torch.int32), keys[0]) * many + add
+
+
+def _by_stretches(start: int, stop: int, keys: tuple) -> Tensor:
+    """The same with one operation per element: a table, multiplied once per stretch."""
+    bits = torch.empty(stop - start, dtype=torch.int32)
+    longest = min(STRETCH, stop - start) if start % STRETCH == 0 else STRETCH
+    table = spread(torch.arange(longest, dtype=torch.int32), keys[0])
+    first, last = start // STRETCH, -(-stop // STRETCH)
+    numbers = torch.arange(first, last).bitwise_and_(0xFFFF).to(torch.int32)
+    multipliers, summands = stretch_keys(numbers, *keys)
+    for row, many in enumerate(multipliers.tolist()):
+        low = max(start, (first + row) * STRETCH)
+        high = min(stop, (first + row + 1) * STRETCH)
+        part = table[low % STRETCH :][: high - low]
+        torch.add(summands[row], part, alpha=many, out=bits[low - start : high - start])
+    return bits
+
+
+def trailing_bits(
+    start: int, stop: int, keys: tuple, number: int, dtype: torch.dtype, device: torch.device
+) -> Tensor:
     """`number` random bits per element, in the low end of an integer of `dtype`."""
-    bits = hash_bits(index, *keys)
+    bits = hash_bits(start, stop, keys, device)
     if dtype == torch.int32:
-        return (bits >> (32 - number)) & ((1 << number) - 1)
-    high = hash_bits(index ^ 0x5BD1E995, keys[1], keys[0])
+        return (bits >> (32 - number)).bitwise_and_((1 << number) - 1)
+    high = hash_bits(start, stop, keys[::-1], device)
     wide = (high.to(torch.int64) << 32) | (bits.to(torch.int64) & 0xFFFFFFFF)
     return (wide >> (64 - number)) & ((1 << number) - 1)

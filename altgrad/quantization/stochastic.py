@@ -62,18 +62,10 @@ class BitSource:
         if self.given is not None:
             bits = self.given[start:stop].to(self.word)
         else:
-            index = _positions(start, stop, scaled.device)
-            bits = trailing_bits(index, self.keys, self.number, self.word)
+            bits = trailing_bits(start, stop, self.keys, self.number, self.word, scaled.device)
         bits = bits.view(scaled.shape) << (self.shift - self.number)
         if self.fine is None:
             return scaled, bits
         magnitude = scaled.abs()
         cut = nearest_even(magnitude, magnitude.view(self.word), self.fine)
         return torch.where(torch.isfinite(scaled), torch.copysign(cut, scaled), scaled), bits
-
-
-def _positions(start: int, stop: int, device: torch.device) -> Tensor:
-    """start … stop - 1 as int32, modulo 2^32."""
-    if stop < 1 << 31:
-        return torch.arange(start, stop, dtype=torch.int32, device=device)
-    return torch.arange(start, stop, device=device).to(torch.int32)

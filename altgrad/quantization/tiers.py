@@ -12,21 +12,13 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from altgrad.quantization import counts, native
+from altgrad.quantization import counts, native, pieces
 from altgrad.quantization.checks import expand_scale
 from altgrad.quantization.counts import Statistics
 from altgrad.quantization.formats import Format
-from altgrad.quantization.kernels import (
-    Grid,
-    adding_rounds,
-    grid,
-    round_by_adding_into,
-    round_to_grid,
-    working_dtype,
-)
+from altgrad.quantization.kernels import Grid, grid, round_to_grid, working_dtype
+from altgrad.quantization.pieces import PIECE
 from altgrad.quantization.stochastic import BitSource, Stochastic
-
-_PIECE = 1 << 16  # numbers per piece of the torch version: its temporaries stay in the cache
 
 
 class Scaling(Protocol):
@@ -198,44 +190,24 @@ def _expand(scale: Tensor, x: Tensor) -> Tensor:
 def _worth_cutting(job: Job, wide: Tensor | None) -> bool:
     eager_cpu = not torch.compiler.is_compiling() and job.x.device.type == "cpu"
     one_scale = wide is None or wide.numel() == 1
-    return eager_cpu and one_scale and not job.by_row and job.x.numel() > 2 * _PIECE
+    return eager_cpu and one_scale and not job.by_row and job.x.numel() > 2 * PIECE
 
 
 def _in_pieces(job: Job, wide, constants: Grid, bits, work) -> tuple[Tensor, Tensor | None]:
     direct = job.out is not None and job.out.is_contiguous()
     values = job.out if direct else torch.empty(job.x.shape, dtype=job.out_dtype)
     flat, target, table = job.x.reshape(-1), values.view(-1), None
-    if _short(job, constants, work, target):
-        _add_in_pieces(flat, target, wide, constants, unscaled=job.unscaled)
-        return (values if job.out is None or direct else job.out.copy_(values)), None
-    for start in range(0, flat.numel(), _PIECE):
-        piece = flat[start : start + _PIECE]
+    if job.x.dtype == target.dtype == work == torch.float32 and not job.count_by:
+        way = pieces.way_of(job.f, constants, job.rounding, bits and bits.keys, flat.numel())
+        if way is not None:
+            pieces.round_in_pieces(flat, target, wide, way, unscaled=job.unscaled)
+            return (values if job.out is None or direct else job.out.copy_(values)), None
+    for start in range(0, flat.numel(), PIECE):
+        piece = flat[start : start + PIECE]
         part, found = _piece(job, piece, wide, constants, bits, start, work)
-        target[start : start + _PIECE] = part
+        target[start : start + PIECE] = part
         table = counts.add(table, found) if found is not None else None
     return (values if job.out is None or direct else job.out.copy_(values)), table
-
-
-def _short(job: Job, constants: Grid, work: torch.dtype, target: Tensor) -> bool:
-    float32 = job.x.dtype == target.dtype == torch.float32
-    return float32 and not job.count_by and adding_rounds(job.f, constants, job.rounding, work)
-
-
-def _add_in_pieces(
-    flat: Tensor, target: Tensor, wide: Tensor | None, constants: Grid, *, unscaled: bool
-) -> None:
-    """Seven operations in place on two buffers that stay in the cache."""
-    buffers = torch.empty(2, _PIECE)
-    for start in range(0, flat.numel(), _PIECE):
-        out = target[start : start + _PIECE]
-        source, scratch = buffers[:, : out.numel()]
-        if wide is None:
-            source.copy_(flat[start : start + _PIECE])
-        else:
-            torch.div(flat[start : start + _PIECE], wide, out=source)
-        round_by_adding_into(out, source, scratch, constants)
-        if wide is not None and not unscaled:
-            out.mul_(wide)
 
 
 def _piece(job: Job, x, wide, constants: Grid, bits, start: int, work):
