@@ -364,7 +364,7 @@ def reproduce(arguments: argparse.Namespace) -> int:
         for name, (then, now) in result.environment.items():
             print(f"environment: {name} was {str(then)[:60]!r}, is {str(now)[:60]!r}")
         print(f"{result.again}: {result.verdict}")
-    return 0 if result.likeness.largest <= arguments.tolerance and result.likeness.steps else 1
+    return 0 if result.likeness.within(arguments.tolerance) else 1
 
 
 def watch(arguments: argparse.Namespace) -> int:

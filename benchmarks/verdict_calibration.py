@@ -80,6 +80,24 @@ def identical_arms(count: int) -> None:
                 )
 
 
+def barely_different(count: int) -> None:
+    """False "equivalent": every arm differs by exactly the smallest difference that matters."""
+    title(
+        "Arms that differ by exactly delta: any called equivalent, % of comparisons",
+        ["noise", "seeds", "1 arm", "4 arms", "as you go, looks from 3 seeds on"],
+    )
+    rng = np.random.default_rng(5)
+    for noise, draw in NOISES.items():
+        for n in SEEDS:
+            found = []
+            for arms in (1, 4):
+                outcomes = simulate(draw, n, arms, DELTA, count // arms, rng)
+                found.append(share(EQUIVALENT in r for r in verdicts(outcomes, Rules(DELTA))))
+            several = simulate(draw, n, 1, DELTA, count // 10, rng)
+            stops = [_stop(o, range(3, n + 1)) for o in several]
+            row(noise, n, *found, share(v == EQUIVALENT for v, _ in stops))
+
+
 def coverage(count: int) -> None:
     """How often the interval contains the true difference."""
     title(
@@ -149,7 +167,7 @@ def power(count: int) -> None:
             )
             found.append(share(r[0] == BETTER for r in said))
         outcomes = simulate(NOISES["normal"], 20, 1, -effect, count // 10, rng)
-        stops = [_stop(o) for o in outcomes]
+        stops = [_stop(o, range(3, 21)) for o in outcomes]
         row(
             effect,
             *found,
@@ -158,13 +176,14 @@ def power(count: int) -> None:
         )
 
 
-def _stop(outcome: np.ndarray) -> tuple[str, int]:
+def _stop(outcome: np.ndarray, looks: range) -> tuple[str, int]:
+    """The first verdict of a comparison that is judged at every look, and the seeds it took."""
     rules = Rules(DELTA, anytime=True)
-    for n in range(3, 21):
+    for n in looks:
         verdict = judge(outcome[0, :n], {"arm": outcome[1, :n]}, rules, resamples=0)[0].verdict
         if verdict != NOT_SHOWN:
             return verdict, n
-    return NOT_SHOWN, 20
+    return NOT_SHOWN, looks[-1]
 
 
 # -- printing -------------------------------------------------------------------------------------
@@ -188,6 +207,7 @@ def main(words: list[str]) -> None:
     parser.add_argument("--simulations", type=int, default=10_000, help="per cell (10000)")
     count = parser.parse_args(words).simulations
     identical_arms(count)
+    barely_different(count)
     coverage(count)
     peeking(count)
     power(count)

@@ -3,8 +3,10 @@
 import argparse
 import json
 import shlex
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -107,11 +109,24 @@ def compare(compose: Compose, arguments: argparse.Namespace) -> int:
         comparison.prepare()
         return 0
     try:
-        folder = comparison.run()
+        with _stopped_by_clusters():
+            folder = comparison.run()
     except KeyboardInterrupt:
         say(f"\nstopped; everything so far is kept. Go on with: {_command(arguments)}")
         raise
     return _finish(folder, arguments.json, say)
+
+
+@contextmanager
+def _stopped_by_clusters() -> Iterator[None]:
+    """SIGTERM and SIGHUP (preempted, the terminal has gone) stop a comparison as Ctrl-C does."""
+    stops = (signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, signal.default_int_handler) for number in stops]
+    try:
+        yield
+    finally:
+        for number, handler in zip(stops, before, strict=True):
+            signal.signal(number, handler)
 
 
 def _command(arguments: argparse.Namespace) -> str:

@@ -25,6 +25,7 @@ GREY = "#777777"
 DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 4], [10, 2], [3, 1])
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "stroke")
 ROW_HEIGHT = 46
+FEW_TICKS = alt.ExprRef("max(2, floor(width / 110))")
 
 Spec = dict[str, Any]
 
@@ -100,7 +101,7 @@ class Charts:
             return None
         y = alt.Y("arm:N", title=None, sort=self.arms[1:])
         good, bad = ("worse", "better") if higher else ("better", "worse")
-        title = f"← {good}   {self.primary}: arm − control   {bad} →"
+        title = f"← {good}  ·  {self.primary}, arm − control  ·  {bad} →"
         delta = self.conclusion.question.delta
         matters = alt.Chart(alt.Data(values=[{"low": -delta, "high": delta}]))
         shade = matters.mark_rect(color="#999999", opacity=0.15).encode(x="low:Q", x2="high:Q")
@@ -109,7 +110,7 @@ class Charts:
             alt.Chart(alt.Data(values=dots))
             .mark_tick(thickness=2, size=14, yOffset=12)
             .encode(
-                x=alt.X("difference:Q", title=title),
+                x=alt.X("difference:Q", title=title, axis=alt.Axis(tickCount=FEW_TICKS)),
                 y=y,
                 color=self._colour(legend=False),
                 tooltip=["arm:N", "seed:Q", _tip("difference")],
@@ -242,6 +243,8 @@ class Charts:
         where = alt.Legend(
             symbolOpacity=1,
             symbolStrokeWidth=3,
+            symbolType="stroke",
+            symbolSize=300,
             orient="top",
             title=None,
             columns=2,
@@ -261,7 +264,7 @@ class Charts:
         return alt.Y(field, title=title, scale=alt.Scale(zero=False, nice=True))
 
 
-AGGREGATES = ("mean", "all", "total", "min", "max", "median", "std")
+AGGREGATES = ("mean", "all", "total", "so_far", "min", "max", "median", "std")
 """Items of a group that summarise its layers, the preferred one first."""
 
 

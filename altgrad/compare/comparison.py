@@ -115,13 +115,18 @@ class Comparison:
 
     def _measure_s(self, arm: Arm) -> float:
         if arm.name not in self.record.step_s:
-            self.say(f"measuring a step of {arm.name}")
-            wanted = Wanted(arm.name, arm.config, self.folder / "measured")
-            task = as_task(wanted, self.launch.threads_each(len(self._slots())))
-            with ProcessPoolExecutor(1, mp_context=get_context("forkserver")) as pool:
-                self.record.step_s[arm.name] = pool.submit(_measure, task).result()
-            self._write()
+            self._measure_all()
         return self.record.step_s[arm.name]
+
+    def _measure_all(self) -> None:
+        self.say(f"measuring a step of {', '.join(arm.name for arm in self.arms)}, in turn")
+        threads = self.launch.threads_each(len(self._slots()))
+        place = self.folder / "measured"
+        tasks = [as_task(Wanted(arm.name, arm.config, place), threads) for arm in self.arms]
+        with ProcessPoolExecutor(1, mp_context=get_context("forkserver")) as pool:
+            seconds = pool.submit(_measure, tasks).result()
+        self.record.step_s = dict(zip((arm.name for arm in self.arms), seconds, strict=True))
+        self._write()
 
     def _slots(self) -> list[int | None]:
         return self.launch.slots(self.arms[0].config.device)
@@ -167,7 +172,7 @@ class Comparison:
         return Wanted(f"{arm.name}{suffix} seed {seed}", config, run)
 
     def _test(self, seeds: list[int]) -> None:
-        """The test seeds; "as you go" adds one at a time until every arm is decided."""
+        """The test seeds; "as you go" adds one at a time until everything is decided."""
         from altgrad.compare.conclusion import conclude
 
         everything = self.question.all_seeds()
@@ -175,7 +180,7 @@ class Comparison:
             self._complete_seeds(seeds)
             if len(seeds) == len(everything):
                 return
-            undecided = [e.arm for e in conclude(self.folder).evidence if e.verdict == "not shown"]
+            undecided = conclude(self.folder).undecided()
             if not undecided:
                 return
             self.say(f"not decided after {len(seeds)} seeds: {', '.join(undecided)}")
@@ -207,10 +212,10 @@ def same_arithmetic(arms: list[Arm]) -> list[Arm]:
     return [a.with_settings(change) if a.config.precision.compute == "auto" else a for a in arms]
 
 
-def _measure(task: Any) -> float:
-    from altgrad.compare.worker import measure_step_s
+def _measure(tasks: list[Any]) -> list[float]:
+    from altgrad.compare.worker import measure_steps_s
 
-    return measure_step_s(task)
+    return measure_steps_s(tasks)
 
 
 def describe_tuned(result: Tuned) -> str:

@@ -13,7 +13,7 @@ from altgrad.compare.outcomes import Outcome, read_outcome
 from altgrad.compare.question import Question
 from altgrad.compare.record import Record, read_record
 from altgrad.compare.state import is_outcome
-from altgrad.compare.verdict import Evidence, Rules, judge
+from altgrad.compare.verdict import NOT_SHOWN, Evidence, Rules, judge
 from altgrad.training.run_folder import write_atomically
 from altgrad.training.settings import ConfigError
 
@@ -34,6 +34,13 @@ class Conclusion:
     @property
     def control(self) -> str:
         return self.question.control
+
+    def undecided(self) -> list[str]:
+        """Arms, and interactions of a crossed design, about which nothing is shown yet."""
+        arms = [e.arm for e in self.evidence if e.verdict == NOT_SHOWN]
+        return arms + [
+            f"{c.first} with {c.second}" for c in self.contrasts if c.verdict == NOT_SHOWN
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         """For programs: `altgrad compare --json` and `verdict.json`."""

@@ -66,7 +66,7 @@ def mechanism_rows(conclusion: Conclusion) -> dict[str, list[Row]]:
     """Group -> `arm item step value`, means over the seeds: whatever else the runs have logged.
 
     A name `grad_cos_sim/h.0.attn` belongs to the group `grad_cos_sim`, item `h.0.attn`; a name
-    without a slash is a group of its own, item `all`.
+    without a slash is a group of its own, item `all`. Groups that do not vary are left out.
     """
     sums: dict[tuple[str, str, str, int], list[float]] = defaultdict(list)
     for arm, by_seed in conclusion.runs.items():
@@ -91,9 +91,16 @@ def _add_run(arm: str, run: Path, sums: dict[tuple[str, str, str, int], list[flo
             sums[group, arm, item, step].append(value)
 
 
+ROLES = ("weight", "input", "grad_output")
+
+
 def split_name(name: str) -> tuple[str, str]:
-    """Group and item of a metric; `grad_snr/h.0_fp8` is `h.0` of `grad_snr_fp8`."""
+    """Group and item of a metric: `grad_snr/h.0_fp8` is `h.0` of `grad_snr_fp8`,
+    `amax/input/h.0` is `h.0` of `amax/input`."""
     group, _, item = name.partition("/")
+    role, _, layer = item.partition("/")
+    if role in ROLES and layer:
+        group, item = f"{group}/{role}", layer
     item = item.removeprefix("transformer.").replace(".weight", "")
     for kind in ("_fp8", "_fp32", "_diff"):
         if item.endswith(kind):

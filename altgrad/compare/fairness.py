@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from altgrad.compare.identity import WITHOUT_EFFECT
 from altgrad.compare.question import Question
+from altgrad.training.history import alterations
 from altgrad.training.run_folder import RunFolder
 from altgrad.training.settings import ConfigError, nearest
 
@@ -125,9 +126,12 @@ def check_runs(runs: dict[str, dict[int, Path]], question: Question) -> Fairness
     runs: arm -> seed -> run folder, the control first.
 
     Raises:
-        Unfair: data, code or arithmetic differ, or an arm misses a seed that another has.
+        Unfair: data, code or arithmetic differ, an arm misses a seed that another has, or a run
+            was altered on its way.
     """
     _same_seeds(runs)
+    for by_seed in runs.values():
+        _refuse_altered(by_seed.values())
     facts = {(a, s): _facts(p) for a, by_seed in runs.items() for s, p in by_seed.items()}
     seeds = next(iter(runs.values()))
     statement = Fairness(checks=[Check("seeds", ", ".join(map(str, seeds)))])
@@ -147,6 +151,15 @@ def _same_seeds(runs: dict[str, dict[int, Path]]) -> None:
         alone = set(runs[control]) ^ set(runs[name])
         if alone:
             raise Unfair(f"{control} and {name} are not paired: seeds {sorted(alone)} ran in one.")
+
+
+def _refuse_altered(runs: Iterable[Path]) -> None:
+    for run in runs:
+        if altered := alterations(run):
+            raise Unfair(
+                f"{run} went on with something else in the middle ({', '.join(altered)}); move it "
+                "away and ask again, so that it is made anew."
+            )
 
 
 def _facts(run: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from altgrad.training.history import alterations
 from altgrad.training.run_folder import RunFolder
 from altgrad.training.run_table import read_settings
 
@@ -52,7 +53,13 @@ def _digest(content: Any) -> str:
 
 
 def key_of_run(run: Path) -> str | None:
-    """The identity of a run from its folder alone; None where the folder does not say enough."""
+    """The identity of a run from its folder alone.
+
+    None where the folder does not say enough, or the run was altered on its way: the settings in
+    the folder are then not those that all its steps were made with.
+    """
+    if alterations(run):
+        return None
     try:
         values = read_settings(RunFolder(run).config)
         environment = json.loads(RunFolder(run).environment.read_text())

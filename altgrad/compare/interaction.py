@@ -8,7 +8,7 @@ import numpy as np
 
 from altgrad.compare import stats
 from altgrad.compare.question import Question
-from altgrad.compare.verdict import Rules
+from altgrad.compare.verdict import NOT_SHOWN, Rules, correct, weigh
 
 
 @dataclass(frozen=True)
@@ -49,30 +49,27 @@ def contrasts(question: Question, outcomes: dict[str, np.ndarray], rules: Rules)
         _finite(stats.interaction(cells[i, j], cells[i, 0], cells[0, j], cells[0, 0]))
         for i, j in wanted
     ]
-    tests = [stats.paired_t(x, 1 - rules.alpha) if len(x) else None for x in d]
-    p = [t.p if t else 1.0 for t in tests]
-    p_small = [stats.tost_p(x, rules.delta) if len(x) else 1.0 for x in d]
-    corrected = stats.holm(p) if rules.correction == "holm" else p
-    corrected_small = stats.holm(p_small) if rules.correction == "holm" else p_small
+    tests = [weigh(x, rules, len(d)) for x in d]
+    corrected = correct([p for _, p, _ in tests], rules)
+    corrected_small = correct([p_small for *_, p_small in tests], rules)
     made = []
     for k, (i, j) in enumerate(wanted):
         names = (f"{a}={first[0]}", f"{a}={first[i]}", f"{b}={second[0]}", f"{b}={second[j]}")
         verdict = _verdict(corrected[k], corrected_small[k], rules)
-        t = tests[k] or stats.PairedT(
-            0, math.nan, math.nan, stats.Interval(-math.inf, math.inf), 1.0
-        )
+        interval, p, _ = tests[k]
+        mean = float(d[k].mean()) if len(d[k]) else math.nan
         made.append(
             Contrast(
                 first=names[1],
                 second=names[3],
-                pairs=t.n,
-                mean=t.mean,
-                low=t.interval.low,
-                high=t.interval.high,
-                p=t.p,
+                pairs=len(d[k]),
+                mean=mean,
+                low=interval.low,
+                high=interval.high,
+                p=p,
                 p_corrected=corrected[k],
                 verdict=verdict,
-                words=_words(verdict, t.mean, names, rules),
+                words=_words(verdict, mean, names, rules),
             )
         )
     return made
@@ -85,12 +82,12 @@ def _finite(d: np.ndarray) -> np.ndarray:
 def _verdict(p: float, p_small: float, rules: Rules) -> str:
     if p_small < rules.alpha:
         return "no interaction"
-    return "interaction" if p < rules.alpha else "not shown"
+    return "interaction" if p < rules.alpha else NOT_SHOWN
 
 
 def _words(verdict: str, mean: float, names: tuple[str, str, str, str], rules: Rules) -> str:
     plain, changed, base, other = names
-    if verdict == "not shown":
+    if verdict == NOT_SHOWN:
         return f"not shown whether {other} does more with {changed} than with {plain}"
     if verdict == "no interaction":
         return f"{other} does the same with {changed} as with {plain}, within {rules.delta:g}"

@@ -62,7 +62,8 @@ SECTIONS = (
     (
         "Every test",
         tables.statistics_table,
-        "The t interval and its corrected p decide; the others are shown for comparison.",
+        "The interval of the mean and the corrected p decide: Student's t, or where it is judged "
+        "after every seed, the confidence sequence. BCa and sign flips are shown for comparison.",
     ),
     ("Every run", tables.seeds_table, "One row a seed: the same initialisation and batches."),
     ("Tuning", tables.tuning_table, "Chosen on seeds that are not test seeds."),
@@ -79,10 +80,12 @@ def rules_in_words(conclusion: Conclusion) -> str:
     q = conclusion.question
     looks = "judged after every seed (anytime-valid)" if q.until_decided else "judged once"
     direction = "higher" if q.higher_is_better else "lower"
+    corrected = "Bonferroni" if q.until_decided else "Holm"
+    correction = corrected if q.correction == "holm" else "not corrected for several arms"
     last = f"mean of the last {q.last} evaluations" if q.last > 1 else "at the last evaluation"
     return (
         f"Outcome: {q.primary}, {last}, {direction} is better. Smallest difference that matters: "
-        f"{q.delta:g}. Chance of a false verdict at most {q.alpha:g} over all arms "
-        f"({'Holm' if q.correction == 'holm' else 'no correction'}), {looks}. "
+        f"{q.delta:g}. Chance of a false verdict about the outcome, and likewise about lost runs, "
+        f"at most {q.alpha:g} over all arms ({correction}), {looks}. "
         f"Equal {q.budget}."
     )

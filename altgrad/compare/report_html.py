@@ -9,6 +9,7 @@ from typing import Any
 
 from altgrad.compare.charts import Charts, Spec
 from altgrad.compare.conclusion import Conclusion
+from altgrad.compare.meanings import meaning
 from altgrad.compare.report import SECTIONS, headline, rules_in_words
 from altgrad.compare.tables import Table, number
 
@@ -16,8 +17,11 @@ PAGE = Path(__file__).parent / "page.html"
 LOOSE = {"verdict", "finding", "found", "value", "why", "run", "control", "arm's value", "chosen"}
 """Columns whose cells may be broken into lines."""
 
-OPEN_FIRST = ("grad_cos_sim", "grad_snr_db", "stall", "overflow", "underflow", "grad_norm")
+OPEN_FIRST = ("grad_norm", "bit_stall", "grad_cos_sim", "grad_snr_db", "effective_rank", "code_use")
 """Groups of the mechanism section that are unfolded at the start; the others are one click away."""
+
+MOST_COLUMNS = 4
+"""A table with more is shown row by row on a phone."""
 
 REMARKS = {
     "loss": "The thick line is the mean over the seeds, the band reaches from the lowest to the "
@@ -25,7 +29,9 @@ REMARKS = {
     "forest": "Point and bar: mean difference and its interval. Ticks: one a seed. Grey: "
     "differences that were declared not to matter.",
     "mechanism": "Means over the seeds of whatever the runs have logged beside the loss. Compare "
-    "an arm with the control, not with zero: the control's arithmetic rounds too.",
+    "an arm with the control, not with zero: the control's arithmetic rounds too. An arm that does "
+    "not round logs most of these only when asked (diagnostics.every_steps=1), and the cosine and "
+    "SNR of the gradient need shadow.enabled=true.",
 }
 
 
@@ -107,9 +113,11 @@ def _mechanisms(charts: Charts, plot: Any) -> str:
     groups = charts.mechanisms()
     if not groups:
         return ""
-    ordered = sorted(groups, key=lambda g: (g not in OPEN_FIRST, g))
+    first = {group: place for place, group in enumerate(OPEN_FIRST)}
+    ordered = sorted(groups, key=lambda g: (first.get(g, len(first)), g))
     folds = [
         f"<details{' open' if g in OPEN_FIRST else ''}><summary>{html.escape(g)}</summary>"
+        + _remark(meaning(g))
         + "".join(plot(spec) for spec in groups[g])
         + "</details>"
         for g in ordered
@@ -123,14 +131,15 @@ def _section(title: str, rows: Table, remark: str) -> str:
     columns = [c for c in rows[0] if any(r.get(c) for r in rows)]
     head = "".join(f"<th>{html.escape(c)}</th>" for c in columns)
     lines = ["".join(_cell(c, row.get(c, "")) for c in columns) for row in rows]
-    table = f"<tr>{head}</tr>" + "".join(f"<tr>{line}</tr>" for line in lines)
-    scroll = f'<div class="scroll"><table>{table}</table></div>'
+    table = f"<thead><tr>{head}</tr></thead>" + "".join(f"<tr>{line}</tr>" for line in lines)
+    kind = ' class="wide"' if len(columns) > MOST_COLUMNS else ""
+    scroll = f'<div class="scroll"><table{kind}>{table}</table></div>'
     return f"<h2>{html.escape(title)}</h2>{_remark(remark)}{scroll}"
 
 
 def _cell(column: str, text: str) -> str:
     kind = "" if column in LOOSE else ' class="tight"'
-    return f"<td{kind}>{html.escape(text)}</td>"
+    return f'<td{kind} data-name="{html.escape(column)}">{html.escape(text)}</td>'
 
 
 def _remark(text: str) -> str:

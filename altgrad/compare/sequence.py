@@ -65,3 +65,18 @@ def anytime_p(d: ArrayLike, tau: float = 2.0) -> float:
         return 1.0
     sd = standard_deviation(d)
     return min(1.0, 1.0 / bayes_factor(t_value(float(d.mean()), sd, len(d)), len(d), tau))
+
+
+def anytime_less_stable_p(only_arm: int, only_control: int) -> float:
+    """p of "the arm is lost no more often than the control", valid at every look.
+
+    1/B of a test martingale: "of the seeds where one of both is lost it is the arm with a chance
+    uniform on (1/2, 1)" against "with chance 1/2". Seven lost runs against none reach 0.05.
+    Source: the beta-binomial mixture of H. Robbins, Ann. Math. Stat. 41 (1970), one-sided.
+    """
+    from scipy import special
+
+    a, b = only_arm + 1, only_control + 1
+    log = special.betaln(a, b) + math.log(2 * special.betainc(b, a, 0.5))
+    log += (only_arm + only_control) * math.log(2)
+    return min(1.0, math.exp(-log))

@@ -179,6 +179,12 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> Interval:
     return Interval(float(made.low), float(made.high))
 
 
+def lost_alone(lost_arm: ArrayLike, lost_control: ArrayLike) -> tuple[int, int]:
+    """Seeds in which only the arm was lost, and seeds in which only the control was."""
+    a, c = np.asarray(lost_arm, dtype=bool), np.asarray(lost_control, dtype=bool)
+    return int((a & ~c).sum()), int((c & ~a).sum())
+
+
 def less_stable_p(lost_arm: ArrayLike, lost_control: ArrayLike) -> float:
     """One-sided exact p of "the arm is lost no more often than the control", paired by seed.
 
@@ -187,8 +193,7 @@ def less_stable_p(lost_arm: ArrayLike, lost_control: ArrayLike) -> float:
     """
     from scipy import stats
 
-    a, c = np.asarray(lost_arm, dtype=bool), np.asarray(lost_control, dtype=bool)
-    only_arm, only_control = int((a & ~c).sum()), int((c & ~a).sum())
+    only_arm, only_control = lost_alone(lost_arm, lost_control)
     if only_arm == 0:
         return 1.0
     return float(stats.binomtest(only_arm, only_arm + only_control, alternative="greater").pvalue)

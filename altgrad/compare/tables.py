@@ -6,8 +6,6 @@ from collections.abc import Callable
 from statistics import fmean
 from typing import Any
 
-import numpy as np
-
 from altgrad.compare import stats
 from altgrad.compare.conclusion import Conclusion
 from altgrad.compare.outcomes import Outcome
@@ -82,9 +80,9 @@ def statistics_table(conclusion: Conclusion) -> Table:
             "arm": e.arm,
             "pairs": str(e.pairs),
             "mean difference": number(e.mean, "+.5f"),
-            "t interval": _interval(e.low, e.high),
+            "interval": _interval(e.low, e.high),
             "BCa interval": _interval(e.bca_low, e.bca_high),
-            "in units of seed noise": number(e.effect_in_noise, "+.2f"),
+            "in seed noise": number(e.effect_in_noise, "+.2f"),
             "p": p_value(e.p),
             "p corrected": p_value(e.p_corrected),
             "p sign flip": p_value(e.p_sign_flip),
@@ -105,7 +103,7 @@ def contrasts_table(conclusion: Conclusion) -> Table:
             "first change": c.first,
             "second change": c.second,
             "contrast": number(c.mean, "+.5f"),
-            "t interval": _interval(c.low, c.high),
+            "interval": _interval(c.low, c.high),
             "p corrected": p_value(c.p_corrected),
             "finding": c.words,
         }
@@ -137,7 +135,7 @@ def tuning_table(conclusion: Conclusion) -> Table:
                 {
                     "arm": t["arm"],
                     t["setting"]: f"{float(value):g}",
-                    "mean outcome": number(float(np.mean(outcomes))) or "lost",
+                    "mean outcome": "lost" if None in outcomes else number(fmean(outcomes)),
                     "chosen": f"chosen{edge}" if chosen else "",
                 }
             )

@@ -32,7 +32,12 @@ class Tuned:
     edge: str
 
     def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "outcomes": {str(k): v for k, v in self.outcomes.items()}}
+        """Plain numbers for JSON; the outcome of a lost run becomes null."""
+        kept = {
+            str(value): [o if math.isfinite(o) else None for o in row]
+            for value, row in self.outcomes.items()
+        }
+        return {**asdict(self), "outcomes": kept}
 
 
 def tune(arms: list[Arm], question: Question, score: Score) -> tuple[list[Arm], list[Tuned]]:

@@ -3,9 +3,9 @@
 The rules, fixed before any run:
 
 worse        lost runs (failed, diverged) in seeds where the control finished, beyond chance
-             (exact McNemar test); or the mean difference is on the bad side and its p, corrected
-             for the number of arms, is below alpha
-equivalent   the difference is shown to be smaller than delta (TOST, corrected likewise); wins over
+             (exact McNemar test); or the mean difference is on the bad side and its p is below
+             alpha. All p-values are corrected for the number of arms
+equivalent   the difference is shown to be smaller than delta (TOST); wins over
              better and worse, since such a difference was declared not to matter
 better       the same p, on the good side, and the arm lost no run that the control finished
 not shown    everything else, with the number of further seeds that would probably decide
@@ -72,6 +72,7 @@ class Evidence:
     lost: int
     lost_control: int
     p_less_stable: float
+    p_less_stable_corrected: float
     verdict: str
     seeds_more: int | None
     words: str
@@ -111,27 +112,39 @@ def judge(
     base = np.asarray(control, dtype=np.float64)
     outcomes = {name: np.asarray(values, dtype=np.float64) for name, values in arms.items()}
     tests = [_test(base, values, rules, len(arms)) for values in outcomes.values()]
-    corrected = _correct([t.p for t in tests], rules)
-    equivalent = _correct([t.p_equivalent for t in tests], rules)
+    corrected = correct([t.p for t in tests], rules)
+    equivalent = correct([t.p_equivalent for t in tests], rules)
+    less_stable = correct([t.p_less_stable for t in tests], rules)
     return [
-        _conclude(name, control_name, base, outcomes[name], t, (p, q), rules, resamples)
-        for name, t, p, q in zip(outcomes, tests, corrected, equivalent, strict=True)
+        _conclude(name, control_name, base, outcomes[name], t, three, rules, resamples)
+        for name, t, *three in zip(outcomes, tests, corrected, equivalent, less_stable, strict=True)
     ]
 
 
 def _test(control: np.ndarray, arm: np.ndarray, rules: Rules, arms: int) -> _Tests:
     lost_arm, lost_control = ~np.isfinite(arm), ~np.isfinite(control)
     d = (arm - control)[~lost_arm & ~lost_control]
-    p_less_stable = stats.less_stable_p(lost_arm, lost_control)
-    lost_more = bool((lost_arm & ~lost_control).any())
+    alone = stats.lost_alone(lost_arm, lost_control)
+    p_less_stable = (
+        sequence.anytime_less_stable_p(*alone)
+        if rules.anytime
+        else stats.less_stable_p(lost_arm, lost_control)
+    )
+    return _Tests(d, *weigh(d, rules, arms), p_less_stable, lost_more=alone[0] > 0)
+
+
+def weigh(d: np.ndarray, rules: Rules, several: int) -> tuple[stats.Interval, float, float]:
+    """Interval of the mean of d, p of "it is 0", p of "it is delta or more": by the t test, or
+    with `rules.anytime` by the sequence.
+
+    several: how many such questions are asked at once; the p-values are not corrected for it yet.
+    """
     if len(d) == 0:
-        whole = stats.Interval(-math.inf, math.inf)
-        return _Tests(d, whole, 1.0, 1.0, p_less_stable, lost_more)
+        return stats.Interval(-math.inf, math.inf), 1.0, 1.0
     if rules.anytime:
-        return _Tests(d, *_anytime(d, rules, arms), p_less_stable, lost_more)
+        return _anytime(d, rules, several)
     t = stats.paired_t(d, 1 - rules.alpha)
-    p_equivalent = stats.tost_p(d, rules.delta)
-    return _Tests(d, t.interval, t.p, p_equivalent, p_less_stable, lost_more)
+    return t.interval, t.p, stats.tost_p(d, rules.delta)
 
 
 def _anytime(d: np.ndarray, rules: Rules, arms: int) -> tuple[stats.Interval, float, float]:
@@ -146,7 +159,8 @@ def _anytime(d: np.ndarray, rules: Rules, arms: int) -> tuple[stats.Interval, fl
     return sequence.anytime_interval(d, share), p, p_equivalent if inside else 1.0
 
 
-def _correct(p: Sequence[float], rules: Rules) -> list[float]:
+def correct(p: Sequence[float], rules: Rules) -> list[float]:
+    """p-values of several questions, so that the chance that any of them errs stays below alpha."""
     if rules.correction == "none":
         return list(p)
     return [min(1.0, len(p) * x) for x in p] if rules.anytime else stats.holm(p)
@@ -158,7 +172,7 @@ def _conclude(
     control: np.ndarray,
     arm: np.ndarray,
     tests: _Tests,
-    corrected: tuple[float, float],
+    corrected: Sequence[float],
     rules: Rules,
     resamples: int,
 ) -> Evidence:
@@ -195,16 +209,17 @@ def _conclude(
         lost=lost,
         lost_control=lost_control,
         p_less_stable=tests.p_less_stable,
+        p_less_stable_corrected=corrected[2],
         verdict=verdict,
         seeds_more=more,
         words=_words(verdict, mean, tests, corrected, rules, more, (lost, lost_control, len(arm))),
     )
 
 
-def _verdict(mean: float, tests: _Tests, corrected: tuple[float, float], rules: Rules) -> str:
-    if tests.lost_more and tests.p_less_stable < rules.alpha:
+def _verdict(mean: float, tests: _Tests, corrected: Sequence[float], rules: Rules) -> str:
+    p, p_equivalent, p_less_stable = corrected
+    if tests.lost_more and p_less_stable < rules.alpha:
         return WORSE
-    p, p_equivalent = corrected
     if p_equivalent < rules.alpha and not tests.lost_more:
         return EQUIVALENT
     if p < rules.alpha:
@@ -225,15 +240,15 @@ def _words(
     verdict: str,
     mean: float,
     tests: _Tests,
-    corrected: tuple[float, float],
+    corrected: Sequence[float],
     rules: Rules,
     more: int | None,
     counts: tuple[int, int, int],
 ) -> str:
     lost, lost_control, runs = counts
     stability = f"{lost} of {runs} runs lost, control {lost_control} of {runs}"
-    if verdict == WORSE and tests.lost_more and tests.p_less_stable < rules.alpha:
-        return f"worse: {stability} (p = {tests.p_less_stable:.3g})"
+    if verdict == WORSE and tests.lost_more and corrected[2] < rules.alpha:
+        return f"worse: {stability} (p = {corrected[2]:.3g})"
     if verdict == EQUIVALENT:
         shown = corrected[0] < rules.alpha
         small = f"; a difference of {mean:+.4f} is shown, too small to matter" if shown else ""

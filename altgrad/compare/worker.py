@@ -12,8 +12,10 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from multiprocessing import connection, parent_process
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -125,17 +127,24 @@ def _stop_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def measure_step_s(task: Task, steps: int = 12) -> float:
-    """Median seconds of an optimiser step, after the first quarter; makes no run folder."""
-    os.chdir(task.cwd)
-    torch.set_num_threads(task.threads)
-    trainer = build_run(TrainConfig.from_dict({**task.settings, "run_dir": task.run}))
-    times = []
-    for _ in range(steps):
-        pieces = [trainer.batches.next_batch() for _ in range(trainer.config.accumulation)]
-        x, y = (torch.cat(part) for part in zip(*pieces, strict=True))
-        start = time.perf_counter()
-        trainer.train_step(x, y)
-        times.append(time.perf_counter() - start)
-    kept = sorted(times[steps // 4 :])
-    return kept[len(kept) // 2]
+def measure_steps_s(tasks: Sequence[Task], steps: int = 20) -> list[float]:
+    """Median seconds of an optimiser step of each task, after the first quarter.
+
+    The tasks take their steps in turn, so that whatever slows the machine down for a while slows
+    all of them. Makes no run folder.
+    """
+    os.chdir(tasks[0].cwd)
+    torch.set_num_threads(tasks[0].threads)
+    trainers = [
+        build_run(TrainConfig.from_dict({**task.settings, "run_dir": task.run})) for task in tasks
+    ]
+    rounds = [[_step_s(trainer) for trainer in trainers] for _ in range(steps)]
+    return [median(times) for times in zip(*rounds[steps // 4 :], strict=True)]
+
+
+def _step_s(trainer: Trainer) -> float:
+    pieces = [trainer.batches.next_batch() for _ in range(trainer.config.accumulation)]
+    x, y = (torch.cat(part) for part in zip(*pieces, strict=True))
+    start = time.perf_counter()
+    trainer.train_step(x, y)
+    return time.perf_counter() - start

@@ -43,6 +43,12 @@ class Likeness:
     def identical(self) -> bool:
         return self.steps > 0 and self.first_difference is None and self.weights_equal is not False
 
+    def within(self, tolerance: float) -> bool:
+        """Identical, or every number within `tolerance` (relative); weights alone do not differ
+        without a reason."""
+        small = self.first_difference is not None and self.largest <= tolerance
+        return self.identical or small
+
     def verdict(self, tolerance: float) -> str:
         """One line: identical, within `tolerance` (relative), or different from step K on."""
         if not self.steps:
@@ -52,7 +58,7 @@ class Likeness:
         if self.first_difference is None:
             return f"different: {self.steps} steps agree, the last weights do not"
         size = f"largest relative difference {self.largest:.3g} ({self.largest_at})"
-        if self.largest <= tolerance:
+        if self.within(tolerance):
             return f"within the tolerance of {tolerance:g}: {size}"
         return f"different from step {self.first_difference} on: {size}"
 

@@ -14,6 +14,7 @@ import yaml
 from altgrad.training.config import TrainConfig
 from altgrad.training.environment import describe_environment
 from altgrad.training.guards import Finding
+from altgrad.training.history import Changes, code_changes
 from altgrad.training.jsonl import JsonlTracker
 from altgrad.training.run_folder import LAYOUT_VERSION, RunFolder, new_run_path, write_atomically
 from altgrad.training.saving import SaveOutcome
@@ -59,7 +60,7 @@ class Recorder:
         self.metrics = JsonlTracker(self.folder)
         self.checkpoint_dir = Path(config.checkpoint_dir or self.folder.checkpoints)
         self.resumed_at: int | None = None
-        self.changes: dict[str, tuple[Any, Any]] = {}
+        self.changes: Changes = {}
         self.step = 0
         self.trackers = TrackerSet(
             config.tracker, trouble=self._tracker_trouble, opened=self._tracker_opened
@@ -84,19 +85,30 @@ class Recorder:
         self.folder.create()
         self._describe(data)
         self.folder.forget_metrics_after(self.resumed_at or 0)
-        self._enter()
+        other_code = self._enter()
         self._open_trackers()
         self._tell("opened", self.folder.root, self.resumed_at or 0, facts)
+        for part, (then, now) in other_code.items():
+            self.note(
+                self.resumed_at or 0,
+                f"the code of {part} is not what the run began with ({then}, now {now}): its "
+                "numbers may differ from here on",
+            )
 
-    def _enter(self) -> None:
-        """The first event of a session; settings changed on purpose are recorded with it."""
+    def _enter(self) -> Changes:
+        """The first event of a session; settings changed on purpose are recorded with it, and so
+        is code that is not what the run began with, which comes back."""
         kind = "started" if self.resumed_at is None else "resumed"
         facts: dict[str, Any] = {"run": self.run_id, "layout": LAYOUT_VERSION}
         if self.changes:
             facts["changed"] = self.changes
             self._write_settings()
+        code = code_changes(self.folder.environment, code_versions(self.config.to_dict()))
+        if code:
+            facts["code"] = code
         self.folder.event(kind, step=self.resumed_at or 0, **facts)
         self.changes = {}
+        return code
 
     def _open_trackers(self) -> None:
         root, run_id = self.folder.root, self.run_id or uuid.uuid4().hex[:12]

@@ -8,8 +8,8 @@ from typing import Any
 
 from altgrad.training.build import build_run, read_config, recorded_hashes
 from altgrad.training.config import TrainConfig
+from altgrad.training.history import alterations
 from altgrad.training.likeness import Likeness, compare_runs, read_numbers
-from altgrad.training.line_log import read_jsonl
 from altgrad.training.recorder import Listener
 from altgrad.training.run_folder import RunFolder
 from altgrad.training.settings import ConfigError
@@ -66,13 +66,11 @@ def settings_to_repeat(run: Path, out: Path | None) -> TrainConfig:
     Raises:
         ConfigError: they were changed on the way, so that no single run can repeat it.
     """
-    for event in read_jsonl(RunFolder(run).events):
-        if "changed" in event:
-            names = ", ".join(event["changed"])
-            raise ConfigError(
-                f"{run} went on with other settings from step {event.get('step')} on ({names}): "
-                "no single run repeats it."
-            )
+    if altered := alterations(run):
+        raise ConfigError(
+            f"{run} went on with something else from step {min(altered.values())} on "
+            f"({', '.join(altered)}): no single run repeats it."
+        )
     config = read_config(run)
     config.run_dir, config.checkpoint_dir = str(out) if out else None, None
     config.tracker.names = []

@@ -9,6 +9,9 @@ import pytest
 from altgrad.compare.conclusion import conclude
 from altgrad.compare.regroup import find_comparison
 from altgrad.compare.state import state_of
+from altgrad.compare.sweep import Wanted, as_task
+from altgrad.compare.tables import tuning_table
+from altgrad.compare.worker import measure_steps_s
 from altgrad.training import Trainer
 from altgrad.training.build import build_run
 from altgrad.training.run_folder import find_runs, read_jsonl
@@ -72,6 +75,18 @@ def test_a_run_made_by_hand_is_reused(ask, here, compose):
     folder = ask("optim.lr=0.01,0.1 seeds=2").run()
     assert conclude(folder).record.reused == ["mine"]
     assert len(find_runs("runs")) == 4
+
+
+def test_a_run_that_was_altered_on_its_way_is_not_reused(ask, here, compose):
+    config = compose(["optim.lr=0.01", "sample_tokens=0"])
+    config.seed, config.run_dir = 1, "runs/mine"
+    build_run(config).train()
+    with Path("runs/mine/events.jsonl").open("a") as file:
+        file.write('{"event": "resumed", "step": 3, "changed": {"max_steps": [3, 6]}}\n')
+        file.write('{"event": "finished", "step": 6}\n')
+    comparison = ask("optim.lr=0.01,0.1 seeds=1")
+    comparison.run()
+    assert comparison.record.runs["lr=0.01"]["1"] != "mine"
 
 
 def test_other_data_is_another_run(ask, here, data_dir):
@@ -165,6 +180,16 @@ def test_wall_time_is_measured_once_and_made_equal(ask, monkeypatch):
     assert [s["steps"] for s in comparison.record.spending] == [40, 20]
 
 
+def test_a_step_of_a_deeper_arm_is_measured_as_longer(compose, tmp_path):
+    wanted = [
+        Wanted(f"{layers}", compose([f"model.n_layer={layers}"]), tmp_path / "runs" / "measured")
+        for layers in (1, 12)
+    ]
+    shallow, deep = measure_steps_s([as_task(w, threads=1) for w in wanted], steps=8)
+    assert 0 < 1.5 * shallow < deep
+    assert not (tmp_path / "runs").exists()
+
+
 def test_tuning_chooses_on_its_own_seeds_and_reports_an_edge(ask, here):
     folder = ask("optim.eps=1e-8,1e-4 tune=optim.lr tuning.grid=0.00001,0.03 seeds=2").run()
     record = conclude(folder).record
@@ -172,6 +197,14 @@ def test_tuning_chooses_on_its_own_seeds_and_reports_an_edge(ask, here):
     assert [t["edge"] for t in record.tuning] == ["highest", "highest"]
     assert len(record.tuning_runs) == 4
     assert not set(record.tuning_runs) & {r for runs in record.runs.values() for r in runs.values()}
+
+
+def test_a_tuning_run_that_was_lost_is_null_for_programs(finished):
+    words = "optim.eps=1e-8,1e-4 tune=optim.lr tuning.grid=0.01,1.0e+30 seeds=2 max_steps=12"
+    conclusion = finished(f"{words} guards.nan_patience=1")
+    content = json.loads(json.dumps(conclusion.to_dict(), allow_nan=False))
+    assert content["record"]["tuning"][0]["outcomes"]["1e+30"] == [None]
+    assert [row["mean outcome"] for row in tuning_table(conclusion)].count("lost") == 2
 
 
 @pytest.mark.slow

@@ -112,6 +112,14 @@ def test_runs_of_other_data_or_code_are_no_comparison(folder, file, key, value, 
         conclude(folder)
 
 
+def test_a_run_that_was_altered_on_its_way_is_no_comparison(folder):
+    changed = {"event": "resumed", "step": 2, "changed": {"optim.lr": [0.1, 0.2]}}
+    with (first_run(folder) / "events.jsonl").open("a") as file:
+        file.write(json.dumps(changed) + '\n{"event": "finished"}\n')
+    with pytest.raises(Unfair, match=r"in the middle \(optim\.lr\); move it away"):
+        conclude(folder)
+
+
 def test_another_machine_is_said_but_not_refused(folder):
     path = first_run(folder) / "environment.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "threads": 99}))

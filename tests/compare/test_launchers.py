@@ -1,6 +1,8 @@
 """Wherever runs are executed they give the same losses; whatever kills them, they go on."""
 
+import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -46,48 +48,59 @@ def test_every_launcher_gives_the_same_losses(ask, one_after_another, monkeypatc
 
 
 @pytest.mark.slow
-def test_a_killed_comparison_goes_on_where_it_was(tmp_path, data_dir):
-    """Kill -9 half-way, as a power cut would; then the same command again."""
-    script = tmp_path / "ask.py"
-    script.write_text(SCRIPT.format(data=str(data_dir)))
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, str(script)]
-    process = subprocess.Popen(command, env=environment, cwd=tmp_path)
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("victim", ["the command", "everything"])
+def test_a_killed_comparison_goes_on_where_it_was(tmp_path, data_dir, jobs, victim):
+    """Kill -9 half-way, then the same command again: no run is repeated, the verdict is the same
+    as that of a comparison that was left in peace."""
+    words = [f"runs={tmp_path}/killed", f"jobs={jobs}"]
+    process = start_comparison(data_dir, *words)
     deadline = time.monotonic() + 120
-    while len(finished_runs(tmp_path)) < 2 and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.kill()
+    while len(finished_runs(tmp_path / "killed")) < 2 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    if victim == "everything":
+        os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
     process.wait()
-    before = {run: starts(run) for run in finished_runs(tmp_path)}
+    before = {run: starts(run) for run in finished_runs(tmp_path / "killed")}
+    begun = find_runs(tmp_path / "killed")
     assert 2 <= len(before) < 6
-    subprocess.run(command, env=environment, cwd=tmp_path, check=True, timeout=200)
-    assert len(finished_runs(tmp_path)) == 6
+
+    assert start_comparison(data_dir, *words).wait(timeout=200) == 0
+    assert len(finished_runs(tmp_path / "killed")) == 6
     assert {run: starts(run) for run in before} == before
+    for run in begun:
+        steps = [line["step"] for line in read_jsonl(run / "metrics.jsonl")]
+        assert steps == list(range(1, 61))
+
+    assert start_comparison(data_dir, f"runs={tmp_path}/whole").wait(timeout=200) == 0
+    assert verdict_in(tmp_path / "killed") == verdict_in(tmp_path / "whole")
 
 
-SCRIPT = """
-import sys
-from altgrad.compare.comparison import Comparison
-from altgrad.compare.launch import Launch
-from altgrad.compare.question import read_question
-from altgrad.training.config import TrainConfig
-
-def compose(words):
-    values = dict(w.split("=") for w in words)
-    return TrainConfig(
-        n_layer=1, n_head=1, n_embd=8, block_size=8, vocab_size=13, batch_size=2, device="cpu",
-        max_steps=60, eval_interval=60, data={{"path": {data!r}, "batch_size": 2}},
-        learning_rate=float(values["optim.lr"]),
+def start_comparison(data_dir: Path, *words: str) -> subprocess.Popen:
+    """`altgrad compare` as somebody types it, in a process group of its own."""
+    tiny = "model=gpt2 model.n_layer=1 model.n_head=1 model.n_embd=8 model.block_size=8"
+    run = "model.vocab_size=13 data.batch_size=2 max_steps=60 eval_interval=20 device=cpu"
+    question = "optim.lr=0.01,0.1 seeds=3 optim=adamw precision=fp32 compile=false threads=1"
+    typed = [*question.split(), *tiny.split(), *run.split(), f"data.path={data_dir}", *words]
+    return subprocess.Popen(
+        [sys.executable, "-m", "altgrad", "compare", *typed],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        start_new_session=True,
     )
 
-if __name__ == "__main__":
-    question = read_question(["optim.lr=0.01,0.1", "seeds=3"])
-    Comparison(question, compose, launch=Launch(jobs=1, threads=1)).run()
-"""
+
+def verdict_in(runs: Path) -> tuple:
+    """What was concluded, and from which losses."""
+    (path,) = runs.glob("compare/*/verdict.json")
+    content = json.loads(path.read_text())
+    outcomes = {a: [o["outcome"] for o in row] for a, row in content["outcomes"].items()}
+    return content["evidence"], outcomes
 
 
 def finished_runs(base: Path) -> list[Path]:
-    runs = find_runs(base / "runs")
+    runs = find_runs(base)
     return [r for r in runs if "finished" in [e["event"] for e in read_jsonl(r / "events.jsonl")]]
 
 
@@ -149,4 +162,4 @@ def test_a_run_stopped_before_its_first_checkpoint_starts_over(compose, here):
     (run / "events.jsonl").write_text('{"time": 0, "event": "started", "step": 0}\n')
     complete([Wanted("cut", config, run)], Launch(threads=1))
     assert starts(run) == 2
-    assert finished_runs(Path(".")) == [run]
+    assert finished_runs(Path("runs")) == [run]

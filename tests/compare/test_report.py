@@ -11,12 +11,21 @@ from pathlib import Path
 import pytest
 
 from altgrad.compare.conclusion import conclude
-from altgrad.compare.curves import band_rows, mechanism_rows, natural, thin
+from altgrad.compare.curves import (
+    BASIC,
+    band_rows,
+    mechanism_rows,
+    natural,
+    split_name,
+    thin,
+)
+from altgrad.compare.meanings import MEANINGS, meaning
 from altgrad.compare.report import headline, verdict_lines, write_reports
 from altgrad.compare.tables import arms_table, text_table
 
 altair = pytest.importorskip("altair")
 pytest.importorskip("vl_convert")
+OPEN_FIRST = pytest.importorskip("altgrad.compare.report_html").OPEN_FIRST
 
 
 @pytest.fixture
@@ -91,6 +100,23 @@ def test_the_mechanism_is_whatever_was_logged(conclusion):
     assert {row["item"] for row in groups["grad_cos_sim"]} == {"h.0.attn", "h.0.mlp", "mean"}
     assert {row["item"] for row in groups["grad_snr_fp32"]} == {"h.0"}
     assert "grad_snr_fp8" not in groups
+
+
+def test_the_operands_of_a_layer_are_groups_of_their_own():
+    assert split_name("amax/input/transformer.h.0.attn") == ("amax/input", "h.0.attn")
+    assert split_name("amax/grad_output/max") == ("amax/grad_output", "max")
+    assert split_name("grad_snr/transformer.h.1.weight_fp8") == ("grad_snr_fp8", "h.1")
+
+
+def test_every_group_that_runs_log_has_a_meaning():
+    docs = Path(__file__).parents[2] / "docs" / "metrics.md"
+    cells = [line.split("|")[1] for line in docs.read_text().splitlines() if line.startswith("| `")]
+    names = {name for cell in cells for name in re.findall("`([^`]+)`", cell)}
+    assert set(MEANINGS) == {name.partition("/")[0] for name in names} - BASIC
+    assert set(OPEN_FIRST) <= set(MEANINGS)
+    assert meaning("amax/input") == MEANINGS["amax"]
+    assert meaning("grad_snr_fp8") == MEANINGS["grad_snr"]
+    assert meaning("mine/x") == ""
 
 
 def test_layers_are_sorted_by_number():

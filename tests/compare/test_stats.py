@@ -9,7 +9,13 @@ from scipy import stats as scipy_stats
 
 from altgrad.compare import stats
 from altgrad.compare.power import seeds_needed, t_power, tost_power
-from altgrad.compare.sequence import anytime_interval, anytime_p, bayes_factor, t_boundary
+from altgrad.compare.sequence import (
+    anytime_interval,
+    anytime_less_stable_p,
+    anytime_p,
+    bayes_factor,
+    t_boundary,
+)
 
 D = np.array([0.3, -0.1, 0.4, 0.2, 0.05, 0.6])
 
@@ -149,6 +155,25 @@ def test_the_sequence_excludes_zero_exactly_when_p_is_small():
         d = rng.normal(shift, 1, 9)
         interval = anytime_interval(d)
         assert (interval.low > 0 or interval.high < 0) == (anytime_p(d) < 0.05)
+
+
+@pytest.mark.parametrize(("arm", "control"), [(0, 0), (3, 1), (7, 0), (0, 5)])
+def test_lost_runs_are_judged_by_a_fair_bet(arm, control):
+    """Under equal chances the bet neither gains nor loses on average: a martingale."""
+    worth = [1 / betting_p(arm + a, control + 1 - a) for a in (0, 1)]
+    assert np.mean(worth) == pytest.approx(1 / betting_p(arm, control), rel=1e-9)
+
+
+def betting_p(arm, control):
+    """Without the cap at 1, by the integral that it stands for."""
+    share = np.linspace(0.5, 1, 200_001)
+    worth = np.trapezoid(2 * (2 * share) ** arm * (2 * (1 - share)) ** control, share)
+    assert anytime_less_stable_p(arm, control) == pytest.approx(min(1.0, 1 / worth), rel=1e-6)
+    return 1 / worth
+
+
+def test_losing_seven_runs_of_seven_is_less_stable_at_any_look():
+    assert anytime_less_stable_p(6, 0) > 0.05 > anytime_less_stable_p(7, 0)
 
 
 def test_the_sequence_pays_for_peeking():

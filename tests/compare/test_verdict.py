@@ -3,6 +3,9 @@
 import numpy as np
 import pytest
 
+from altgrad.compare import sequence, stats
+from altgrad.compare.interaction import contrasts
+from altgrad.compare.question import Question
 from altgrad.compare.verdict import BETTER, EQUIVALENT, NOT_SHOWN, WORSE, Rules, judge
 
 CONTROL = np.array([2.41, 2.45, 2.38, 2.43, 2.40])
@@ -67,6 +70,15 @@ def test_an_arm_that_loses_every_run_is_worse():
     assert evidence.pairs == 0
 
 
+def test_lost_runs_of_many_arms_need_more_evidence():
+    arms = {"lost": np.full(5, np.nan), "b": CONTROL + 30 * JITTER}
+    evidence = judge(CONTROL, arms, Rules())[0]
+    assert (evidence.p_less_stable, evidence.p_less_stable_corrected) == (1 / 32, 1 / 16)
+    assert evidence.verdict == NOT_SHOWN
+    assert "5 of 5 runs lost" in evidence.words
+    assert judge(CONTROL, {"lost": np.full(5, np.nan)}, Rules(anytime=True))[0].verdict == NOT_SHOWN
+
+
 def test_a_control_that_loses_runs_does_not_block_a_better_arm():
     control = CONTROL.copy()
     control[0] = np.nan
@@ -92,6 +104,18 @@ def test_as_you_go_asks_for_more_evidence_at_the_same_seeds():
     arm = CONTROL - 0.01 + 3.5 * JITTER
     assert verdict(arm, delta=1e-6).verdict == BETTER
     assert verdict(arm, delta=1e-6, anytime=True).verdict == NOT_SHOWN
+
+
+def test_an_interaction_pays_for_peeking_too():
+    question = Question(axes={"a": ["1", "2"], "b": ["x", "y"]}, design="crossed").complete()
+    d = np.array([0.2, 0.5, 0.35, 0.4, 0.1])
+    cells = dict(zip(question.arms, [np.zeros(5)] * 3 + [d], strict=True))
+    (once,) = contrasts(question, cells, Rules())
+    (looked,) = contrasts(question, cells, Rules(anytime=True))
+    assert (once.verdict, looked.verdict) == ("interaction", "not shown")
+    assert once.p == pytest.approx(stats.paired_t(d).p)
+    assert looked.p == pytest.approx(sequence.anytime_p(d))
+    assert looked.low < once.low < once.high < looked.high
 
 
 def test_false_better_stays_below_five_percent():

@@ -15,9 +15,10 @@ import pytest
 import torch
 
 from altgrad.optim import OptimConfig
-from altgrad.quantization import PrecisionConfig
+from altgrad.quantization import CastConfig, PrecisionConfig
 from altgrad.training import Trainer
 from altgrad.training.build import build_run, resume_run
+from altgrad.training.likeness import read_numbers
 from altgrad.training.line_log import read_jsonl
 from altgrad.training.run_folder import RunFolder
 from altgrad.training.saving import Saver
@@ -291,6 +292,19 @@ KINDS = {
     "average and accumulation": {"optim": OptimConfig(ema_decay=0.9), "accumulation": 3},
     "saved by a thread": {"checkpoint_background": True},
     "saved by the step": {"checkpoint_background": False},
+    "all at once": {
+        "precision": PrecisionConfig(
+            simulate=True,
+            format="e4m3",
+            input=CastConfig(scaling="delayed"),
+            storage="rounded",
+            storage_rounding="stochastic",
+        ),
+        "optim": OptimConfig(name="ulp_adamw", lr=1e-2, ema_decay=0.9),
+        "accumulation": 3,
+        "dropout": 0.2,
+        "eval_interval": 2,
+    },
 }
 
 
@@ -307,11 +321,7 @@ def test_every_kind_of_state_resumes_exactly(make_run, tmp_path, kind):
     assert second.step == 3
     second.train()
     assert torch.equal(weights(whole), weights(second))
-    numbers = [
-        [(m["loss"], m["grad_norm"], m["lr"]) for m in read_jsonl(tmp_path / d / "metrics.jsonl")]
-        for d in ("whole", "run")
-    ]
-    assert numbers[0] == numbers[1]
+    assert read_numbers(tmp_path / "whole") == read_numbers(tmp_path / "run")
 
 
 def test_a_new_part_joins_with_one_line(make_run, tmp_path):

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from altgrad.training.build import build_run
-from altgrad.training.likeness import compare_runs, relative_difference
+from altgrad.training.build import build_run, resume_run
+from altgrad.training.history import alterations
+from altgrad.training.likeness import Likeness, compare_runs, relative_difference
 from altgrad.training.line_log import read_jsonl
 from altgrad.training.reproduce import reproduce
 from altgrad.training.run_table import summarise_run
@@ -71,6 +72,31 @@ def test_a_run_whose_settings_changed_cannot_be_repeated(run):
         file.write(json.dumps(line) + "\n")
     with pytest.raises(ConfigError, match=r"from step 2 on \(max_steps\)"):
         reproduce(run)
+
+
+def test_a_run_resumed_by_other_code_says_so_and_is_not_repeated(make_config, data_dir, tmp_path):
+    config = make_config(max_steps=4, eval_interval=-1)
+    config.data.path = str(data_dir)
+    build_run(config).train(2)
+    edit(tmp_path / "run" / "events.jsonl", lambda e: {**e, "event": "started"})
+    path = tmp_path / "run" / "environment.json"
+    facts = json.loads(path.read_text())
+    facts["code"]["torch"] = "1.0"
+    path.write_text(json.dumps(facts))
+    resume_run(tmp_path / "run").train()
+    notes = [e["text"] for e in read_jsonl(tmp_path / "run" / "events.jsonl") if "text" in e]
+    assert [n for n in notes if "the code of torch is not what the run began with (1.0" in n]
+    assert alterations(tmp_path / "run") == {"code of torch": 2}
+    with pytest.raises(ConfigError, match=r"from step 2 on \(code of torch\)"):
+        reproduce(tmp_path / "run")
+
+
+def test_weights_that_differ_without_a_reason_are_not_within_any_tolerance():
+    alike = Likeness(3, None, 0.0, "", weights_equal=False)
+    assert not alike.within(1.0)
+    assert alike.verdict(1.0).startswith("different")
+    assert Likeness(3, 2, 1e-4, "loss at step 2", weights_equal=False).within(1e-3)
+    assert not Likeness(0, None, 0.0, "", weights_equal=None).within(1.0)
 
 
 def test_times_are_not_compared(run, tmp_path):
