@@ -7,7 +7,7 @@ model computes what it computed before, bit for bit.
 
 import copy
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -126,8 +126,14 @@ def strip_recipe(model: nn.Module) -> nn.Module:
     return model
 
 
-def quant_layers(model: nn.Module) -> dict[str, QuantLinear]:
+Layers = Mapping[str, QuantLinear]
+"""What `quant_layers` gives; whoever asks every step finds them once and hands them on."""
+
+
+def quant_layers(model: nn.Module | Layers) -> Layers:
     """Name -> rounded layer."""
+    if not isinstance(model, nn.Module):
+        return model
     return {n: m for n, m in model.named_modules() if isinstance(m, QuantLinear)}
 
 
@@ -144,17 +150,19 @@ def unrounded(model: nn.Module) -> Iterator[None]:
             layer.rounding_enabled = True
 
 
-def count_statistics(model: nn.Module, on: bool) -> None:
+def count_statistics(model: nn.Module | Layers, on: bool) -> None:
     """Whether training steps count overflow, underflow and the like."""
     for layer in quant_layers(model).values():
         layer.count = on
 
 
-def finish_step(model: nn.Module) -> None:
+def finish_step(model: nn.Module | Layers) -> None:
     """After every optimiser step: new random bits, newer histories, no host synchronisation."""
-    for layer in quant_layers(model).values():
-        layer.tick += 1
-        if layer.probe.grad is not None:
+    layers = quant_layers(model).values()
+    if layers:
+        torch._foreach_add_([layer.tick for layer in layers], 1)
+    for layer in layers:
+        if layer.probe.grad is not None and needs_counts({"": layer}):
             for i, role in enumerate(ROLES):
                 if isinstance(layer.roundings[role].scaling, Delayed):
                     amax, passes = layer.probe.grad[i, 0], layer.probe.grad[i, PASSES]
@@ -162,7 +170,7 @@ def finish_step(model: nn.Module) -> None:
         layer.probe.grad = None
 
 
-def needs_counts(model: nn.Module) -> bool:
+def needs_counts(model: nn.Module | Layers) -> bool:
     """Whether a delayed scaling lives on the counts, so that they cannot be turned off."""
     return any(
         isinstance(r.scaling, Delayed)
@@ -218,22 +226,37 @@ def copy_without_recipe(model: nn.Module) -> nn.Module:
     return strip_recipe(copy.deepcopy(model))
 
 
-def read_counts(model: nn.Module) -> dict[str, dict[str, Tensor]]:
+def read_counts(model: nn.Module | Layers) -> dict[str, dict[str, Tensor]]:
     """Layer -> role -> what the last step counted, as a line of `COLUMNS`, on the device.
 
     Only roles that are rounded; empty unless `count_statistics` is on. `amax` is the mean over the
     step's micro-batches, all else their sum.
     """
-    found: dict[str, dict[str, Tensor]] = {}
-    for name, layer in quant_layers(model).items():
-        if layer.probe.grad is None:
-            continue
-        roles = [r for r in ROLES if getattr(layer.recipe, r).format is not None]
-        found[name] = {r: _mean_amax(layer.probe.grad[ROLES.index(r)]) for r in roles}
-    return found
+    layers = counted_layers(model)
+    if not layers:
+        return {}
+    return {
+        name: {r: line[ROLES.index(r)] for r in rounded_roles(layer)}
+        for (name, layer), line in zip(layers.items(), count_table(layers), strict=True)
+    }
 
 
-def _mean_amax(line: Tensor) -> Tensor:
-    line = line.clone()
-    line[0] /= line[PASSES].clamp_min(1)
-    return line
+def rounded_roles(layer: QuantLinear) -> list[str]:
+    return [role for role in ROLES if getattr(layer.recipe, role).format is not None]
+
+
+def counted_layers(model: nn.Module | Layers) -> dict[str, QuantLinear]:
+    """The layers that counted in the last step."""
+    return {n: layer for n, layer in quant_layers(model).items() if layer.probe.grad is not None}
+
+
+def count_table(layers: Layers) -> Tensor:
+    """(layers, roles, COLUMNS): `read_counts` as one tensor."""
+    table = torch.stack([_grad(layer.probe) for layer in layers.values()])
+    table[..., 0] /= table[..., PASSES].clamp_min(1)
+    return table
+
+
+def _grad(probe: Tensor) -> Tensor:
+    assert probe.grad is not None
+    return probe.grad

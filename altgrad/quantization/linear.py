@@ -13,6 +13,7 @@ waits for the device. What is not done: blocks along each product's own contract
 rounds operands twice, once along each dimension; here every operand is rounded once).
 """
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -20,17 +21,10 @@ from torch import Tensor, nn
 
 from altgrad.quantization import native_matmul
 from altgrad.quantization.counts import NAMES
+from altgrad.quantization.opaque import register, round_operand, rounding_mode
 from altgrad.quantization.ops import round_values
 from altgrad.quantization.recipe import ROLES, Cast, LayerRecipe
-from altgrad.quantization.scaling import (
-    NVFP4,
-    Delayed,
-    PerBlock,
-    PerColumn,
-    PerRow,
-    PerTensor,
-)
-from altgrad.quantization.stochastic import Stochastic
+from altgrad.quantization.scaling import Delayed, scaling_of
 
 COLUMNS = (*NAMES, "numel", "passes")
 """Of the probe: the counts, how many numbers were looked at, in how many micro-batches."""
@@ -45,7 +39,7 @@ its numbers are brought below 1, which is exact."""
 class Operand(NamedTuple):
     """A rounded operand: `values * scale` is meant; `scale` None = 1, else one number.
 
-    counts: the line of the probe, or None.
+    counts: in the order of counts.NAMES, or None.
     """
 
     values: Tensor
@@ -58,53 +52,45 @@ class Rounding:
 
     def __init__(self, cast: Cast, seed: int, *, native: bool = False) -> None:
         self.cast = cast
-        self.scaling = make_scaling(cast)
+        self.scaling = scaling_of(cast)
         self.seed = seed
+        self.key = register(cast)
         self.float8 = native_matmul.float8_dtype(cast.format) if native and cast.format else None
 
     def __call__(self, x: Tensor, dtype: torch.dtype, tick: Tensor, *, count: bool) -> Operand:
         """Round `x`; the values come back in `dtype`. `tick` changes from step to step."""
         if self.cast.format is None:
             return Operand(x.to(dtype), None, None)
-        single = self.cast.scaling in ("tensor", "delayed", "none")
+        if self.key is not None and torch.compiler.is_compiling() and x.device.type == "cpu":
+            return self._opaquely(x, dtype, tick, count=count)
+        single = self.cast.one_scale
         rounded = round_values(
             x,
             self.cast.format,
             scaling=self.scaling,
-            rounding=self._mode(tick),
+            rounding=rounding_mode(self.cast, tick, self.seed),
             overflow=self.cast.overflow,
             unscaled=single,
             out_dtype=dtype if single else None,
             count_by="tensor" if count else None,
         )
-        counts = None
-        if rounded.stats is not None:
-            size = x.new_tensor([x.numel(), 1.0], dtype=torch.float32)
-            counts = torch.cat([rounded.stats.table.view(-1).float(), size])
+        counts = None if rounded.stats is None else rounded.stats.table.view(-1)
         values = rounded.values.to(self.float8 or dtype)
-        if not single or rounded.scale is None:
-            return Operand(values, None, counts)
+        return self._operand(values, rounded.scale if single else None, counts)
+
+    def _opaquely(self, x: Tensor, dtype: torch.dtype, tick: Tensor, *, count: bool) -> Operand:
+        assert self.key is not None
+        held = self.float8 or dtype
+        values, scale, table = round_operand(x, self.key, tick, self.seed, dtype, count)
+        scaled = self.cast.one_scale and self.cast.scaling != "none"
+        return self._operand(values.to(held), scale if scaled else None, table if count else None)
+
+    def _operand(self, values: Tensor, scale: Tensor | None, counts: Tensor | None) -> Operand:
+        assert self.cast.format is not None
         wide = self.cast.format.max_exponent
-        if wide <= SAFE_EXPONENT:
-            return Operand(values, rounded.scale, counts)
-        return Operand(values * 2.0**-wide, rounded.scale * 2.0**wide, counts)
-
-    def _mode(self, tick: Tensor) -> str | Stochastic:
-        if self.cast.rounding != "stochastic":
-            return self.cast.rounding
-        return Stochastic(seed=tick * 0x9E3779B1 + self.seed)
-
-
-def make_scaling(cast: Cast) -> Any:
-    """The scaling object that a cast names."""
-    if cast.scaling == "delayed":
-        return Delayed(cast.history, margin=cast.margin, rule=cast.scale_rule).eval()
-    if cast.scaling == "block":
-        return PerBlock(cast.block_size, cast.scale_rule, ragged=True)
-    if cast.scaling == "nvfp4":
-        return NVFP4(ragged=True)
-    plain = {"tensor": PerTensor, "row": PerRow, "column": PerColumn}
-    return plain[cast.scaling](cast.scale_rule) if cast.scaling in plain else None
+        if scale is None or wide <= SAFE_EXPONENT:
+            return Operand(values, scale, counts)
+        return Operand(values * 2.0**-wide, scale * 2.0**wide, counts)
 
 
 class QuantLinear(nn.Linear):
@@ -176,6 +162,7 @@ class _RoundedProduct(torch.autograd.Function):
         ctx.has_scale = (keep.scale is not None, b.scale is not None)
         ctx.has_counts = (a.counts is not None, b.counts is not None)
         ctx.types = (x.dtype, weight.dtype)
+        ctx.sizes = (x.numel(), weight.numel())
         return multiply(a, Operand(b.values.t(), b.scale, None), dtype)
 
     @staticmethod
@@ -203,11 +190,33 @@ def _collect(ctx: Any, tables: list[Tensor], g: Operand, layer: QuantLinear) -> 
     """The probe's gradient: a line of counts per role, zeros where nothing was counted."""
     if not ctx.needs_input_grad[2]:
         return None
-    empty = layer.probe.new_zeros(len(COLUMNS))
-    input_counts = tables.pop(0) if ctx.has_counts[0] else empty
-    weight_counts = tables.pop(0) if ctx.has_counts[1] else empty
-    lines = {"weight": weight_counts, "input": input_counts, "grad_output": g.counts}
-    return torch.stack([empty if (line := lines[r]) is None else line.view(-1) for r in ROLES])
+    if not ctx.count:
+        return torch.zeros_like(layer.probe)
+    input_counts = tables.pop(0) if ctx.has_counts[0] else None
+    weight_counts = tables.pop(0) if ctx.has_counts[1] else None
+    lines, sizes = [], []  # a comprehension over several of these stops the tracer
+    sources = ((weight_counts, 1), (input_counts, 0), (g.counts, 2))
+    nothing = layer.probe.new_zeros(len(NAMES), dtype=torch.float64)
+    for line, which in sources:
+        lines.append(nothing if line is None else line)
+        sizes.append(0 if line is None else (*ctx.sizes, g.values.numel())[which])
+    table = torch.stack(lines).float()
+    return torch.cat([table, _looked_at(tuple(sizes), layer.probe.device)], 1)
+
+
+def _looked_at(sizes: tuple[int, ...], device: torch.device) -> Tensor:
+    """The last two columns of the probe: how many numbers, and one pass where there are any."""
+    if torch.compiler.is_compiling():  # the tracer sees through caches and complains
+        return _new_sizes(sizes, device)
+    return _remembered_sizes(sizes, device)
+
+
+def _new_sizes(sizes: tuple[int, ...], device: torch.device) -> Tensor:
+    columns = [[float(size), float(size > 0)] for size in sizes]
+    return torch.tensor(columns, dtype=torch.float32, device=device)
+
+
+_remembered_sizes = lru_cache(maxsize=1024)(_new_sizes)
 
 
 def multiply(a: Operand, b: Operand, dtype: torch.dtype) -> Tensor:

@@ -1,4 +1,5 @@
-"""The optional native tier: `native.cpp`, built once with the machine's compiler and cached.
+"""The optional native tier: `native.cpp` and `sums.cpp`, built once with the machine's compiler and
+cached.
 
 Nothing needs it. Where there is no C++ compiler (or `ALTGRAD_NATIVE=0`), the torch version does
 the same work, bit for bit, several times slower, and one warning says so.
@@ -22,7 +23,7 @@ from torch import Tensor
 from altgrad.quantization.formats import Format
 from altgrad.quantization.kernels import Grid, grid
 
-_SOURCE = Path(__file__).with_name("native.cpp")
+_SOURCES = [Path(__file__).with_name(name) for name in ("native.cpp", "sums.cpp")]
 _FLAGS = [
     *("-O3", "-march=native", "-fopenmp", "-ffp-contract=off", "-fno-math-errno"),
     *("-fno-trapping-math", "-mprefer-vector-width=512", "-shared", "-fPIC"),
@@ -84,14 +85,15 @@ def _go_without(reason: str) -> None:
 def _build(compiler: str, flags: list[str]) -> Path:
     """Compile into the cache under a name made of everything that matters. Atomic."""
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True)
-    identity = "\n".join([_SOURCE.read_text(), *flags, version.stdout, _processor()])
+    texts = [source.read_text() for source in _SOURCES]
+    identity = "\n".join([*texts, *flags, version.stdout, _processor()])
     target = cache_folder() / f"{hashlib.sha256(identity.encode()).hexdigest()[:20]}.so"
     if target.exists():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         fresh = Path(folder) / "native.so"
-        command = [compiler, *flags, str(_SOURCE), "-o", str(fresh)]
+        command = [compiler, *flags, *map(str, _SOURCES), "-o", str(fresh)]
         subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
         os.replace(fresh, target)
     return target
@@ -112,7 +114,21 @@ def _declare(library: ctypes.CDLL) -> ctypes.CDLL:
         *(ctypes.c_uint32, ctypes.c_uint32),
     ]
     library.altgrad_round.restype = ctypes.c_int32
+    library.altgrad_gradient_sums.argtypes = [
+        *(wide, pointer, pointer, pointer, ctypes.c_float, pointer, pointer, integer)
+    ]
+    library.altgrad_pair_sums.argtypes = [
+        *(wide, pointer, pointer, pointer, pointer, integer),
+    ]
+    library.altgrad_lost_updates.argtypes = [wide, pointer, pointer, integer]
+    for name in ("gradient_sums", "pair_sums", "lost_updates"):
+        getattr(library, f"altgrad_{name}").restype = None
     return library
+
+
+def grid_address(f: Format, overflow: str) -> int:
+    """Where the constants of a format lie, as the native functions take them."""
+    return _struct(f, overflow)[1]
 
 
 def available(x: Tensor, out_dtype: torch.dtype) -> bool:

@@ -148,6 +148,11 @@ class Cast:
             raise ValueError(f"{where}.format={name} has no sign; operands need one")
         return cls(**{**settings, "format": found})
 
+    @property
+    def one_scale(self) -> bool:
+        """Whether a tensor has one scale, or none: its numbers can then be multiplied unscaled."""
+        return self.scaling in ("tensor", "delayed", "none")
+
     def __str__(self) -> str:
         if self.format is None:
             return "not rounded"

@@ -15,7 +15,7 @@ a tensor on x's device: no rule waits for it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -236,7 +236,19 @@ class Delayed(nn.Module):
         return None
 
 
+def scaling_of(cast: Any) -> Any:
+    """The scaling object that a `recipe.Cast` names; None = no scale."""
+    if cast.scaling == "delayed":
+        return Delayed(cast.history, margin=cast.margin, rule=cast.scale_rule).eval()
+    if cast.scaling == "block":
+        return PerBlock(cast.block_size, cast.scale_rule, ragged=True)
+    if cast.scaling == "nvfp4":
+        return NVFP4(ragged=True)
+    plain = {"tensor": PerTensor, "row": PerRow, "column": PerColumn}
+    return plain[cast.scaling](cast.scale_rule) if cast.scaling in plain else None
+
+
 __all__ = [
     *("MX", "NVFP4", "Delayed", "PerBlock", "PerColumn", "PerRow", "PerTensor"),
-    *("expand_scale", "finite_amax", "scale_from_amax"),
+    *("expand_scale", "finite_amax", "scale_from_amax", "scaling_of"),
 ]

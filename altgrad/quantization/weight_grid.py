@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from altgrad.quantization.convert import stored_casts
-from altgrad.quantization.linear import make_scaling
 from altgrad.quantization.ops import round_values, ulp
 from altgrad.quantization.recipe import Cast
+from altgrad.quantization.scaling import scaling_of
 from altgrad.quantization.stochastic import Stochastic
 
 
@@ -29,7 +29,7 @@ class WeightGrid:
                 "an earlier step; use precision.weight.scaling=tensor"
             )
         self.cast, self.format = cast, cast.format
-        self.scaling = make_scaling(cast)
+        self.scaling = scaling_of(cast)
         self.mantissa_bits = cast.format.mantissa_bits
         self.uniform = cast.format.exponent_bits <= 1
 

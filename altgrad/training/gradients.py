@@ -1,7 +1,8 @@
 """What a gradient looks like, per parameter and in aggregate; one host synchronisation per call.
 
-Every function builds its numbers on the device; `observe_…` leaves them in a `Readout`, so that a
-step reads all of its instruments at once. Metric names, units and meaning: docs/metrics.md.
+The numbers come from sums over all parameters at once (`quantization/sums.py`); `observe_…` leaves
+them on the device in a `Readout`, so that a step reads all of its instruments at once. Names of the
+metrics, units and meaning: docs/metrics.md.
 """
 
 import math
@@ -11,7 +12,8 @@ from statistics import fmean
 import torch
 from torch import Tensor, nn
 
-from altgrad.training.readout import Metrics, Readout, rows_of, widest_dtype
+from altgrad.quantization.sums import GradientSums, PairSums, gradient_sums, pair_sums
+from altgrad.training.readout import Metrics, Readout, rows_of
 
 TINY_STD = 1e-10
 """A standard deviation below this counts as zero: the ratio to it is infinite."""
@@ -28,14 +30,6 @@ def gradients_of(model: nn.Module) -> dict[str, Tensor]:
     return found
 
 
-def summarise_gradient(gradient: Tensor, threshold: float) -> list[Tensor]:
-    """[L2 norm, L-infinity norm, share below threshold, mean, std], each 0-d on the device."""
-    size = gradient.abs()
-    std, mean = torch.std_mean(gradient, correction=1 if gradient.numel() > 1 else 0)
-    dead = (size < threshold).float().mean()
-    return [torch.linalg.vector_norm(gradient), size.max(), dead, mean, std]
-
-
 def compute_gradient_stats(model: nn.Module, threshold: float = 1e-8) -> Metrics:
     """Norms, dead share and |mean| / std of every parameter's gradient, and aggregates.
 
@@ -45,22 +39,23 @@ def compute_gradient_stats(model: nn.Module, threshold: float = 1e-8) -> Metrics
         `grad_norm_l2/{mean,min}`, `grad_norm_linf/max`, `dead_neuron_frac/mean`,
         `grad_snr/{mean,min}`; without any gradient the aggregates are 0.
     """
-    readout = Readout()
-    observe_gradient_stats(readout, model, threshold)
+    readout, gradients = Readout(), gradients_of(model)
+    if not gradients:
+        return _stats_of({})
+    sums = gradient_sums(list(gradients.values()), threshold)
+    observe_gradient_stats(readout, list(gradients), sums)
     return readout.read()
 
 
-def observe_gradient_stats(readout: Readout, model: nn.Module, threshold: float) -> None:
-    """`compute_gradient_stats`, read later."""
-    rows = {n: summarise_gradient(g, threshold) for n, g in gradients_of(model).items()}
-    values = [value for row in rows.values() for value in row]
-    readout.add(values, lambda numbers: _stats_of(rows_of(rows, numbers)))
+def observe_gradient_stats(readout: Readout, names: list[str], sums: GradientSums) -> None:
+    """`compute_gradient_stats` from sums at hand, read later."""
+    readout.add([sums.table], lambda numbers: _stats_of(rows_of(names, numbers)))
 
 
 def _stats_of(table: dict[str, list[float]]) -> Metrics:
-    """From [L2, L-infinity, dead share, mean, std] per parameter."""
+    """From the columns of `GradientSums.table` per parameter."""
     stats: Metrics = {}
-    for name, (l2, linf, dead, mean, std) in table.items():
+    for name, (mean, std, l2, dead, linf) in table.items():
         stats[f"grad_norm_l2/{name}"] = l2
         stats[f"grad_norm_linf/{name}"] = linf
         stats[f"dead_neuron_frac/{name}"] = dead
@@ -69,10 +64,10 @@ def _stats_of(table: dict[str, list[float]]) -> Metrics:
     ratios = [stats[f"grad_snr/{name}"] for name in table]
     return {
         **stats,
-        "grad_norm_l2/mean": fmean(columns[0]),
-        "grad_norm_l2/min": min(columns[0]),
-        "grad_norm_linf/max": max(columns[1]),
-        "dead_neuron_frac/mean": fmean(columns[2]),
+        "grad_norm_l2/mean": fmean(columns[2]),
+        "grad_norm_l2/min": min(columns[2]),
+        "grad_norm_linf/max": max(columns[4]),
+        "dead_neuron_frac/mean": fmean(columns[3]),
         "grad_snr/mean": mean_of_finite(ratios),
         "grad_snr/min": min(ratios, default=0.0),
     }
@@ -99,21 +94,28 @@ def gradient_cosine_similarity(model_a: nn.Module, model_b: nn.Module) -> Metric
     Raises:
         ValueError: the models' parameters have different names.
     """
-    readout = Readout()
-    observe_cosine_similarity(readout, model_a, model_b)
-    return readout.read()
-
-
-def observe_cosine_similarity(readout: Readout, model_a: nn.Module, model_b: nn.Module) -> None:
-    """`gradient_cosine_similarity`, read later."""
     check_same_names(model_a, model_b)
-    a, b = gradients_of(model_a), gradients_of(model_b)
+    names, sums = compare_gradients(gradients_of(model_a), gradients_of(model_b))
+    return similarities(dict(zip(names, cosines(sums).tolist(), strict=True)))
+
+
+def compare_gradients(a: dict[str, Tensor], b: dict[str, Tensor]) -> tuple[list[str], PairSums]:
+    """The names in both, and the sums over each pair."""
     shared = [n for n in a if n in b]
-    cosines = [_cosine(a[n], b[n]) for n in shared]
-    readout.add(cosines, lambda numbers: _similarities(dict(zip(shared, numbers, strict=True))))
+    if not shared:
+        return [], PairSums(*torch.zeros(8, 0))
+    return shared, pair_sums([a[n] for n in shared], [b[n] for n in shared])
 
 
-def _similarities(values: Metrics) -> Metrics:
+def cosines(sums: PairSums) -> Tensor:
+    """Of each pair of tensors as vectors; two zeros have 1, a zero and anything else 0."""
+    norms = sums.aa.sqrt() * sums.bb.sqrt()
+    both_zero = ((sums.aa == 0) & (sums.bb == 0)).to(norms)
+    return torch.where(norms > 0, sums.ab / norms, both_zero)
+
+
+def similarities(values: Metrics) -> Metrics:
+    """`gradient_cosine_similarity` from name -> cosine."""
     return {
         **{f"grad_cos_sim/{name}": value for name, value in values.items()},
         "grad_cos_sim/mean": fmean(values.values()) if values else 0.0,
@@ -127,12 +129,3 @@ def check_same_names(model_a: nn.Module, model_b: nn.Module) -> None:
     b = {name for name, _ in model_b.named_parameters()}
     if a != b:
         raise ValueError(f"the models differ in parameters: {', '.join(sorted(a ^ b)[:5])}.")
-
-
-def _cosine(a: Tensor, b: Tensor) -> Tensor:
-    """Of two tensors as vectors, in float64 sums so that equal gradients give 1."""
-    wide = widest_dtype(a.device)
-    a, b = a.flatten().to(wide), b.flatten().to(wide)
-    norms = torch.linalg.vector_norm(a) * torch.linalg.vector_norm(b)
-    same_zero = ((a == b).all() & (norms == 0)).to(wide)
-    return torch.where(norms > 0, torch.dot(a, b) / norms, same_zero)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from altgrad.training.alerts import CRITICAL, Watch
 
+STALLED = "most updates leave the rounded weights as they were"
+
 
 @dataclass
 class GuardConfig:
@@ -31,7 +33,7 @@ class GuardConfig:
     def watches(self) -> list[Watch]:
         """The limits on logged numbers that these settings mean."""
         return [
-            Watch("bit-stall", "bit_stall/total", self.bit_stall_threshold, "updates are lost"),
+            Watch("bit-stall", "bit_stall/total", self.bit_stall_threshold, STALLED),
             *(
                 Watch(f"overflow of {role}", f"overflows%/{role}/max", 100 * limit, "overflow")
                 for role, limit in _roles(self.overflow_threshold)

@@ -29,9 +29,10 @@ from altgrad.quantization.convert import (
 )
 from altgrad.quantization.ops import round_values
 from altgrad.quantization.recipe import ROLES, Cast, PrecisionConfig, Recipe
+from altgrad.quantization.sums import gradient_sums
 from altgrad.quantization.weight_grid import WeightGrid, grids_of
 from altgrad.training.dead_neurons import DeadNeurons
-from altgrad.training.gradients import observe_gradient_stats
+from altgrad.training.gradients import gradients_of, observe_gradient_stats
 from altgrad.training.grid_use import observe_grid_use
 from altgrad.training.instruments import DiagnosticsConfig, ShadowConfig, interval
 from altgrad.training.readout import Metrics, Readout
@@ -78,10 +79,13 @@ class Numerics:
         self._readout = Readout()
 
     def _convert(self, device: torch.device) -> ConversionReport:
-        if not self.precision.simulate:
-            return ConversionReport()
-        recipe = Recipe.of(self.precision)
-        return apply_recipe(self.model, recipe, seed=self.seed, device=device)
+        report = ConversionReport()
+        if self.precision.simulate:
+            recipe = Recipe.of(self.precision)
+            report = apply_recipe(self.model, recipe, seed=self.seed, device=device)
+        self.layers = quant_layers(self.model)
+        self.always_counting = needs_counts(self.layers)
+        return report
 
     # -- wiring ---------------------------------------------------------------------------------
 
@@ -124,7 +128,7 @@ class Numerics:
         self.counting = _due(step, self.every)
         self.shadowing = _due(step, self.shadow_every)
         self.ranking = _due(step, self.rank_every)
-        count_statistics(self.model, self.counting or needs_counts(self.model))
+        count_statistics(self.layers, self.counting or self.always_counting)
         self._random = torch.get_rng_state() if self.shadowing else None
         if self.shadowing and self.fabric.device.type == "cuda":
             self._cuda_random = torch.cuda.get_rng_state(self.fabric.device)
@@ -132,21 +136,28 @@ class Numerics:
     def gradients(self, x: Tensor, y: Tensor) -> None:
         """After the backward pass, before clipping."""
         if self.counting:
-            self.dead.observe(self.model)
-            observe_gradient_stats(self._readout, self.model, self.threshold)
-            self.dead.measure_into(self._readout)
-            observe_rounding(self._readout, self.model)
+            self._look_at_gradients()
+            observe_rounding(self._readout, self.layers)
             assert self.stalls is not None
             self.stalls.before()
         if self.shadowing:
             self._compare_with_shadow(x, y)
         self._clip_to_range()
 
+    def _look_at_gradients(self) -> None:
+        gradients = gradients_of(self.model)
+        if not gradients:
+            return
+        sums = gradient_sums(list(gradients.values()), self.threshold)
+        observe_gradient_stats(self._readout, list(gradients), sums)
+        self.dead.observe(self.model, gradients, sums.peaks)
+        self.dead.measure_into(self._readout)
+
     def _clip_to_range(self) -> None:
         """Clamp each rounded weight's gradient to a multiple of its format's largest number."""
         if not self.precision.grad_clip_range:
             return
-        for layer in quant_layers(self.model).values():
+        for layer in self.layers.values():
             f = layer.recipe.grad_output.format
             if f is not None and layer.weight.grad is not None:
                 limit = self.precision.grad_clip_range * f.max
@@ -180,7 +191,7 @@ class Numerics:
             if self.ranking:
                 observe_grid_use(self._readout, self.model, self.stalls.weights_before)
             self.stalls.after_into(self._readout)
-        finish_step(self.model)
+        finish_step(self.layers)
 
     def metrics(self) -> Metrics:
         """The numbers of the last step, read from the device all at once.
@@ -213,7 +224,7 @@ class Numerics:
     @property
     def rounds(self) -> bool:
         """Whether any layer is rounded."""
-        return bool(quant_layers(self.model))
+        return bool(self.layers)
 
 
 def _placebo(stiffness: str, parameters: list[Tensor]) -> dict[Tensor, WeightGrid] | None:

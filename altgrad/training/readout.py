@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
+from altgrad.quantization.sums import widest_dtype
+
 Metrics = dict[str, float]
 Naming = Callable[[list[float]], Metrics]
 
@@ -32,11 +34,6 @@ class Readout:
             start += count
         self._waiting, self._values = [], []
         return found
-
-
-def widest_dtype(device: torch.device) -> torch.dtype:
-    """float64, except on Apple's GPUs, which have none."""
-    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def rows_of(names: Iterable[str], numbers: list[float]) -> dict[str, list[float]]:

@@ -4,19 +4,25 @@ Shares are in percent, as in NVIDIA's TransformerEngine (`overflows%`, `underflo
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
+from functools import lru_cache
 from statistics import fmean
 
 from torch import nn
 
-from altgrad.quantization.convert import quant_layers, read_counts
-from altgrad.quantization.linear import COLUMNS
-from altgrad.training.readout import Metrics, Readout, rows_of
+from altgrad.quantization.convert import Layers, count_table, counted_layers, rounded_roles
+from altgrad.quantization.linear import COLUMNS, QuantLinear
+from altgrad.quantization.recipe import ROLES
+from altgrad.training.readout import Metrics, Readout
 
 SHARES = {"overflows%": "overflow", "underflows%": "underflow", "subnormals%": "subnormal"}
+METRICS = (*SHARES, "saturations%", "sqnr_db", "amax")
+
+Key = tuple[str, str, bool]
+"""Role, layer, and whether what is beyond the range saturates."""
 
 
-def rounding_metrics(model: nn.Module) -> Metrics:
+def rounding_metrics(model: nn.Module | Layers) -> Metrics:
     """`NAME/ROLE/LAYER` for overflows%, saturations%, underflows%, subnormals%, sqnr_db and amax,
     and `NAME/ROLE/mean`, `NAME/ROLE/max` over the layers; for SQNR `mean` and `min`.
 
@@ -27,38 +33,55 @@ def rounding_metrics(model: nn.Module) -> Metrics:
     return readout.read()
 
 
-def observe_rounding(readout: Readout, model: nn.Module) -> None:
+def observe_rounding(readout: Readout, model: nn.Module | Layers) -> None:
     """`rounding_metrics`, read later."""
-    counts, layers = read_counts(model), quant_layers(model)
-    lines = {
-        f"{role}/{name}": line for name, roles in counts.items() for role, line in roles.items()
-    }
-    saturates = {
-        f"{role}/{name}": getattr(layers[name].recipe, role).overflow == "saturate"
-        for name, roles in counts.items()
-        for role in roles
-    }
-    readout.add(lines.values(), lambda numbers: _metrics(rows_of(lines, numbers), saturates))
+    layers = counted_layers(model)
+    if not layers:
+        return
+    keys: list[Key | None] = [
+        (role, name, getattr(layer.recipe, role).overflow == "saturate") if there else None
+        for name, layer in layers.items()
+        for role, there in _roles(layer)
+    ]
+    readout.add([count_table(layers)], lambda numbers: _metrics(keys, numbers))
 
 
-def _metrics(table: dict[str, list[float]], saturates: dict[str, bool]) -> Metrics:
+def _roles(layer: QuantLinear) -> list[tuple[str, bool]]:
+    rounded = rounded_roles(layer)
+    return [(role, role in rounded) for role in ROLES]
+
+
+def _metrics(keys: Sequence[Key | None], numbers: list[float]) -> Metrics:
+    width = len(COLUMNS)
     found: Metrics = {}
-    for key, line in table.items():
-        values = dict(zip(COLUMNS, line, strict=True))
-        for metric, value in _of_line(values, saturates[key]).items():
-            found[f"{metric}/{key}"] = value
-    return {**found, **_aggregates(found)}
+    groups: dict[str, list[list[float]]] = {}
+    for i, key in enumerate(keys):
+        if key is None:
+            continue
+        role, layer, saturates = key
+        values = _of_line(numbers[i * width : (i + 1) * width], saturates)
+        found |= zip(_names(role, layer), values, strict=True)
+        groups.setdefault(role, []).append(values)
+    for role, lines in groups.items():
+        for metric, column in zip(METRICS, zip(*lines, strict=True), strict=True):
+            found |= _over_layers(f"{metric}/{role}", column)
+    return found
 
 
-def _of_line(values: dict[str, float], saturates: bool) -> Metrics:
-    percent = 100 / max(values["numel"], 1)
-    shares = {metric: values[column] * percent for metric, column in SHARES.items()}
-    shares["saturations%"] = shares["overflows%"] if saturates else 0.0
-    return {
-        **shares,
-        "sqnr_db": _decibels(values["signal"], values["noise"]),
-        "amax": values["amax"],
-    }
+@lru_cache(maxsize=8192)
+def _names(role: str, layer: str) -> tuple[str, ...]:
+    return tuple(f"{metric}/{role}/{layer}" for metric in METRICS)
+
+
+_AT = {name: COLUMNS.index(name) for name in COLUMNS}
+
+
+def _of_line(line: list[float], saturates: bool) -> list[float]:
+    """The values of METRICS from one line of the counts."""
+    percent = 100 / max(line[_AT["numel"]], 1)
+    shares = [line[_AT[column]] * percent for column in SHARES.values()]
+    noise, signal = line[_AT["noise"]], line[_AT["signal"]]
+    return [*shares, shares[0] if saturates else 0.0, _decibels(signal, noise), line[_AT["amax"]]]
 
 
 def _decibels(signal: float, noise: float) -> float:
@@ -67,16 +90,10 @@ def _decibels(signal: float, noise: float) -> float:
     return 10 * math.log10(signal / noise) if signal > 0 else -math.inf
 
 
-def _aggregates(found: Metrics) -> Metrics:
-    groups: dict[str, list[float]] = {}
-    for name, value in found.items():
-        groups.setdefault(name.rpartition("/")[0], []).append(value)
-    return {key: value for group, values in groups.items() for key, value in _of(group, values)}
-
-
-def _of(group: str, values: Iterable[float]) -> list[tuple[str, float]]:
+def _over_layers(group: str, values: Sequence[float]) -> Metrics:
     finite = [v for v in values if math.isfinite(v)]
     if not finite:
-        return []
-    worst = ("min", min(finite)) if group.startswith("sqnr_db") else ("max", max(finite))
-    return [(f"{group}/mean", fmean(finite)), (f"{group}/{worst[0]}", worst[1])]
+        return {}
+    if group.startswith("sqnr_db"):
+        return {f"{group}/mean": fmean(finite), f"{group}/min": min(finite)}
+    return {f"{group}/mean": fmean(finite), f"{group}/max": max(finite)}

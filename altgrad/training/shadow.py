@@ -16,13 +16,14 @@ from torch import Tensor, nn
 from altgrad.quantization.convert import copy_without_recipe
 from altgrad.training.gradients import (
     check_same_names,
+    compare_gradients,
+    cosines,
     gradients_of,
     mean_of_finite,
     mean_over_std,
-    observe_cosine_similarity,
-    summarise_gradient,
+    similarities,
 )
-from altgrad.training.readout import Metrics, Readout, rows_of, widest_dtype
+from altgrad.training.readout import Metrics, Readout
 
 
 class FP32ShadowModel:
@@ -54,9 +55,9 @@ class FP32ShadowModel:
         """
         check_same_names(source, self.model)
         own = dict(self.model.named_parameters())
-        for name, parameter in source.named_parameters():
-            whole = parameter.full_tensor() if hasattr(parameter, "full_tensor") else parameter
-            own[name].copy_(whole)
+        theirs = dict(source.named_parameters())
+        whole = [p.full_tensor() if hasattr(p, "full_tensor") else p for p in theirs.values()]
+        torch._foreach_copy_([own[name] for name in theirs], whole)
 
     def forward_backward(self, x: Tensor, y: Tensor, *, accumulation: int = 1) -> Tensor:
         """Gradients of the mean loss over `x`, `y` into the twin; returns that loss, detached.
@@ -88,27 +89,24 @@ class FP32ShadowModel:
 
     def observe_gradient_similarity(self, readout: Readout, model: nn.Module) -> None:
         """`compute_gradient_similarity`, read later."""
-        observe_cosine_similarity(readout, model, self.model)
-        rounded, exact = gradients_of(model), gradients_of(self.model)
-        shared = [n for n in rounded if n in exact]
-        rows = [v for n in shared for v in _moments(rounded[n], exact[n])]
-        readout.add(rows, lambda numbers: _ratios(rows_of(shared, numbers)))
-        energies = [v for n in shared for v in _energies(rounded[n], exact[n])]
-        readout.add(energies, lambda numbers: _errors_in_db(rows_of(shared, numbers)))
+        names, sums = compare_gradients(gradients_of(model), gradients_of(self.model))
+        readout.add(
+            [cosines(sums)],
+            lambda numbers: similarities(dict(zip(names, numbers, strict=True))),
+        )
+        moments = [sums.mean_a, sums.std_a, sums.mean_b, sums.std_b]
+        readout.add(moments, lambda numbers: _ratios(_by_name(names, numbers)))
+        energies = [sums.bb, sums.distance]
+        readout.add(energies, lambda numbers: _errors_in_db(_by_name(names, numbers)))
 
 
-def _moments(rounded: Tensor, exact: Tensor) -> list[Tensor]:
-    """[mean, std] of both."""
-    return [*summarise_gradient(rounded, 0.0)[3:], *summarise_gradient(exact, 0.0)[3:]]
+def _by_name(names: list[str], numbers: list[float]) -> dict[str, tuple[float, ...]]:
+    """Name -> its number in each of the columns that lie one after the other."""
+    columns = [numbers[i : i + len(names)] for i in range(0, len(numbers), max(len(names), 1))]
+    return dict(zip(names, zip(*columns, strict=True), strict=True))
 
 
-def _energies(rounded: Tensor, exact: Tensor) -> list[Tensor]:
-    """[signal, noise]: squared norms of the exact gradient and of the difference."""
-    wide = widest_dtype(exact.device)
-    return [exact.to(wide).square().sum(), (rounded.to(wide) - exact).square().sum()]
-
-
-def _ratios(table: dict[str, list[float]]) -> Metrics:
+def _ratios(table: dict[str, tuple[float, ...]]) -> Metrics:
     ratios: dict[str, list[float]] = {"fp8": [], "fp32": [], "diff": []}
     found: Metrics = {}
     for name, (mean, std, mean32, std32) in table.items():
@@ -120,7 +118,7 @@ def _ratios(table: dict[str, list[float]]) -> Metrics:
     return {**found, **means}
 
 
-def _errors_in_db(table: dict[str, list[float]]) -> Metrics:
+def _errors_in_db(table: dict[str, tuple[float, ...]]) -> Metrics:
     each = {name: decibels(signal, noise) for name, (signal, noise) in table.items()}
     total = decibels(sum(s for s, _ in table.values()), sum(n for _, n in table.values()))
     return {

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from altgrad.quantization.diagnostics import StallCount, count_stalls
+from altgrad.quantization.sums import UpdateCounter, widest_dtype
 from altgrad.quantization.weight_grid import grids_of
-from altgrad.training.readout import Metrics, Readout, widest_dtype
+from altgrad.training.readout import Metrics, Readout
 
 
 class StallWatch:
@@ -33,14 +33,23 @@ class StallWatch:
         self.grids = grids_of(model)
         self.storing = optimizer if hasattr(optimizer, "wanted") else None
         self.weights_before: dict[Tensor, Tensor] = {}
+        self._copies: list[Tensor] = []
         self._totals: Tensor | None = None
+        self._sizes = [p.numel() for p in self.names]
+        self._rounded = [i for i, p in enumerate(self.names) if p in self.grids]
+        grids = [self.grids.get(p) for p in self.names]
+        codings = [None if grid is None else (grid.format, grid.scaling) for grid in grids]
+        self._counter = UpdateCounter(list(self.names), codings)
 
     @torch.no_grad()
     def before(self) -> None:
         """Remember the weights."""
         parameters = list(self.names)
-        copies = torch._foreach_mul(parameters, 1.0)
-        self.weights_before = dict(zip(parameters, copies, strict=True))
+        if self._copies:
+            torch._foreach_copy_(self._copies, parameters)
+        else:
+            self._copies = [p.detach().clone() for p in parameters]
+        self.weights_before = dict(zip(parameters, self._copies, strict=True))
         if self.storing is not None:
             self.storing.wanted = {}
 
@@ -60,42 +69,35 @@ class StallWatch:
     @torch.no_grad()
     def after_into(self, readout: Readout) -> None:
         """`after`, read later."""
-        wanted = self.storing.wanted if self.storing is not None else {}
-        unchanged = torch.stack(
-            [(p == old).float().mean() for p, old in self.weights_before.items()]
-        )
-        counts = [self._count(p, wanted.get(p)) for p in self.grids if p in self.weights_before]
-        wide = widest_dtype(unchanged.device)
-        pairs = [v.to(wide) for count in counts for v in (count.updates, count.flips)]
-        table = torch.stack(pairs) if pairs else unchanged.new_zeros(0, dtype=wide)
+        wanted: dict[Tensor, Tensor] = self.storing.wanted if self.storing is not None else {}
+        kept = [_whole(p) for p in self.names]
+        before = [_whole(p) for p in self.weights_before.values()]
+        after = [wanted.get(p, now) for p, now in zip(self.names, kept, strict=True)]
+        table = self._counter.count(before, after, kept)
         self.weights_before = {}
         if self.storing is not None:
             self.storing.wanted = None
-        sums = table.view(-1, 2).sum(0)
+        sums = table[self._rounded].sum(0)[1:].to(widest_dtype(table.device))
         self._totals = sums if self._totals is None else self._totals.to(sums) + sums
-        count = len(unchanged)
-        readout.add([unchanged, table, self._totals], lambda numbers: self._named(numbers, count))
+        readout.add([table.t(), self._totals], self._named)
 
-    def _count(self, p: Tensor, wanted: Tensor | None) -> StallCount:
-        old, grid = self.weights_before[p], self.grids[p]
-        stored = None if wanted is None else p
-        after = p if wanted is None else wanted
-        return count_stalls(old, after, grid.format, scale=grid.scale(old), stored=stored)
-
-    def _named(self, values: list[float], parameters: int) -> Metrics:
-        zero = dict(zip(self.names.values(), values[:parameters], strict=True))
-        found = {f"zero_updates/{name}": value for name, value in zero.items()}
-        found["zero_updates/mean"] = sum(zero.values()) / max(len(zero), 1)
-        *pairs, all_updates, all_flips = values[parameters:]
-        updates, flips = pairs[0::2], pairs[1::2]
-        for p, moved, flipped in zip(self.grids, updates, flips, strict=True):
-            found[f"bit_stall/{self.names[p]}"] = 1 - flipped / moved if moved else 0.0
-            found[f"flips/{self.names[p]}"] = flipped / p.numel()
-        if updates:
-            moved = sum(updates)
-            found["bit_stall/total"] = 1 - sum(flips) / moved if moved else 0.0
-            found["bit_stall/so_far"] = 1 - all_flips / all_updates if all_updates else 0.0
-            found["flips/total"] = sum(flips) / sum(p.numel() for p in self.grids)
+    def _named(self, values: list[float]) -> Metrics:
+        """From the columns of the counter's table, and moved and flipped so far."""
+        count = len(self._sizes)
+        same, moved, flipped = (values[i * count : (i + 1) * count] for i in range(3))
+        zero = [number / size for number, size in zip(same, self._sizes, strict=True)]
+        names = list(self.names.values())
+        found = {f"zero_updates/{n}": share for n, share in zip(names, zero, strict=True)}
+        found["zero_updates/mean"] = sum(zero) / max(count, 1)
+        if not self._rounded:
+            return found
+        for i in self._rounded:
+            found[f"bit_stall/{names[i]}"] = 1 - flipped[i] / moved[i] if moved[i] else 0.0
+            found[f"flips/{names[i]}"] = flipped[i] / self._sizes[i]
+        all_moved, all_flipped = (sum(c[i] for i in self._rounded) for c in (moved, flipped))
+        found["bit_stall/total"] = 1 - all_flipped / all_moved if all_moved else 0.0
+        found["bit_stall/so_far"] = 1 - values[-1] / values[-2] if values[-2] else 0.0
+        found["flips/total"] = all_flipped / sum(self._sizes[i] for i in self._rounded)
         return found
 
     def state_dict(self) -> dict[str, Any]:
@@ -103,3 +105,8 @@ class StallWatch:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._totals = state.get("totals")
+
+
+def _whole(p: Tensor) -> Tensor:
+    """All of a tensor that may be sharded."""
+    return p.full_tensor() if hasattr(p, "full_tensor") else p.detach()
