@@ -30,6 +30,18 @@ class FaultConfig:
         if self.steps < 1:
             raise ValueError(f"faults.steps={self.steps} must be at least 1.")
 
+    def announcement(self) -> str:
+        """What this run will do to itself, for a person; empty if nothing."""
+        planned = [
+            f"the {what} will not be finite from step {first} on"
+            for what, first in (
+                ("loss", self.loss_nan_at_step),
+                ("gradient", self.gradient_inf_at_step),
+            )
+            if first != -1
+        ]
+        return f"on purpose, for {self.steps} step(s): {', '.join(planned)}" if planned else ""
+
     def spoil_loss(self, loss: Tensor, step: int) -> Tensor:
         """The loss, or NaN in its place."""
         return loss * float("nan") if self._hits(self.loss_nan_at_step, step) else loss

@@ -195,6 +195,7 @@ class Recorder:
 
     def anomaly(self, step: int, path: Path) -> None:
         self.folder.event("anomaly", step=step, path=self._shown(path))
+        self._tell("notice", step, f"the state and the batch are kept in {path}")
 
     def _shown(self, path: Path | None) -> str:
         """Relative to the run folder, which can be moved; absolute if it lies elsewhere."""

@@ -270,6 +270,8 @@ class Trainer:
             facts["rounding"] = f"\n{'':10}".join([*lines, f"weights: {self._storage_words()}"])
         self.recorder.open(data_facts(self.data_dir, self.metadata), facts)
         self.keeper.open()
+        if planned := self.config.faults.announcement():
+            self.recorder.note(self.step, planned)
         while self.remarks:
             self.recorder.note(self.step, self.remarks.pop(0))
 
