@@ -15,7 +15,7 @@ from altgrad.data.prepare import prepare
 
 if TYPE_CHECKING:
     from altgrad.data.batches import BatchSource, evaluation_batches, get_batch
-    from altgrad.data.order import make_batches
+    from altgrad.data.order import document_token, make_batches
     from altgrad.data.tokenizers import Tokenizer, load_tokenizer
     from altgrad.data.tokens import load_tokens
 
@@ -26,6 +26,7 @@ _HOME = {
     "Tokenizer": "tokenizers",
     "load_tokenizer": "tokenizers",
     "load_tokens": "tokens",
+    "document_token": "order",
     "make_batches": "order",
 }
 
@@ -35,6 +36,7 @@ __all__ = [
     "DataError",
     "Metadata",
     "Tokenizer",
+    "document_token",
     "evaluation_batches",
     "get_batch",
     "load_metadata",

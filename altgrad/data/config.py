@@ -29,7 +29,8 @@ class DataConfig:
     """random: blocks at random places; epochs: every block once, shuffled; documents: every
     document once, shuffled and packed end to end."""
     mask_documents: bool = False
-    """Keep attention inside one document when several are packed into a block."""
+    """Keep attention inside one document when several are packed into a block; the end-of-text
+    token becomes `model.document_token`."""
     val_fraction: float = 0.1
     """Share of the characters, at the end of the text, that is kept for validation."""
     share: float = 1.0

@@ -43,7 +43,8 @@ class DocumentSource(BatchSource):
     """Every document once an epoch, shuffled, packed end to end and cut into blocks.
 
     A document keeps the end-of-text token that follows it; the last of the file, which nothing
-    follows, borrows the first one's. Attention is not kept inside a document.
+    follows, borrows the first one's. Attention is kept inside a document by the network alone
+    (`document_token`).
     """
 
     def __init__(self, tokens: np.ndarray, block_size: int, *, starts: np.ndarray, **how: int):
@@ -111,13 +112,8 @@ def make_batches(
 ) -> BatchSource:
     """The training batches of a prepared folder, in the order `config` asks for.
 
-    Raises DataError for a folder that has no documents to order, and for `mask_documents`.
+    Raises DataError for a folder that has no documents to order.
     """
-    if config.mask_documents:
-        raise DataError(
-            "data.mask_documents=true: the network's attention takes no mask of documents; leave "
-            "it out, the end-of-text token between documents is all that tells them apart"
-        )
     tokens = load_tokens(folder, "train")
     how = {"batch_size": config.batch_size, "seed": seed, "rank": rank, "world_size": world_size}
     if config.order == "random":
@@ -125,6 +121,25 @@ def make_batches(
     if config.order == "epochs":
         return EpochSource(tokens, block_size, **how)
     return DocumentSource(tokens, block_size, starts=_starts_of(folder, tokens), **how)
+
+
+def document_token(folder: str | Path) -> int:
+    """The end-of-text token between the documents of a prepared folder, for `mask_documents`.
+
+    Raises DataError where nothing tells documents apart, or where there is only one.
+    """
+    meta = load_metadata(folder)
+    end_of_text = load_tokenizer(folder).end_of_text if meta.tokenizer else None
+    if end_of_text is None:
+        raise DataError(
+            f"data.mask_documents=true: {meta.corpus} has no end-of-text token that would tell "
+            "its documents apart; leave it out, or say which it is: model.document_token=0"
+        )
+    if meta.splits["train"].documents == 1:
+        raise DataError(
+            f"data.mask_documents=true: {meta.corpus} is one single document; leave it out"
+        )
+    return end_of_text
 
 
 def _starts_of(folder: str | Path, tokens: np.ndarray) -> np.ndarray:

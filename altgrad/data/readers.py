@@ -95,9 +95,14 @@ def _strict_decoder(path: Path) -> Callable[[bytes, bool], str]:
             text = decoder.decode(block, final)
         except UnicodeDecodeError as error:
             place = offset - held + error.start
+            cut = (
+                ", where it ends: was it cut off?"
+                if error.reason.startswith("unexpected end")
+                else ""
+            )
             byte = error.object[error.start]
             raise DataError(
-                f"{path} is not UTF-8 (byte 0x{byte:02x} at offset {place}); convert it, for "
+                f"{path} is not UTF-8 (byte 0x{byte:02x} at offset {place}{cut}); convert it, for "
                 f"example: iconv -f latin1 -t utf-8 {path} > utf8.txt"
             ) from error
         offset += len(block)

@@ -115,9 +115,9 @@ Beside these: the name of a tiktoken encoding, a `tokenizer.json` or a folder th
 
 
 def identify(name: str, cache: Path) -> dict[str, Any]:
-    """Which tokenizer `name` means, without building it; a file is kept in `cache` by its hash.
+    """Which tokenizer `name` means; a file is kept in `cache` by its hash.
 
-    Raises DataError for a name that means none.
+    Raises DataError for a name that means none, and for a file that is no tokenizer.
     """
     if name in TOKENIZERS:
         return {"name": name}
@@ -126,10 +126,12 @@ def identify(name: str, cache: Path) -> dict[str, Any]:
         digest = sha256_of(path)
         kept = _kept(cache, digest)
         if not kept.is_file():
+            FileTokenizer(path)  # refuses a damaged file under the name that was given
             write_whole(kept, path.read_bytes())
         return {"name": FileTokenizer.name, "file": FILE, "sha256": digest}
     if ":" not in name and name not in tiktoken_names():
-        raise refuse_unknown(name, [*TOKENIZERS, *tiktoken_names()], what="data.tokenizer")
+        allowed = dict.fromkeys([*TOKENIZERS, *tiktoken_names()])
+        raise refuse_unknown(name, allowed, what="data.tokenizer")
     return {"name": name}
 
 

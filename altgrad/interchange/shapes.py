@@ -22,7 +22,7 @@ OWN_SETTINGS = (
     *("vocab_size", "block_size", "n_layer", "n_head", "n_embd", "dropout", "bias", "n_kv_head"),
     *("head_dim", "n_inner", "init", "norm_eps", "embedding_norm", "qk_norm", "tie_head"),
     *("logit_softcap", "rope_base", "rope_dtype", "attention_backend", "windows"),
-    *("value_embeddings", "bigram_rows"),
+    *("value_embeddings", "bigram_rows", "document_token"),
 )
 
 
@@ -47,6 +47,7 @@ PLAIN = (
     Need("logit_softcap", (None,)),
     Need("value_embeddings", (False,)),
     Need("windows", ([-1],)),
+    Need("document_token", (None,)),
 )
 GPT2 = (
     *PLAIN,

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from altgrad.model.backends import attend
 from altgrad.model.cache import KVCache
 from altgrad.model.config import GPTConfig, known
+from altgrad.model.documents import Documents
 from altgrad.model.dropout import build_dropout
 from altgrad.model.norm import build_norm
 from altgrad.model.position import CosSin, apply_rotary_emb
@@ -46,6 +47,7 @@ class CausalSelfAttention(nn.Module):
         cos_sin: CosSin | None = None,
         kv_cache: KVCache | None = None,
         value_embedding: Float[Tensor, "B T KD"] | None = None,
+        documents: Documents | None = None,
     ) -> Float[Tensor, "B T C"]:
         q, k, v = self._heads(x)  # each [B, T, heads, D]
         if value_embedding is not None:
@@ -56,7 +58,9 @@ class CausalSelfAttention(nn.Module):
         q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)  # [B, heads, T, D]
         if kv_cache is not None:
             k, v = kv_cache.insert_kv(self.layer_idx, k, v)
-        y = attend(q, k, v, backend=self.backend, window=self.window, dropout_p=self._dropout_p)
+        numbers = None if documents is None else documents.numbers
+        how = {"backend": self.backend, "window": self.window, "dropout_p": self._dropout_p}
+        y = attend(q, k, v, documents=numbers, **how)
         y = y.transpose(1, 2).flatten(2)  # heads side by side: [B, T, H·D]
         return self.dropout(self.c_proj(y))
 

@@ -15,10 +15,11 @@ The last query is always at the last key: with a cache there are more keys than 
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -37,6 +38,20 @@ def causal_mask(
     return (key <= query) & (key > query - window)
 
 
+def visible(
+    q: Float[Tensor, "B H Tq D"],
+    k: Float[Tensor, "B H Tk D"],
+    *,
+    window: int,
+    documents: Int[Tensor, "B 1 Tk 1"] | None,
+) -> Bool[Tensor, "*rows Tq Tk"]:
+    """`causal_mask`, and of each row only the keys of the query's own document."""
+    mask = causal_mask(q.size(-2), k.size(-2), window=window, device=q.device)
+    if documents is None:
+        return mask
+    return mask & (documents[..., -q.size(-2) :, :] == documents.transpose(-2, -1))
+
+
 def explicit(
     q: Float[Tensor, "B H Tq D"],
     k: Float[Tensor, "B H Tk D"],
@@ -44,9 +59,10 @@ def explicit(
     *,
     window: int,
     dropout_p: float,
+    documents: Int[Tensor, "B 1 Tk 1"] | None = None,
 ) -> Float[Tensor, "B H Tq D"]:
     """softmax(q·k / sqrt(D) + mask)·v, with every score in memory."""
-    mask = causal_mask(q.size(-2), k.size(-2), window=window, device=q.device)
+    mask = visible(q, k, window=window, documents=documents)
     scores = (q @ k.transpose(-2, -1)) / q.size(-1) ** 0.5
     weights = scores.masked_fill(~mask, float("-inf")).softmax(dim=-1)
     return F.dropout(weights, dropout_p) @ v
@@ -59,6 +75,7 @@ def chunked(
     *,
     window: int,
     dropout_p: float,
+    documents: Int[Tensor, "B 1 Tk 1"] | None = None,
 ) -> Float[Tensor, "B H Tq D"]:
     """`explicit` on blocks of queries, each with only the blocks of keys that it may see.
 
@@ -70,12 +87,14 @@ def chunked(
     widths = [part.size(-2) for part in queries]
     widths[0] += cached
     keys, values = k.split(widths, dim=-2), v.split(widths, dim=-2)
+    numbers = None if documents is None else documents.split(widths, dim=-2)
     outputs = []
     for i, query in enumerate(queries):
         # The first query sees window - 1 keys before it; block i - j ends (j - 1) CHUNK + 1 before.
         first = max(0, i - 1 - (window - 2) // CHUNK)
         part = query, _join(keys[first : i + 1]), _join(values[first : i + 1])
-        outputs.append(explicit(*part, window=window, dropout_p=dropout_p))
+        own = None if numbers is None else _join(numbers[first : i + 1])
+        outputs.append(explicit(*part, window=window, dropout_p=dropout_p, documents=own))
     return _join(outputs)
 
 
@@ -86,10 +105,11 @@ def blocks(
     *,
     window: int,
     dropout_p: float,
+    documents: Int[Tensor, "B 1 Tk 1"] | None = None,
 ) -> Float[Tensor, "B H Tq D"]:
-    """`explicit` on blocks of queries; a sliding window goes to `chunked`."""
-    if window < k.size(-2):
-        return chunked(q, k, v, window=window, dropout_p=dropout_p)
+    """`explicit` on blocks of queries; a sliding window and documents go to `chunked`."""
+    if window < k.size(-2) or documents is not None:
+        return chunked(q, k, v, window=window, dropout_p=dropout_p, documents=documents)
     cached = k.size(-2) - q.size(-2)
     q = q / q.size(-1) ** 0.5
     outputs = []
@@ -116,29 +136,31 @@ def _sdpa(
     *,
     window: int,
     dropout_p: float,
+    documents: Int[Tensor, "B 1 Tk 1"] | None = None,
 ) -> Float[Tensor, "B H Tq D"]:
     n_query, n_key = q.size(-2), k.size(-2)
-    triangle = n_query == n_key and window >= n_key
+    triangle = n_query == n_key and window >= n_key and documents is None
     mask = None
-    if not triangle and (n_query > 1 or window < n_key):
-        mask = causal_mask(n_query, n_key, window=window, device=q.device)
+    if documents is not None or (not triangle and (n_query > 1 or window < n_key)):
+        mask = visible(q, k, window=window, documents=documents)
     return F.scaled_dot_product_attention(
         q, k, v, attn_mask=mask, dropout_p=dropout_p, is_causal=triangle and n_query > 1
     )
 
 
-def _auto(q: Tensor, k: Tensor, v: Tensor, *, window: int, dropout_p: float) -> Tensor:
+def _auto(q: Tensor, k: Tensor, v: Tensor, **how: Any) -> Tensor:
     # On a CPU torch's tiled kernel runs at a tenth of the speed of its matrix products in bf16.
     fused = torch.compiler.is_compiling() and q.device.type == "cpu"
     way = chunked if fused and q.size(-2) <= MAX_CHUNKED_QUERIES else _sdpa
-    return way(q, k, v, window=window, dropout_p=dropout_p)
+    return way(q, k, v, **how)
 
 
 def _forced(kernel: SDPBackend, name: str) -> Callable[..., Tensor]:
-    def attend_with(q: Tensor, k: Tensor, v: Tensor, *, window: int, dropout_p: float) -> Tensor:
-        _refuse(name, q, masked=q.size(-2) != k.size(-2) or window < k.size(-2), dropout=dropout_p)
+    def attend_with(q: Tensor, k: Tensor, v: Tensor, **how: Any) -> Tensor:
+        masked = q.size(-2) != k.size(-2) or how["window"] < k.size(-2) or "documents" in how
+        _refuse(name, q, masked=masked, dropout=how["dropout_p"])
         with sdpa_kernel(kernel):
-            return _sdpa(q, k, v, window=window, dropout_p=dropout_p)
+            return _sdpa(q, k, v, **how)
 
     return attend_with
 
@@ -156,7 +178,9 @@ def _refuse(name: str, q: Tensor, *, masked: bool, dropout: float) -> None:
     elif name == "flash" and device == "cuda" and not half:
         reason = f"needs bfloat16 or float16 on CUDA, this is {str(q.dtype)[6:]}"
     elif name == "flash" and device == "cuda" and masked:
-        reason = "takes no mask on CUDA, which a sliding window or a chunk after a cache needs"
+        reason = (
+            "takes no mask on CUDA, which documents, a sliding window or a chunk after a cache need"
+        )
     if reason:
         raise ValueError(f"model.attention_backend={name} {reason}: use auto, math or explicit")
 
@@ -180,14 +204,19 @@ def attend(
     backend: str = "auto",
     window: int | None = None,
     dropout_p: float = 0.0,
+    documents: Int[Tensor, "B Tk"] | None = None,
 ) -> Float[Tensor, "B H Tq D"]:
     """Causal attention; query head h uses key/value head floor(h / (H / K)).
 
-    `window` limits how many keys a query sees, itself included. Raises ValueError where the
-    backend cannot do what is asked on this device or dtype.
+    `window` limits how many keys a query sees, itself included. `documents` numbers the document
+    of every key: a query sees those of its own only. Raises ValueError where the backend cannot do
+    what is asked on this device or dtype.
     """
     groups = q.size(1) // k.size(1)
     if groups > 1:
         k, v = k.repeat_interleave(groups, dim=1), v.repeat_interleave(groups, dim=1)
     window = k.size(-2) if window is None else window
-    return BACKENDS[backend](q, k, v, window=window, dropout_p=dropout_p)
+    how: dict[str, Any] = {"window": window, "dropout_p": dropout_p}
+    if documents is not None:
+        how["documents"] = documents[:, None, :, None]
+    return BACKENDS[backend](q, k, v, **how)

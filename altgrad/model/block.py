@@ -60,5 +60,8 @@ class ShiftBlock(Block):
     ) -> Float[Tensor, "B T C"]:
         before = None if kv_cache is None else kv_cache.swap_last(self.layer_idx, x)
         first = torch.zeros_like(x[:, :1]) if before is None else before
-        x = x + self.mix * torch.cat((first, x[:, :-1]), dim=1)
+        shifted = torch.cat((first, x[:, :-1]), dim=1)
+        if (documents := extra.get("documents")) is not None:
+            shifted = shifted.masked_fill(documents.first, 0.0)
+        x = x + self.mix * shifted
         return super().forward(x, cos_sin, kv_cache, **extra)

@@ -1,7 +1,7 @@
 """Keys and values of the tokens seen so far, so that generation computes each of them once."""
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from altgrad.model.config import GPTConfig
@@ -18,6 +18,7 @@ class KVCache:
         self.n_layer = config.n_layer
         self.max_len = config.block_size if max_len is None else max_len
         self.last_idx: Int[Tensor, "B 1"] | None = None  # of the embeddings that look back
+        self._opens: Bool[Tensor, "B S"] | None = None  # whether each token opens a document
         self._last: dict[int, Tensor] = {}  # layer -> stream [B, 1, C], of blocks that look back
         self._storage: Tensor | None = None
         self._pos = 0
@@ -55,12 +56,19 @@ class KVCache:
         copy.n_layer, copy.max_len, copy._pos = self.n_layer, max_len, self._pos
         last = self.last_idx
         copy.last_idx = None if last is None else last.repeat_interleave(counts, dim=0)
+        opens = self._opens
+        copy._opens = None if opens is None else opens.repeat_interleave(counts, dim=0)
         copy._last = {i: x.repeat_interleave(counts, dim=0) for i, x in self._last.items()}
         _, L, _, K, _, D = self._storage.shape
         copy._storage = self._storage.new_empty(2, L, int(counts.sum()), K, max_len, D)
         kept = self._storage[..., : self._pos, :]
         copy._storage[..., : self._pos, :] = kept.repeat_interleave(counts, dim=2)
         return copy
+
+    def join_opens(self, opens: Bool[Tensor, "B T"]) -> Bool[Tensor, "B S"]:
+        """Which tokens open a document, of all that were read so far; keeps those of the new."""
+        self._opens = opens if self._opens is None else torch.cat((self._opens, opens), dim=1)
+        return self._opens
 
     def swap_last(self, layer_idx: int, x: Float[Tensor, "B T C"]) -> Tensor | None:
         """The stream of a layer at the position before these (None at the start); keeps theirs."""

@@ -55,6 +55,8 @@ class GPTConfig:
     # Keys each query sees, -1 for all before it; the pattern repeats over the layers.
     windows: list[int] = field(default_factory=lambda: [-1])
     value_embeddings: bool = False  # in every second layer, the last included
+    # Id of the token that opens a document: attention stays inside it. None: no documents.
+    document_token: int | None = None
     bigram_rows: int = 65536  # largest table of embedding=bigram; V*V rows when that is fewer
 
     def __post_init__(self) -> None:
@@ -93,8 +95,17 @@ class GPTConfig:
                 raise ValueError(f"model.{name}={getattr(self, name)} must be above 0")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"model.dropout={self.dropout} must be at least 0 and below 1")
+        self._check_document_token()
         if not self.windows or any(w < 1 and w != -1 for w in self.windows):
             raise ValueError(f"model.windows={list(self.windows)} must hold -1 or sizes above 0")
+
+    def _check_document_token(self) -> None:
+        token, size = self.document_token, self.vocab_size
+        if token is not None and not 0 <= token < (token + 1 if size is None else size):
+            raise ValueError(
+                f"model.document_token={token} is no token: with model.vocab_size={size} it must "
+                f"be 0 … {'' if size is None else size - 1}, or null"
+            )
 
     def _check_heads(self) -> None:
         if self.head_dim is None and self.n_embd % self.n_head:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from altgrad.model.cache import KVCache
 from altgrad.model.config import GPTConfig, known
+from altgrad.model.documents import Documents
 from altgrad.model.lookup import Lookup
 
 # Odd multipliers that spread (previous, token) pairs over the rows of a hashed table.
@@ -20,7 +21,10 @@ class TokenEmbedding(Lookup):
         super().__init__(known(config.vocab_size), config.n_embd)
 
     def forward(
-        self, idx: Int[Tensor, "B T"], kv_cache: KVCache | None = None
+        self,
+        idx: Int[Tensor, "B T"],
+        kv_cache: KVCache | None = None,
+        documents: Documents | None = None,
     ) -> Float[Tensor, "B T C"]:
         return super().forward(idx)
 
@@ -39,13 +43,18 @@ class BigramEmbedding(TokenEmbedding):
         self.bigram = Lookup(pairs if self.exact else config.bigram_rows, config.n_embd)
 
     def forward(
-        self, idx: Int[Tensor, "B T"], kv_cache: KVCache | None = None
+        self,
+        idx: Int[Tensor, "B T"],
+        kv_cache: KVCache | None = None,
+        documents: Documents | None = None,
     ) -> Float[Tensor, "B T C"]:
         before = None if kv_cache is None else kv_cache.last_idx
         previous = F.pad(idx[:, :-1], (1, 0)) if before is None else _shifted(before, idx)
         pair = self.bigram(self.row(previous, idx))
         if before is None:
             pair = pair * (torch.arange(idx.size(1), device=idx.device) > 0)[:, None]
+        if documents is not None:
+            pair = pair.masked_fill(documents.first, 0.0)
         if kv_cache is not None:
             kv_cache.last_idx = idx[:, -1:]
         return super().forward(idx) + pair

@@ -13,7 +13,8 @@ What each kind of part must look like:
     block       __init__(config, layer_idx)  forward(x, cos_sin=None, kv_cache=None) -> [B, T, C]
     residual    __init__(config)             forward(x, x0) -> x, before each block
 
-Attention and block also get `value_embedding=...` when `config.value_embeddings` is set.
+Attention and block also get `value_embedding=...` when `config.value_embeddings` is set; they,
+embedding and position get `documents=...` (`documents.py`) when `config.document_token` is set.
 The model initialises every Linear and Embedding it finds; a part with other parameters or buffers
 sets them in its constructor and again in `reset_parameters()`.
 """

@@ -1,7 +1,7 @@
 """Position parts: `Position(config)(x, start) -> (x, cos_sin)`.
 
 Learned positions change the embedded tokens; rotary ones hand `cos_sin` to every attention.
-`start` is the number of tokens already in the KV cache.
+`start` is the number of tokens already in the KV cache. With `documents` each begins at 0.
 """
 
 import torch
@@ -9,6 +9,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from altgrad.model.config import GPTConfig
+from altgrad.model.documents import Documents
+from altgrad.model.lookup import Lookup
 
 CosSin = tuple[Tensor, Tensor]
 
@@ -16,15 +18,17 @@ CosSin = tuple[Tensor, Tensor]
 TABLE_FACTOR = 10
 
 
-class LearnedPosition(nn.Embedding):
+class LearnedPosition(Lookup):
     """GPT-2's: one learned vector per position, added to the token's."""
 
     def __init__(self, config: GPTConfig):
         super().__init__(config.block_size, config.n_embd)
 
     def forward(  # type: ignore[override]
-        self, x: Float[Tensor, "B T C"], start: int
+        self, x: Float[Tensor, "B T C"], start: int, documents: Documents | None = None
     ) -> tuple[Tensor, CosSin | None]:
+        if documents is not None:
+            return x + super().forward(documents.places), None
         return x + self.weight[start : start + x.size(1)], None
 
 
@@ -34,7 +38,9 @@ class NoPosition(nn.Module):
     def __init__(self, config: GPTConfig):
         super().__init__()
 
-    def forward(self, x: Float[Tensor, "B T C"], start: int) -> tuple[Tensor, CosSin | None]:
+    def forward(
+        self, x: Float[Tensor, "B T C"], start: int, documents: Documents | None = None
+    ) -> tuple[Tensor, CosSin | None]:
         return x, None
 
 
@@ -72,7 +78,12 @@ class RotaryPosition(nn.Module):
         self.cos.copy_(cos)
         self.sin.copy_(sin)
 
-    def forward(self, x: Float[Tensor, "B T C"], start: int) -> tuple[Tensor, CosSin | None]:
+    def forward(
+        self, x: Float[Tensor, "B T C"], start: int, documents: Documents | None = None
+    ) -> tuple[Tensor, CosSin | None]:
+        if documents is not None:
+            places = documents.places
+            return x, (self.cos[0][places], self.sin[0][places])
         stop = start + x.size(1)
         return x, (self.cos[:, start:stop], self.sin[:, start:stop])
 
@@ -85,8 +96,8 @@ class ReversedRotaryPosition(RotaryPosition):
 
 def apply_rotary_emb(
     x: Float[Tensor, "B T H D"],
-    cos: Float[Tensor, "1 T 1 D_half"],
-    sin: Float[Tensor, "1 T 1 D_half"],
+    cos: Float[Tensor, "#B T 1 D_half"],
+    sin: Float[Tensor, "#B T 1 D_half"],
 ) -> Float[Tensor, "B T H D"]:
     """Turn each pair (x1, x2) = (x[j], x[j + D/2]): y1 = x1·cos + x2·sin, y2 = x2·cos - x1·sin."""
     x1, x2 = x.chunk(2, dim=-1)

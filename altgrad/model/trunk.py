@@ -1,7 +1,5 @@
 """Everything between the token ids and the head: embedding, positions, blocks, final norm."""
 
-import inspect
-from collections.abc import Iterable
 from typing import Any
 
 from jaxtyping import Float, Int
@@ -9,6 +7,7 @@ from torch import Tensor, nn
 
 from altgrad.model.cache import KVCache
 from altgrad.model.config import GPTConfig, known
+from altgrad.model.documents import check_takes, find_documents
 from altgrad.model.dropout import build_dropout
 from altgrad.model.lookup import Lookup
 from altgrad.model.norm import build_norm
@@ -30,9 +29,12 @@ class Trunk(nn.Module):
         self.residual = nn.ModuleList(residual(config) for _ in layers)
         self.ln_f = build_norm(config, config.n_embd)
         self.value_embeddings = nn.ModuleDict()
+        self.document_token = config.document_token
+        if config.document_token is not None:
+            self._check_takes_documents(config)
         self.passes_values = config.value_embeddings
         if config.value_embeddings:
-            _check_takes_values(self.h, config)
+            self._check_attention_takes("value_embedding", config, "value_embeddings=true")
             width = known(config.n_kv_head) * known(config.head_dim)
             for i in filter(config.has_value_embedding, layers):
                 self.value_embeddings[str(i)] = Lookup(known(config.vocab_size), width)
@@ -41,12 +43,19 @@ class Trunk(nn.Module):
         self, idx: Int[Tensor, "B T"], kv_cache: KVCache | None = None
     ) -> Float[Tensor, "B T C"]:
         start = 0 if kv_cache is None else kv_cache.get_pos()
-        x = self.ln_e(self.wte(idx, kv_cache))
-        x, cos_sin = self.wpe(x, start)
+        documents = self._documents(idx, kv_cache)
+        x = self.ln_e(self.wte(idx, kv_cache, **documents))
+        x, cos_sin = self.wpe(x, start, **documents)
         x = x0 = self.drop(x)
         for i, (block, residual) in enumerate(zip(self.h, self.residual, strict=True)):
-            x = block(residual(x, x0), cos_sin, kv_cache, **self._extra(i, idx))
+            x = block(residual(x, x0), cos_sin, kv_cache, **self._extra(i, idx), **documents)
         return self.ln_f(x)
+
+    def _documents(self, idx: Tensor, kv_cache: KVCache | None) -> dict[str, Any]:
+        """The argument `documents` of every part that can look back, where there are any."""
+        if self.document_token is None:
+            return {}
+        return {"documents": find_documents(idx, self.document_token, kv_cache)}
 
     def _extra(self, layer_idx: int, idx: Tensor) -> dict[str, Any]:
         """Arguments beyond those that every block takes, where the configuration asks for them."""
@@ -57,12 +66,15 @@ class Trunk(nn.Module):
             return {"value_embedding": None}
         return {"value_embedding": self.value_embeddings[key](idx)}
 
+    def _check_attention_takes(self, argument: str, config: GPTConfig, setting: str) -> None:
+        found = [block.attn for block in self.h if hasattr(block, "attn")]
+        check_takes(found, argument, setting=setting, part=f"model.attention={config.attention}")
 
-def _check_takes_values(blocks: Iterable[nn.Module], config: GPTConfig) -> None:
-    """Refuse an outside attention whose forward has no place for a value embedding."""
-    for attention in (getattr(block, "attn", None) for block in blocks):
-        if attention and "value_embedding" not in inspect.signature(attention.forward).parameters:
-            raise ValueError(
-                f"model.value_embeddings=true needs an attention whose forward takes "
-                f"value_embedding; model.attention={config.attention} does not"
-            )
+    def _check_takes_documents(self, config: GPTConfig) -> None:
+        """Refuse an outside part that could look back past the beginning of a document."""
+        asked = f"document_token={config.document_token}"
+        parts = {"embedding": [self.wte], "position": [self.wpe], "block": self.h}
+        for kind, modules in parts.items():
+            name = f"model.{kind}={getattr(config, kind)}"
+            check_takes(modules, "documents", setting=asked, part=name)
+        self._check_attention_takes("documents", config, asked)

@@ -13,6 +13,7 @@ from torch import Tensor
 from altgrad.data import (
     Metadata,
     Tokenizer,
+    document_token,
     load_metadata,
     load_tokenizer,
     prepare,
@@ -64,6 +65,7 @@ def build_run(
     data_dir = _prepare_once(fabric, config, progress)
     metadata = load_metadata(data_dir)
     fit_vocabulary(config, metadata)
+    fit_documents(config, data_dir)
     # 3 The network, initialised from its own generator, or from another run's weights.
     model = make_network(config, metadata)
     # 4 Who writes down what happens, and who is shown.
@@ -135,6 +137,8 @@ def _settings_to_go_on_with(
     settle(config)
     if config.model.vocab_size is None:
         config.model.vocab_size = own.model.vocab_size
+    if config.model.document_token is None and config.data.mask_documents:
+        config.model.document_token = own.model.document_token
     config.checkpoint_dir = _moved(own.checkpoint_dir, own.run_dir, run)
     config.run_dir = str(run)
     return config, changed_settings(own, config)
@@ -201,6 +205,12 @@ def fit_vocabulary(config: TrainConfig, metadata: Metadata) -> None:
             "leave it out, it follows the tokenizer."
         )
     config.model.vocab_size = needed if asked is None else asked
+
+
+def fit_documents(config: TrainConfig, data_dir: Path) -> None:
+    """With `data.mask_documents`, tell the network which token opens a document."""
+    if config.data.mask_documents and config.model.document_token is None:
+        config.model.document_token = document_token(data_dir)
 
 
 def make_sampler(model: GPT, data_dir: Path, config: TrainConfig) -> Sampler:

@@ -10,8 +10,9 @@ from altgrad.training.settings import ConfigError, require, require_choice
 METHODS = ("none", "lora", "dora")
 BASES = ("float", "nf4", "int4")
 TARGETS = ["c_q", "c_k", "c_v", "c_proj", "c_fc", "c_gate"]
-FREE = ("dropout", "attention_backend", "init")
-"""Model settings that may differ from the base's: they do not change what it computes."""
+FREE = ("dropout", "attention_backend", "init", "document_token")
+"""Model settings that may differ from the base's: the same weights fit, and of one text alone the
+network computes the same."""
 
 
 @dataclass

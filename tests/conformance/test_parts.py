@@ -25,12 +25,14 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "windows": {"windows": [3, -1], "position": "rope"},
     "value_embeddings": {"value_embeddings": True, "n_kv_head": 2},
     "hashed_bigram": {"embedding": "bigram", "bigram_rows": 7},
+    "documents": {"document_token": 3},
+    "documents_in_windows": {"document_token": 3, "windows": [3, -1], "block": "shift"},
     "n_inner": {"n_inner": 24},
 } | {f"init={name}": {"init": name, "tie_head": False} for name in SCHEMES}
 PRESETS = {f"preset={name}": {"preset": name} for name in preset_names()}
 # Tracing takes a second each: the presets, and what none of them contains.
 COMPILED = {*PRESETS, "embedding=bigram", "residual=mix", "residual=skip", "block=shift"}
-COMPILED |= {"windows", "value_embeddings"}
+COMPILED |= {"windows", "value_embeddings", "documents_in_windows"}
 VARIANTS = ONE_PART | OPTIONS | PRESETS
 
 

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from altgrad.data import DataConfig, DataError, load_tokens, make_batches, prepare
+from altgrad.data import (
+    DataConfig,
+    DataError,
+    document_token,
+    load_tokens,
+    make_batches,
+    prepare,
+)
 from altgrad.data.batches import BatchSource
 from altgrad.data.order import EpochSource, document_starts
 
@@ -107,10 +114,18 @@ def test_one_single_document_cannot_be_ordered(config, tmp_path):
         batches(config)
 
 
-def test_masking_is_refused_as_long_as_the_network_takes_no_mask(config):
-    config.mask_documents = True
-    with pytest.raises(DataError, match=r"data\.mask_documents=true: .* takes no mask"):
-        batches(config)
+def test_the_document_token_is_the_tokenizers_end_of_text(config):
+    assert document_token(prepare(config)) == 0
+
+
+def test_documents_that_nothing_tells_apart_cannot_be_masked(config, tmp_path):
+    (tmp_path / "one.txt").write_text("one single document " * 20)
+    config.path = str(tmp_path / "one.txt")
+    with pytest.raises(DataError, match="mask_documents=true: one is one single document"):
+        document_token(prepare(config))
+    config.tokenizer = "char"
+    with pytest.raises(DataError, match="mask_documents=true: one has no end-of-text token"):
+        document_token(prepare(config))
 
 
 def test_an_unknown_order_is_refused():

@@ -183,3 +183,12 @@ def test_an_outside_class_that_is_not_there_is_refused(tmp_path):
 def test_a_missing_tokenizer_file_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"data\.tokenizer=here/tokenizer\.json: there is no file"):
         identify("here/tokenizer.json", tmp_path)
+
+
+def test_a_damaged_tokenizer_file_is_named_as_it_was_given_and_not_kept(tmp_path):
+    path = tmp_path / "mine" / "tokenizer.json"
+    path.parent.mkdir()
+    path.write_text('{"version": "1.0", "mod')
+    with pytest.raises(DataError, match=rf"{path} is not a tokenizer\.json"):
+        identify(str(path), tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()

@@ -38,6 +38,13 @@ SHAPES = {
     "bigram": ("altgrad", {"embedding": "bigram", "bigram_rows": 500, "residual": "skip"}),
     "exact_bigram": ("altgrad", LLAMA | {"embedding": "bigram", "residual": "mix"}),
     "shift": ("altgrad", NANOCHAT | {"block": "shift"}),
+    "documents": ("altgrad", {"document_token": 5}),
+    "everything": (
+        "altgrad",
+        NANOCHAT
+        | {"document_token": 5, "embedding": "bigram", "block": "shift", "residual": "skip"}
+        | {"value_embeddings": True, "windows": [5, -1], "n_kv_head": 2},
+    ),
     "values": ("altgrad", LLAMA | {"value_embeddings": True, "n_kv_head": 2, "qk_norm": True}),
 }
 
@@ -66,4 +73,6 @@ def make_run():
 
 @pytest.fixture
 def prompt():
-    return torch.randint(0, len(TEXT), (1, 9), generator=torch.Generator().manual_seed(2))
+    ids = torch.randint(0, len(TEXT), (1, 9), generator=torch.Generator().manual_seed(2))
+    ids[0, 4] = 5  # where it opens a document, half of the prompt is another one's
+    return ids

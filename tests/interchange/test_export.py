@@ -83,6 +83,33 @@ def test_logits_are_equal(name, make_run, prompt, tmp_path, monkeypatch):
     assert (theirs - ours).abs().max() < 1e-5
 
 
+OWN = [name for name, (shape, _) in SHAPES.items() if shape == "altgrad"]
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_its_cache_gives_the_same_logits_and_searches(
+    name, make_run, prompt, tmp_path, monkeypatch
+):
+    """Read in chunks; and a beam search, which sorts the rows of the cache anew at each token."""
+    monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))
+    export_run(make_run(**SHAPES[name][1]), tmp_path / "out")
+    model = load_here(tmp_path / "out")
+    how = {"attention_mask": torch.ones_like(prompt), "pad_token_id": 0, "do_sample": False}
+    cache, pieces = None, []
+    with torch.no_grad():
+        for piece in prompt.split([4, 1, 4], dim=1):
+            found = model(piece, past_key_values=cache, use_cache=True)
+            cache = found.past_key_values
+            pieces.append(found.logits)
+        assert (torch.cat(pieces, dim=1) - model(prompt).logits).abs().max() < 1e-5
+        texts = [
+            model.generate(prompt, max_new_tokens=20, num_beams=3, use_cache=cached, **how)
+            for cached in (True, False)
+        ]
+    assert cache.get_seq_length() == 9
+    assert torch.equal(*texts)
+
+
 @pytest.mark.parametrize("name", SHAPES)
 def test_imported_back_it_has_the_same_bits_settings_and_tokenizer(name, make_run, tmp_path):
     run = make_run(**SHAPES[name][1])

@@ -2,15 +2,17 @@
 
     AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True)
 
-Letters: B batch, T time, C width, H heads, K key/value heads, D = head width, V vocabulary.
-Every forward pass reads the whole text (at most `block_size` tokens): there is no key/value cache.
+Letters: B batch, T new tokens, S tokens so far, C width, H heads, D = head width, V vocabulary.
+The cache holds keys and values of every layer, and after those, as layers of its own, what parts
+need that look one position back: the token ids, and the stream at the start of each block.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import nn
-from transformers import GenerationMixin, PretrainedConfig, PreTrainedModel
-from transformers.modeling_outputs import CausalLMOutput
+from transformers import DynamicCache, GenerationMixin, PretrainedConfig, PreTrainedModel
+from transformers.cache_utils import DynamicLayer
+from transformers.modeling_outputs import CausalLMOutputWithPast
 
 DEFAULTS = {
     "vocab_size": 50257,
@@ -37,6 +39,7 @@ DEFAULTS = {
     "windows": [-1],
     "value_embeddings": False,
     "bigram_rows": 65536,
+    "document_token": None,
 }
 
 
@@ -52,8 +55,49 @@ class AltgradConfig(PretrainedConfig):
     def __init__(self, **values):
         for name, default in DEFAULTS.items():
             setattr(self, name, values.pop(name, default))
-        values["use_cache"] = False
         super().__init__(**values)
+
+
+def with_past(cache, layer, x):
+    """What the cache holds as this layer, then x: (B, S, W). It keeps both."""
+    if cache is None:
+        return x
+    while len(cache.layers) <= layer:
+        cache.layers.append(DynamicLayer())
+    return cache.update(x[:, None], x[:, None, :, :0], layer)[0][:, 0]
+
+
+def one_back(x, length):
+    """Of x (B, S, W) the `length` last positions, each replaced by the one before it."""
+    return F.pad(x, (0, 0, 1, 0))[:, -length - 1 : -1]
+
+
+class Places:
+    """Where the T new tokens stand.
+
+    place (1 or B, T): distance to the start of the document. previous (B, T): ids one position
+    back. seen (1 or B, 1, T, S): which keys a query may look at, before any window.
+    """
+
+    def __init__(self, config, idx, cache):
+        length = idx.size(1)
+        past = 0 if cache is None else cache.get_seq_length()
+        at = torch.arange(past + length, device=idx.device)
+        self.query, self.key = at[past:, None], at[None, :]
+        self.place = at[None, past:]
+        self.seen = (self.key <= self.query)[None, None]
+        if config.embedding == "bigram" or config.document_token is not None:
+            ids = with_past(cache, config.n_layer, idx[..., None])
+            self.previous = one_back(ids, length)[..., 0]
+        if config.document_token is not None:
+            opens = ids[..., 0] == config.document_token
+            start = torch.where(opens, at, 0).cummax(dim=1).values
+            self.place = (at - start)[:, past:]
+            number = opens.cumsum(dim=1)
+            self.seen = self.seen & (number[:, None, past:, None] == number[:, None, None, :])
+
+    def mask(self, window):
+        return self.seen if window == -1 else self.seen & (self.key > self.query - window)
 
 
 class PlainRMSNorm(nn.Module):
@@ -82,23 +126,20 @@ class BigramEmbedding(nn.Embedding):
         rows = config.vocab_size**2 if self.exact else config.bigram_rows
         self.bigram = nn.Embedding(rows, config.n_embd)
 
-    def forward(self, idx):
-        previous = F.pad(idx[:, :-1], (1, 0))
+    def forward(self, idx, places):
         if self.exact:
-            row = previous * self.num_embeddings + idx
+            row = places.previous * self.num_embeddings + idx
         else:
-            row = ((previous * 36313) ^ (idx * 27191)) % self.bigram.num_embeddings
-        has_previous = (torch.arange(idx.size(1), device=idx.device) > 0)[:, None]
-        return super().forward(idx) + self.bigram(row) * has_previous
+            row = ((places.previous * 36313) ^ (idx * 27191)) % self.bigram.num_embeddings
+        return super().forward(idx) + self.bigram(row) * (places.place > 0)[..., None]
 
 
-def cos_sin(config, length, device):
-    """Rotary tables, each (1, T, 1, D/2): computed in float32, kept in `rope_dtype`."""
+def cos_sin(config, place):
+    """Rotary tables, each (1 or B, T, 1, D/2): computed in float32, kept in `rope_dtype`."""
     if config.position not in ("rope", "rope_reversed"):
         return None
-    j = torch.arange(0, config.head_dim, 2, dtype=torch.float32, device=device)
-    t = torch.arange(length, dtype=torch.float32, device=device)
-    angle = torch.outer(t, config.rope_base ** -(j / config.head_dim))[None, :, None, :]
+    j = torch.arange(0, config.head_dim, 2, dtype=torch.float32, device=place.device)
+    angle = (place[..., None].float() * config.rope_base ** -(j / config.head_dim))[:, :, None]
     sign = -1.0 if config.position == "rope" else 1.0
     dtype = getattr(torch, config.rope_dtype)
     return angle.cos().to(dtype), (sign * angle.sin()).to(dtype)
@@ -112,7 +153,7 @@ def rotate(x, cos, sin):
 class Attention(nn.Module):
     def __init__(self, config, layer):
         super().__init__()
-        self.config = config
+        self.config, self.layer = config, layer
         self.window = config.windows[layer % len(config.windows)]
         q_width, kv_width = config.n_head * config.head_dim, config.n_kv_head * config.head_dim
         self.c_q = nn.Linear(config.n_embd, q_width, bias=config.bias)
@@ -125,7 +166,7 @@ class Attention(nn.Module):
         if has_value_embedding(config, layer):
             self.value_gain = nn.Parameter(torch.ones(config.n_kv_head))
 
-    def forward(self, x, tables, value):
+    def forward(self, x, places, tables, value, cache):
         B, T, _ = x.shape
         D = self.config.head_dim
         q, k, v = (f(x).view(B, T, -1, D) for f in (self.c_q, self.c_k, self.c_v))
@@ -135,17 +176,13 @@ class Attention(nn.Module):
             q, k = rotate(q, *tables), rotate(k, *tables)
         if self.config.qk_norm:
             q, k = self.q_norm(q), self.k_norm(k)
+        q, k, v = (t.transpose(1, 2) for t in (q, k, v))  # (B, heads, T, D)
+        if cache is not None:
+            k, v = cache.update(k, v, self.layer)
         groups = self.config.n_head // self.config.n_kv_head
-        k, v = (t.repeat_interleave(groups, dim=2) for t in (k, v))
-        q, k, v = (t.transpose(1, 2) for t in (q, k, v))  # (B, H, T, D)
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=self.mask(T, x.device))
+        k, v = (t.repeat_interleave(groups, dim=1) for t in (k, v))
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=places.mask(self.window))
         return self.c_proj(y.transpose(1, 2).flatten(2))
-
-    def mask(self, length, device):
-        query = torch.arange(length, device=device)[:, None]
-        key = torch.arange(length, device=device)[None, :]
-        seen = key <= query
-        return seen if self.window == -1 else seen & (key > query - self.window)
 
 
 class MLP(nn.Module):
@@ -191,6 +228,7 @@ class Block(nn.Module):
 
     def __init__(self, config, layer):
         super().__init__()
+        self.stream = config.n_layer + 1 + layer  # its place in the cache
         if config.block == "shift":
             self.mix = nn.Parameter(torch.zeros(config.n_embd))
         self.ln_1 = build_norm(config, config.n_embd)
@@ -198,10 +236,11 @@ class Block(nn.Module):
         self.ln_2 = build_norm(config, config.n_embd)
         self.mlp = MLP(config)
 
-    def forward(self, x, tables, value):
+    def forward(self, x, places, tables, value, cache):
         if hasattr(self, "mix"):
-            x = x + self.mix * F.pad(x[:, :-1], (0, 0, 1, 0))
-        x = x + self.attn(self.ln_1(x), tables, value)
+            shifted = one_back(with_past(cache, self.stream, x), x.size(1))
+            x = x + self.mix * shifted.masked_fill((places.place == 0)[..., None], 0.0)
+        x = x + self.attn(self.ln_1(x), places, tables, value, cache)
         return x + self.mlp(self.ln_2(x))
 
 
@@ -234,18 +273,20 @@ class Trunk(nn.Module):
             }
         )
 
-    def forward(self, idx):
-        x = self.wte(idx)
+    def forward(self, idx, cache):
+        places = Places(self.config, idx, cache)
+        bigram = self.config.embedding == "bigram"
+        x = self.wte(idx, places) if bigram else self.wte(idx)
         if self.config.embedding_norm:
             x = self.ln_e(x)
         if self.config.position == "learned":
-            x = x + self.wpe.weight[: idx.size(1)]
-        tables = cos_sin(self.config, idx.size(1), idx.device)
+            x = x + self.wpe(places.place)
+        tables = cos_sin(self.config, places.place)
         x0 = x
         for i, (block, residual) in enumerate(zip(self.h, self.residual, strict=True)):
             has_value = has_value_embedding(self.config, i)
             value = self.value_embeddings[str(i)](idx) if has_value else None
-            x = block(residual(x, x0), tables, value)
+            x = block(residual(x, x0), places, tables, value, cache)
         return self.ln_f(x)
 
 
@@ -272,26 +313,45 @@ class AltgradForCausalLM(PreTrainedModel, GenerationMixin):
     def set_output_embeddings(self, value):
         self.lm_head = value
 
-    def prepare_inputs_for_generation(self, input_ids, *_, attention_mask=None, **__):
-        """The last `block_size` tokens: further ones are forgotten, as in training."""
+    def prepare_inputs_for_generation(
+        self, input_ids, *_, past_key_values=None, attention_mask=None, use_cache=False, **__
+    ):
+        """The tokens that the cache has not read; without one the last `block_size`, since those
+        before them are forgotten, as in training."""
         size = self.config.block_size
-        mask = None if attention_mask is None else attention_mask[:, -size:]
-        return {"input_ids": input_ids[:, -size:], "attention_mask": mask}
+        inputs = {"attention_mask": attention_mask}
+        if past_key_values is None or input_ids.size(1) > size:
+            return {**inputs, "input_ids": input_ids[:, -size:], "use_cache": False}
+        new = input_ids[:, past_key_values.get_seq_length() :]
+        cache = {"past_key_values": past_key_values, "use_cache": use_cache}
+        return {**inputs, **cache, "input_ids": new}
 
-    def forward(self, input_ids, attention_mask=None, labels=None, **_):
+    def forward(
+        self,
+        input_ids,
+        attention_mask=None,
+        labels=None,
+        past_key_values=None,
+        use_cache=False,
+        **_,
+    ):
         """Logits (B, T, V), and the mean loss of `labels`, which are shifted here."""
         if attention_mask is not None and not bool(attention_mask.all()):
             raise ValueError("padding is not supported: give texts of one length at a time")
-        if input_ids.size(1) > self.config.block_size:
-            raise ValueError(f"{input_ids.size(1)} tokens: at most {self.config.block_size}")
-        logits = self.lm_head(self.transformer(input_ids)).float()
+        cache = past_key_values
+        if cache is None and use_cache:
+            cache = DynamicCache()
+        length = input_ids.size(1) + (0 if cache is None else cache.get_seq_length())
+        if length > self.config.block_size:
+            raise ValueError(f"{length} tokens: at most {self.config.block_size}")
+        logits = self.lm_head(self.transformer(input_ids, cache)).float()
         cap = self.config.logit_softcap
         if cap is not None:
             logits = cap * torch.tanh(logits / cap)
         loss = None
         if labels is not None:
             loss = F.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
-        return CausalLMOutput(loss=loss, logits=logits)
+        return CausalLMOutputWithPast(loss=loss, logits=logits, past_key_values=cache)
 
 
 AltgradConfig.register_for_auto_class()
