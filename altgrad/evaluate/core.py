@@ -12,6 +12,7 @@ from typing import Any
 
 from altgrad.data.errors import DataError
 from altgrad.evaluate.bundle import CORE_TASKS, Bundle, Task
+from altgrad.evaluate.forecast import Forecast, tokens_of
 from altgrad.evaluate.questions import Question, ask, shuffled
 from altgrad.evaluate.scoring import Score, answer, harness_answers, score_questions
 from altgrad.model import GPT
@@ -103,7 +104,7 @@ def evaluate_tasks(
     share: bool = True,
     started: Callable[[Task, int], None] | None = None,
     finished: Callable[[TaskResult], None] | None = None,
-    progress: Progress | None = None,
+    remaining: Callable[[float], None] | None = None,
 ) -> list[TaskResult]:
     """Accuracy of `model` on each task.
 
@@ -111,21 +112,23 @@ def evaluate_tasks(
     every model; the examples shown first still come from all. `unknown="skip"` leaves out
     examples with characters that the tokenizer does not know, instead of refusing. `share=False`
     computes the common beginning of a question's choices anew for each, without a KV cache.
+    `remaining` is told again and again how many seconds all tasks together will still take.
     """
     if max_per_task != -1 and max_per_task < 1:
         raise DataError(f"max_per_task={max_per_task}: must be at least 1, or -1 for all")
     if unknown not in UNKNOWN:
         raise DataError(f"unknown={unknown!r}: allowed are {', '.join(UNKNOWN)}")
+    tell = _teller(model, tokenizer, bundle, tasks, max_per_task, remaining)
     results = []
-    for task in tasks:
+    for number, task in enumerate(tasks):
         start = time.perf_counter()
         items = shuffled(bundle.items(task))
-        count = len(items) if max_per_task == -1 else min(max_per_task, len(items))
+        count = _count(items, max_per_task)
         if started:
             started(task, count)
         questions = _questions(task, items, count, tokenizer, skip=unknown == "skip")
         scores = score_questions(
-            model, questions, batch_tokens=batch_tokens, share=share, progress=progress
+            model, questions, batch_tokens=batch_tokens, share=share, progress=tell(number)
         )
         acc, acc_norm = _harness_measures(questions, scores)
         result = TaskResult(
@@ -144,6 +147,39 @@ def evaluate_tasks(
         if finished:
             finished(result)
     return results
+
+
+def _count(items: Sequence[dict[str, Any]], max_per_task: int) -> int:
+    return len(items) if max_per_task == -1 else min(max_per_task, len(items))
+
+
+def _teller(
+    model: GPT,
+    tokenizer: Any,
+    bundle: Bundle,
+    tasks: Sequence[Task],
+    max_per_task: int,
+    remaining: Callable[[float], None] | None,
+) -> Callable[[int], Progress | None]:
+    """Task number -> what to call with (done, total) rows of that task."""
+    if remaining is None:
+        return lambda number: None
+    work = []
+    for task in tasks:
+        items = shuffled(bundle.items(task))
+        size = {"block_size": model.config.block_size}
+        work.append(tokens_of(task, items, _count(items, max_per_task), tokenizer, **size))
+    forecast = Forecast(work)
+
+    def of_task(number: int) -> Progress:
+        def tell(done: int, total: int) -> None:
+            seconds = forecast.remaining_s(number, done / max(total, 1))
+            if seconds is not None:
+                remaining(seconds)
+
+        return tell
+
+    return of_task
 
 
 def _questions(

@@ -79,7 +79,11 @@ class Watcher:
 
     def task(self, result: TaskResult) -> None: ...
 
-    def progress(self, done: int, total: int) -> None: ...
+    def progress(self, done: int, total: int) -> None:
+        """Of a text."""
+
+    def remaining(self, seconds: float) -> None:
+        """Of all tasks, estimated; told before `task` too."""
 
 
 def evaluate_run(run: LoadedRun, wishes: Wishes, watcher: Watcher | None = None) -> Report:
@@ -111,7 +115,7 @@ def evaluate_run(run: LoadedRun, wishes: Wishes, watcher: Watcher | None = None)
             unknown=wishes.unknown,
             batch_tokens=wishes.batch_tokens,
             finished=watcher.task,
-            progress=watcher.progress,
+            remaining=watcher.remaining,
         )
     if harness:
         from altgrad.evaluate.harness import run_harness

@@ -18,6 +18,7 @@ class EvaluationView(Watcher):
     def __init__(self, console: Console):
         self.console = console
         self._headed = False
+        self._left_s = 0.0
 
     def corpus(self, result: CorpusResult) -> None:
         self.console.say(corpus_line(result))
@@ -26,12 +27,18 @@ class EvaluationView(Watcher):
         if not self._headed:
             self.console.say(HEADER)
             self._headed = True
-        self.console.say(task_line(result))
+        left = f"  {duration(self._left_s)} left" if self._left_s >= 1 else ""
+        self.console.say(task_line(result) + left)
 
     def progress(self, done: int, total: int) -> None:
         if self.console.is_terminal:
             end = "\n" if done >= total else "\r"
             self.console.console.print(f"  {done / max(total, 1):.0%} ", end=end)
+
+    def remaining(self, seconds: float) -> None:
+        self._left_s = seconds
+        if self.console.is_terminal:
+            self.console.console.print(f"  about {duration(seconds)} left   ", end="\r")
 
     def finish(self, report: Report) -> None:
         if report.total:

@@ -61,8 +61,9 @@ def check_start(config: Any) -> None:
     )
     require(
         name == "none" or not config.precision.simulate,
-        f"finetune={name} with rounded products (precision.simulate=true) is not possible; "
-        "use precision=auto, or finetune=none.",
+        f"finetune={name} with rounded products (precision.simulate=true) is not possible: merging "
+        "would round W + BA as one, another network than was trained; use precision=auto, or "
+        "finetune=none.",
     )
     require(
         config.finetune.base == "float" or not config.compile,

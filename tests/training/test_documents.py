@@ -32,9 +32,11 @@ def test_the_network_is_told_the_end_of_text_token_and_keeps_it(config, tmp_path
 
 
 def test_a_masked_run_goes_on_with_the_settings_it_was_typed_with(config, tmp_path):
-    build_run(config).train(max_steps=2)
+    config.max_steps = 2
+    build_run(config).train()
+    config.max_steps = 3
     assert config.model.document_token is None
-    trainer = resume_run(tmp_path / "run", config=config)
+    trainer = resume_run(tmp_path / "run", config=config, allow=["max_steps"])
     assert trainer.model.config.document_token == 0
     assert trainer.train()["step"] == 3
 
