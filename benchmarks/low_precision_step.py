@@ -62,7 +62,7 @@ ROWS: dict[str, tuple[list[str], str]] = {
 
 def make_trainer(words: list[str], folder: Path, *, compiled: bool):
     """The product's own trainer, on tokens that are already there."""
-    from altgrad.cli import compose_config
+    from altgrad.compose import compose_config
     from altgrad.model import GPT
     from altgrad.training import Trainer
 

@@ -8,13 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from altgrad.cli import (
-    USER_MISTAKE,
-    compose_config,
-    compose_values,
-    main,
-    preset_names,
-)
+from altgrad.cli import USER_MISTAKE, main
+from altgrad.compose import compose_config, compose_values, preset_names
 from altgrad.data import tokenizers
 from altgrad.data.tokenizers import ByteTokenizer
 from altgrad.training.config import all_setting_names

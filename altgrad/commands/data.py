@@ -73,7 +73,7 @@ def list_corpora(compose: Compose, arguments: argparse.Namespace) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from altgrad.cli import preset_names
+    from altgrad.compose import preset_names
     from altgrad.data.listing import list_rows
 
     names = preset_names(arguments.config_dir)["data"]

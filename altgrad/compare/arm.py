@@ -9,7 +9,7 @@ from altgrad.training.config import TrainConfig, all_setting_names
 from altgrad.training.settings import ConfigError, get_setting, nearest
 
 Compose = Callable[[list[str]], TrainConfig]
-"""Typed words -> settings; `altgrad.cli` has the one that knows the presets."""
+"""Typed words -> settings; `altgrad.compose` has the one that knows the presets."""
 
 QUIET = {"sample_tokens": "0"}
 """Words that every arm gets unless the question sets them: texts nobody would read."""

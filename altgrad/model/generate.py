@@ -60,11 +60,12 @@ def stream(
     top_p: float | None = None,
     seed: int | None = None,
     generator: torch.Generator | None = None,
-    use_cache: bool = True,
+    use_cache: bool | None = None,
 ) -> Iterator[Int[Tensor, "B 1"]]:
     """Yield `max_new_tokens` tokens, one [B, 1] tensor at a time, as they are drawn.
 
-    `seed` (default 0) makes a generator of its own; or give `generator`, on idx's device. Dropout
+    `use_cache=None` uses the KV cache where the attention fills it, as an outside one need not;
+    True insists on it. `seed` (default 0) makes a generator of its own; or give `generator`, on idx's device. Dropout
     is off; the model's training mode is left as it was. Raises ValueError for impossible settings.
     """
     _check(idx, max_new_tokens, temperature, top_k, top_p)
@@ -81,20 +82,22 @@ def stream(
 
 
 def _stream(
-    model: "GPT", idx: Tensor, max_new_tokens: int, how: dict, use_cache: bool
+    model: "GPT", idx: Tensor, max_new_tokens: int, how: dict, use_cache: bool | None
 ) -> Iterator[Tensor]:
     block_size = model.config.block_size
-    cache = KVCache(model.config) if use_cache else None
+    cache = None if use_cache is False else KVCache(model.config)
     for _ in range(max_new_tokens):
         if idx.size(1) > block_size:
             cache = None
         seen = 0 if cache is None else cache.get_pos()
         logits = _last_logits(model, idx[:, -block_size:][:, seen:], cache)
         if cache is not None and cache.get_pos() != idx.size(1):
-            raise ValueError(
-                f"model.attention={model.config.attention} does not fill the KV cache "
-                "(kv_cache.insert_kv): generate with use_cache=False"
-            )
+            if use_cache:
+                raise ValueError(
+                    f"model.attention={model.config.attention} does not fill the KV cache "
+                    "(kv_cache.insert_kv): generate with use_cache=False"
+                )
+            cache = None
         token = pick_token(logits, **how)
         idx = torch.cat((idx, token.to(idx.dtype)), dim=1)
         yield token

@@ -122,8 +122,10 @@ def test_an_empty_prompt_and_a_negative_count_are_refused():
     assert model.generate(tokens(1, 3), 0).tolist() == tokens(1, 3).tolist()
 
 
-def test_an_attention_that_ignores_the_cache_is_noticed():
+def test_an_attention_that_ignores_the_cache_is_run_without_it_unless_it_was_asked_for():
     model = awake(tiny_config(attention="tests.model.outside:NoCacheAttention"))
     with pytest.raises(ValueError, match="use_cache=False"):
-        model.generate(tokens(1, 3), 3)
-    assert model.generate(tokens(1, 3), 3, use_cache=False).shape == (1, 6)
+        model.generate(tokens(1, 3), 3, use_cache=True)
+    without = model.generate(tokens(1, 3), 6, use_cache=False)
+    assert without.shape == (1, 9)
+    assert model.generate(tokens(1, 3), 6).tolist() == without.tolist()

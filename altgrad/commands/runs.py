@@ -1,0 +1,136 @@
+"""`altgrad config|show|watch|plot|gc`: runs and settings, looked at."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from altgrad.commands.words import add_command, add_overrides
+from altgrad.compose import compose_values
+
+
+def add_run_commands(commands: Any) -> None:
+    """Add `config`, `show`, `watch`, `plot` and `gc`."""
+    _add_config(commands)
+    _add_show(commands)
+    _add_watch(commands)
+    _add_plot(commands)
+    _add_gc(commands)
+
+
+def _add_config(commands: Any) -> None:
+    summary = "print the resolved configuration and where each value comes from"
+    add_overrides(add_command(commands, "config", show_config, summary))
+
+
+def _add_show(commands: Any) -> None:
+    parser = add_command(commands, "show", show, "list runs with status and best loss, or show one")
+    parser.add_argument("run", nargs="?", help="a run folder or its name")
+    parser.add_argument("--runs", default="runs", metavar="DIR", help="where the runs are (runs)")
+    parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def _add_watch(commands: Any) -> None:
+    parser = add_command(commands, "watch", watch, "follow a run of another process")
+    parser.add_argument("run", nargs="?", help="a run folder or its name (default: the latest)")
+    parser.add_argument("--every", type=float, default=2.0, metavar="S", help="seconds (2)")
+
+
+def _add_plot(commands: Any) -> None:
+    parser = add_command(commands, "plot", plot, "plot the losses of one or several runs")
+    parser.add_argument("runs", nargs="*", metavar="RUN", help="run folders (default: the latest)")
+    parser.add_argument("--out", metavar="FILE", help="the PNG to write")
+
+
+def _add_gc(commands: Any) -> None:
+    parser = add_command(commands, "gc", gc, "remove what a run folder no longer needs")
+    parser.add_argument("run", help="a run folder or its name")
+    parser.add_argument("--keep", type=int, metavar="N", help="newest checkpoints that stay")
+    parser.add_argument("--anomalies", action="store_true", help="also states with bad batches")
+    parser.add_argument("--dry-run", action="store_true", help="only say what would go")
+
+
+def show_config(arguments: argparse.Namespace) -> None:
+    values, origin = compose_values(arguments.overrides, arguments.config_dir)
+    from altgrad.training.config import TrainConfig
+
+    resolved = TrainConfig.from_dict(values).to_dict()
+    for line in annotated_yaml(resolved, origin):
+        print(line)
+
+
+def show(arguments: argparse.Namespace) -> None:
+    import json
+
+    from altgrad.training.run_folder import find_runs, resolve_run
+    from altgrad.training.run_table import summarise_run
+
+    base = arguments.runs
+    runs = [resolve_run(arguments.run, base)] if arguments.run else find_runs(base)
+    summaries = [summarise_run(run) for run in runs]
+    if arguments.json:
+        print(json.dumps([s.to_dict() for s in summaries], indent=2))
+        return
+    from altgrad.training.run_view import print_run, print_runs
+
+    if arguments.run:
+        print_run(summaries[0])
+    else:
+        print_runs(summaries, base)
+
+
+def watch(arguments: argparse.Namespace) -> int:
+    from altgrad.training.run_folder import resolve_run
+
+    run = resolve_run(arguments.run)
+    from altgrad.training.watching import watch as follow
+
+    terminal = sys.stdout.isatty()
+
+    def draw(text: str) -> None:
+        print(f"\033[H\033[2J{text}" if terminal else text, flush=True)
+
+    status = follow(run, every_s=arguments.every, draw=draw, curves=terminal)
+    return 0 if status == "finished" else 1
+
+
+def plot(arguments: argparse.Namespace) -> None:
+    from altgrad.training.plots import plot_runs, terminal_plot
+    from altgrad.training.run_folder import resolve_run
+
+    runs = [resolve_run(name) for name in arguments.runs] or [resolve_run(None)]
+    default = runs[0] / "figures" / ("loss.png" if len(runs) == 1 else "losses.png")
+    path = plot_runs(runs, Path(arguments.out) if arguments.out else default)
+    if len(runs) == 1 and sys.stdout.isatty():
+        print(terminal_plot(runs[0]))
+    print(path)
+
+
+def gc(arguments: argparse.Namespace) -> None:
+    from altgrad.training.run_folder import resolve_run
+
+    run = resolve_run(arguments.run)
+    from altgrad.training.garbage import collect_garbage, find_garbage
+
+    act = find_garbage if arguments.dry_run else collect_garbage
+    found = act(run, keep=arguments.keep, anomalies=arguments.anomalies)
+    for garbage in found:
+        print(f"{garbage.path.name}: {garbage.bytes:,} bytes, {garbage.why}")
+    said = "would free" if arguments.dry_run else "freed"
+    print(f"{said} {sum(g.bytes for g in found):,} bytes in {len(found)} folders of {run}")
+
+
+def annotated_yaml(tree: dict[str, Any], origin: dict[str, str], prefix: str = "") -> list[str]:
+    """YAML lines with the origin of each value as a comment."""
+    import yaml
+
+    lines = []
+    indent = "  " * prefix.count(".")
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            lines += [f"{indent}{key}:", *annotated_yaml(value, origin, f"{prefix}{key}.")]
+        else:
+            scalar = yaml.safe_dump(value, default_flow_style=True).removesuffix("...\n").strip()
+            text = f"{indent}{key}: {scalar}"
+            lines.append(f"{text:<44} # {origin.get(prefix + key, 'default')}")
+    return lines

@@ -1,0 +1,148 @@
+"""`altgrad train|resume|reproduce`."""
+
+import argparse
+import os
+import shlex
+from pathlib import Path
+from typing import Any
+
+from altgrad.commands.words import add_command, add_overrides, program
+from altgrad.compose import compose_config, compose_values, presets_help
+
+INTERRUPTED = 130
+
+
+def add_train_commands(commands: Any) -> None:
+    """Add `train`, `resume` and `reproduce`."""
+    _add_train(commands)
+    _add_resume(commands)
+    _add_reproduce(commands)
+
+
+def _add_train(commands: Any) -> None:
+    parser = add_command(commands, "train", train, "train a model")
+    add_overrides(parser)
+    parser.epilog = presets_help()
+
+
+def _add_resume(commands: Any) -> None:
+    parser = add_command(commands, "resume", resume, "continue a run from its newest checkpoint")
+    parser.add_argument("run", nargs="?", help="a run folder or its name (default: the latest)")
+    add_overrides(parser)
+    parser.epilog = (
+        "A setting that differs from the run's own must be allowed by name:\n"
+        "  altgrad resume RUN max_steps=2000 'resume.allow=[max_steps]'"
+    )
+
+
+def _add_reproduce(commands: Any) -> None:
+    summary = "run a run again from its folder alone and say whether it is the same"
+    parser = add_command(commands, "reproduce", reproduce, summary)
+    parser.add_argument("run", help="a run folder or its name")
+    parser.add_argument("--out", metavar="DIR", help="the new run folder (a new one below runs/)")
+    parser.add_argument(
+        "--tolerance", type=float, default=1e-3, help="relative difference that counts as the same"
+    )
+    parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def train(arguments: argparse.Namespace) -> int:
+    from altgrad.training.resume_words import split_resume_words
+
+    words, how = split_resume_words(arguments.overrides)
+    config = compose_config(words, arguments.config_dir)
+    from altgrad.training.build import build_run, resume_run, settle
+    from altgrad.training.console import Console
+    from altgrad.training.resuming import newest_unfinished
+
+    console = Console()
+    watched: Any = {"listeners": [console], "progress": console.preparing}
+    if how.auto:
+        settle(config)
+        if run := newest_unfinished(config, allow=how.allow):
+            console.say(f"resuming {run}")
+            return _run(resume_run(run, config=config, allow=how.allow, **watched), console)
+        if is_finished(config.run_dir):
+            console.say(f"{config.run_dir} is finished already")
+            return 0
+    return _run(build_run(config, **watched), console)
+
+
+def is_finished(run_dir: str | None) -> bool:
+    from altgrad.training.run_folder import run_status
+
+    return bool(run_dir) and run_status(Path(str(run_dir))) == "finished"
+
+
+def resume(arguments: argparse.Namespace) -> int:
+    from altgrad.training.resume_words import split_resume_words
+    from altgrad.training.run_folder import resolve_run
+
+    name, overrides = arguments.run, arguments.overrides
+    if name and "=" in name and not Path(name).exists():
+        name, overrides = None, [name, *overrides]
+    words, how = split_resume_words(overrides)
+    run = resolve_run(name)
+    if is_finished(str(run)) and not words:
+        print(f"{run} is finished; for more steps: max_steps=… 'resume.allow=[max_steps]'")
+        return 0
+    from altgrad.training.build import read_config, resume_run
+    from altgrad.training.console import Console
+
+    config = changed_config(read_config(run), words, arguments.config_dir) if words else None
+    console = Console()
+    trainer = resume_run(
+        run, config=config, allow=how.allow, listeners=[console], progress=console.preparing
+    )
+    return _run(trainer, console)
+
+
+def changed_config(config: Any, words: list[str], config_dir: str | None) -> Any:
+    """`config` with the settings and presets that the words name."""
+    from altgrad.training.config import TrainConfig
+
+    composed, changed = compose_values(words, config_dir)[0], config.to_dict()
+    for word in words:
+        *path, last = word.partition("=")[0].lstrip("+").split(".")
+        source, target = composed, changed
+        for part in path:
+            source, target = source[part], target[part]
+        target[last] = source[last]
+    return TrainConfig.from_dict(changed)
+
+
+def reproduce(arguments: argparse.Namespace) -> int:
+    import json
+
+    from altgrad.training.run_folder import resolve_run
+
+    run = resolve_run(arguments.run)
+    from altgrad.training.console import Console
+    from altgrad.training.reproduce import reproduce as run_again
+
+    console = Console()
+    out = Path(arguments.out) if arguments.out else None
+    watched: Any = {} if arguments.json else {"listeners": [console], "progress": console.preparing}
+    result = run_again(run, out=out, tolerance=arguments.tolerance, **watched)
+    if arguments.json:
+        print(json.dumps(result.to_dict(), indent=2, default=str))
+    else:
+        for name, (then, now) in result.environment.items():
+            print(f"environment: {name} was {str(then)[:60]!r}, is {str(now)[:60]!r}")
+        print(f"{result.again}: {result.verdict}")
+    return 0 if result.likeness.within(arguments.tolerance) else 1
+
+
+def _run(trainer: Any, console: Any) -> int:
+    from altgrad.training.closing import close_run
+
+    summary = trainer.train()
+    if not trainer.fabric.is_global_zero:
+        return 0
+    run = Path(os.path.relpath(summary["run_dir"]))
+    if summary["status"] == "interrupted":
+        resume = f"{program()} resume {shlex.quote(str(run))}"
+        console.say(f"stopped and saved at step {summary['step']}; continue with: {resume}")
+        return INTERRUPTED
+    close_run(trainer, summary, console)
+    return 0 if summary["status"] == "finished" else 1

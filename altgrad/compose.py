@@ -1,0 +1,160 @@
+"""Typed words -> settings, through Hydra's compose API; the only file that knows it."""
+
+from collections.abc import Iterable
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, cast
+
+Tree = dict[str, Any]
+
+
+def compose_config(overrides: list[str], config_dir: str | None = None) -> Any:
+    """Typed words -> `TrainConfig`, strictly.
+
+    Merge order, later wins: dataclass defaults, `conf/config.yaml`, the chosen preset of each
+    group, the experiment, the command line.
+    """
+    from altgrad.training.config import TrainConfig
+
+    return TrainConfig.from_dict(compose_values(overrides, config_dir)[0])
+
+
+def compose_values(
+    overrides: list[str], config_dir: str | None = None
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The composed values, and the origin of every setting by its full name."""
+    if config_dir and not Path(config_dir).is_dir():
+        raise ValueError(f"--config-dir {config_dir}: no such folder.")
+    from hydra import compose, initialize_config_module
+    from hydra.core.config_store import ConfigStore
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    from altgrad.training.config import TrainConfig
+
+    words = [check_override(word, config_dir) for word in overrides]
+    extra = [f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"] if config_dir else []
+    ConfigStore.instance().store(name="dataclass_defaults", node=TrainConfig().to_dict())
+    try:
+        with initialize_config_module("altgrad.conf", version_base="1.3"):
+            composed = compose("config", [*extra, *words], return_hydra_config=True)
+        choices = cast(Tree, OmegaConf.to_container(composed.hydra.runtime.choices))
+        OmegaConf.set_struct(composed, False)
+        composed.pop("hydra")
+        values = cast(Tree, OmegaConf.to_container(composed, resolve=True, throw_on_missing=True))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ValueError(f"the configuration does not compose: {error}") from None
+    origin = origins(values, choices, words, config_dir)
+    if values.get("init_from"):
+        values, origin = inherit_settings(values, origin, words)
+    return values, origin
+
+
+def inherit_settings(
+    values: dict[str, Any], origin: dict[str, str], words: list[str]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """With `init_from=RUN`: that run's network and tokenizer, where no word says otherwise."""
+    from altgrad.training.build import read_config
+    from altgrad.training.finetune import inherit
+    from altgrad.training.run_folder import resolve_run
+
+    run = resolve_run(values["init_from"])
+    base = read_config(run).to_dict()
+    typed = [word.partition("=")[0] for word in words]
+    inherited = inherit(values, base, typed)
+    taken = {n for n in flatten(inherited["model"], "model.") if n not in typed}
+    taken |= {"data.tokenizer"} - set(typed)
+    names = taken if "model" not in typed else set()
+    return inherited, origin | dict.fromkeys(names, f"init_from {run.name}")
+
+
+def check_override(word: str, config_dir: str | None) -> str:
+    """One `KEY=VALUE` word, or a line that says what is wrong with it."""
+    from altgrad.training.config import FLAT_NAMES, all_setting_names
+    from altgrad.training.settings import ConfigError, nearest
+
+    key, equals, value = word.partition("=")
+    key = key.lstrip("+")
+    if not equals or not key or key.startswith("~"):
+        raise ConfigError(f"{word!r} is not KEY=VALUE, such as max_steps=500 or model=gpt2.")
+    presets = preset_names(config_dir)
+    if key in presets:
+        _check_preset(key, value, presets[key])
+        return f"{key}={value}"
+    names = all_setting_names()
+    known = any(key == n or n.startswith(f"{key}.") or key.startswith(f"{n}.") for n in names)
+    if not known:
+        hint = (
+            f" Write {FLAT_NAMES[key]}=…" if key in FLAT_NAMES else nearest(key, [*presets, *names])
+        )
+        raise ConfigError(
+            f"unknown setting {key!r}.{hint} `altgrad config` lists all settings and their values."
+        )
+    return f"{key}={value}"
+
+
+def _check_preset(group: str, value: str, allowed: list[str]) -> None:
+    from altgrad.training.settings import ConfigError, nearest
+
+    if value not in allowed and not (group == "experiment" and value == "null"):
+        raise ConfigError(
+            f"{group}={value!r} is not a preset.{nearest(value, allowed)} "
+            f"Allowed: {', '.join(allowed) or 'none yet'}."
+        )
+
+
+def preset_names(config_dir: str | None = None) -> dict[str, list[str]]:
+    """Group -> names of its presets, ours and those of an overlay folder."""
+    roots = [Path(str(files("altgrad.conf")))] + ([Path(config_dir)] if config_dir else [])
+    groups = sorted({d.name for root in roots for d in root.iterdir() if d.is_dir()})
+    return {
+        group: sorted({f.stem for root in roots for f in (root / group).glob("*.yaml")})
+        for group in groups
+        if not group.startswith(("_", "."))
+    }
+
+
+def origins(
+    values: dict[str, Any], choices: dict[str, Any], words: Iterable[str], config_dir: str | None
+) -> dict[str, str]:
+    """Full setting name -> the file or word its value comes from; dataclass defaults are absent."""
+    import yaml
+
+    roots = [Path(str(files("altgrad.conf")))] + ([Path(config_dir)] if config_dir else [])
+    found: dict[str, str] = {}
+
+    def note(path: Path, prefix: str) -> None:
+        content = yaml.safe_load(path.read_text()) or {} if path.is_file() else {}
+        for name in flatten(content, prefix):
+            found[name] = "/".join(path.parts[-2:]) if path.name != "config.yaml" else path.name
+
+    for root in roots:
+        note(root / "config.yaml", "")
+        for group, name in choices.items():
+            note(root / group / f"{name}.yaml", "" if group == "experiment" else f"{group}.")
+    for word in words:
+        key = word.partition("=")[0]
+        found |= {
+            n: "command line"
+            for n in flatten(values)
+            if n == key or n.startswith(f"{key}.")
+            if key not in choices
+        }
+    return found
+
+
+def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dict -> `{"model.n_layer": 3}`."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def presets_help() -> str:
+    lines = [f"  {group}={'|'.join(names)}" for group, names in preset_names().items() if names]
+    return "presets:\n" + "\n".join(lines)
