@@ -65,8 +65,9 @@ def stream(
     """Yield `max_new_tokens` tokens, one [B, 1] tensor at a time, as they are drawn.
 
     `use_cache=None` uses the KV cache where the attention fills it, as an outside one need not;
-    True insists on it. `seed` (default 0) makes a generator of its own; or give `generator`, on idx's device. Dropout
-    is off; the model's training mode is left as it was. Raises ValueError for impossible settings.
+    True insists on it. `seed` (default 0) makes a generator of its own; or give `generator`, on
+    idx's device. Dropout is off; the model's training mode is left as it was. Raises ValueError for
+    impossible settings.
     """
     _check(idx, max_new_tokens, temperature, top_k, top_p)
     if seed is not None and generator is not None:
