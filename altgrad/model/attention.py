@@ -1,5 +1,7 @@
 """Attention parts: [B, T, C] -> [B, T, C], where position t reads positions up to t only."""
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -59,8 +61,8 @@ class CausalSelfAttention(nn.Module):
         if kv_cache is not None:
             k, v = kv_cache.insert_kv(self.layer_idx, k, v)
         numbers = None if documents is None else documents.numbers
-        how = {"backend": self.backend, "window": self.window, "dropout_p": self._dropout_p}
-        y = attend(q, k, v, documents=numbers, **how)
+        how: dict[str, Any] = {"backend": self.backend, "window": self.window}
+        y = attend(q, k, v, documents=numbers, dropout_p=self._dropout_p, **how)
         y = y.transpose(1, 2).flatten(2)  # heads side by side: [B, T, H·D]
         return self.dropout(self.c_proj(y))
 

@@ -67,13 +67,13 @@ class Trunk(nn.Module):
         return {"value_embedding": self.value_embeddings[key](idx)}
 
     def _check_attention_takes(self, argument: str, config: GPTConfig, setting: str) -> None:
-        found = [block.attn for block in self.h if hasattr(block, "attn")]
+        found: list[Any] = [block.attn for block in self.h if hasattr(block, "attn")]
         check_takes(found, argument, setting=setting, part=f"model.attention={config.attention}")
 
     def _check_takes_documents(self, config: GPTConfig) -> None:
         """Refuse an outside part that could look back past the beginning of a document."""
         asked = f"document_token={config.document_token}"
-        parts = {"embedding": [self.wte], "position": [self.wpe], "block": self.h}
+        parts: dict[str, Any] = {"embedding": [self.wte], "position": [self.wpe], "block": self.h}
         for kind, modules in parts.items():
             name = f"model.{kind}={getattr(config, kind)}"
             check_takes(modules, "documents", setting=asked, part=name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from jaxtyping import Float, Integer
@@ -59,17 +60,17 @@ def _encode(q: Tensor, f: Format) -> Tensor:
         return ((q / f.bottom_spacing).to(torch.int32) & ((1 << f.bits) - 1)).to(kind)
     magnitude = q.abs().double()
     word = magnitude.view(torch.int64)
-    normal = (word >> (52 - f.mantissa_bits)) - ((1023 - f.bias) << f.mantissa_bits)
+    normal = (word >> (52 - f.mantissa_bits)) - ((1023 - cast(int, f.bias)) << f.mantissa_bits)
     below = (
         (magnitude / f.bottom_spacing).to(torch.int64) if f.subnormals else torch.zeros_like(word)
     )
     if f.has_zero:
         normal = torch.where(magnitude < math.ldexp(1.0, f.min_exponent), below, normal)
-    if f.has_inf:
+    if f.inf_code is not None:
         normal = torch.where(torch.isinf(q), f.inf_code, normal)
     negative = torch.signbit(q) if f.has_negative_zero else q < 0
     code = normal + negative * f.sign_code if f.signed else normal
-    if f.has_nan:
+    if f.nan_code is not None:
         code = torch.where(torch.isnan(q), f.nan_code, code)
     return code.to(kind)
 
@@ -100,13 +101,13 @@ def _decode(code: Tensor, f: Format) -> Tensor:
         return (code - (code >= f.sign_code) * (1 << f.bits)).double() * f.bottom_spacing
     sign = (code >= f.sign_code) if f.signed else torch.zeros_like(code, dtype=torch.bool)
     magnitude = code - sign * f.sign_code
-    rebased = magnitude + ((1023 - f.bias) << f.mantissa_bits)
+    rebased = magnitude + ((1023 - cast(int, f.bias)) << f.mantissa_bits)
     value = (rebased << (52 - f.mantissa_bits)).view(torch.float64)
     if f.has_zero:
         trailing = magnitude.double() * (f.bottom_spacing if f.subnormals else 0.0)
         value = torch.where(magnitude < (1 << f.mantissa_bits), trailing, value)
     value = torch.where(magnitude > f.max_code, math.nan, value)
-    if f.has_inf:
+    if f.inf_code is not None:
         value = torch.where(magnitude == f.inf_code, math.inf, value)
     value = torch.where(sign, -value, value)
     if f.signed and not f.has_negative_zero:

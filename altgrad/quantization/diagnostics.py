@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Integer
@@ -113,7 +113,7 @@ def count_stalls(
     the grid, perhaps stochastically).
     """
     f = as_format(f)
-    settings = {"scale": scale, "unscaled": True}
+    settings: dict[str, Any] = {"scale": scale, "unscaled": True}
     old = round_values(before, f, **settings).values
     new = round_values(after if stored is None else stored, f, **settings).values
     moved = before != after

@@ -49,7 +49,12 @@ def fake_quantize(
     f = as_format(f)
     check(x, f, scale, scaling, rounding, overflow)
     count_by = _count_by(return_stats)
-    arguments = {"scale": scale, "scaling": scaling, "rounding": rounding, "overflow": overflow}
+    arguments: dict[str, Any] = {
+        "scale": scale,
+        "scaling": scaling,
+        "rounding": rounding,
+        "overflow": overflow,
+    }
     if torch.is_grad_enabled() and x.requires_grad:
         from altgrad.quantization.straight_through import pass_through
 
