@@ -61,7 +61,7 @@ def summarise_run(root: Path) -> RunSummary:
         max_steps=config["max_steps"],
         best_val_loss=min(finite, default=None),
         val_loss=val_losses[-1] if val_losses else None,
-        precision=str(config["precision"]["compute"]),
+        precision=describe_precision(config["precision"]),
         optimiser=str(config["optim"]["name"]),
         layers=config["model"]["n_layer"],
         width=config["model"]["n_embd"],
@@ -75,6 +75,18 @@ def summarise_run(root: Path) -> RunSummary:
         trouble=sum(e.get("event") == "trouble" for e in events),
         alerts=sum(e.get("event") == "alert" for e in events),
     )
+
+
+def describe_precision(settings: dict[str, Any]) -> str:
+    """`bf16-mixed`, or `e4m3/e5m2 in bf16-mixed` for a rounded run: weights and inputs in E4M3,
+    gradients in E5M2. What is stored on the grid is said, too."""
+    compute = str(settings["compute"])
+    if not settings.get("simulate"):
+        return compute
+    roles = [settings.get(role) or {} for role in ("weight", "input", "grad_output")]
+    formats = "/".join(dict.fromkeys(str(r.get("format") or settings["format"]) for r in roles))
+    stored = settings.get("storage", "master")
+    return f"{formats} in {compute}" + (f", stored {stored}" if stored != "master" else "")
 
 
 def read_settings(path: Path) -> dict[str, Any]:

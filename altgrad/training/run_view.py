@@ -6,25 +6,12 @@ from typing import Literal
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from altgrad.training.line_log import read_jsonl
 from altgrad.training.run_table import RunSummary
 
 STATUS_STYLE = {"finished": "green", "running": "cyan", "interrupted": "yellow"}
-
-
-def print_runs(summaries: Sequence[RunSummary], base: str) -> None:
-    """All runs, oldest first."""
-    console = Console(highlight=False)
-    if not summaries:
-        console.print(f"no runs below {base}/ yet; start one with `altgrad train`.", markup=False)
-        return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title, justify in COLUMNS:
-        table.add_column(title, justify=justify, no_wrap=True, min_width=MIN_WIDTH.get(title))
-    for s in summaries:
-        table.add_row(*_cells(s), style=None)
-    console.print(table)
 
 
 COLUMNS: tuple[tuple[str, Literal["left", "right"]], ...] = (
@@ -38,9 +25,44 @@ COLUMNS: tuple[tuple[str, Literal["left", "right"]], ...] = (
     ("tokens/s", "right"),
 )
 
+ALWAYS = 2
+"""Columns that the narrowest terminal gets."""
 
-MIN_WIDTH = {"run": 22, "status": 11, "step": 7, "best loss": 9}
-"""What a narrow terminal must not cut off."""
+WIDE = 1000
+"""Of a pipe or a file."""
+
+
+def print_runs(summaries: Sequence[RunSummary], base: str) -> None:
+    """All runs, oldest first; a narrow terminal gets fewer columns, a pipe or a file all."""
+    console = make_console()
+    if not summaries:
+        console.print(f"no runs below {base}/ yet; start one with `altgrad train`.", markup=False)
+        return
+    rows = [_cells(s) for s in summaries]
+    shown = columns_that_fit(rows, console.width)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title, justify in COLUMNS[:shown]:
+        table.add_column(title, justify=justify, no_wrap=True)
+    for row in rows:
+        table.add_row(*row[:shown])
+    console.print(table)
+
+
+def make_console() -> Console:
+    """Lines are as long as they need to be where nobody's terminal cuts them."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=WIDE)
+
+
+def columns_that_fit(rows: Sequence[Sequence[str]], width: int) -> int:
+    """How many of `COLUMNS`, from the left; the first two always."""
+    used, gap = 0, 2
+    for place, (title, _) in enumerate(COLUMNS):
+        cells = [Text.from_markup(row[place]).cell_len for row in rows]
+        used += max([len(title), *cells]) + gap
+        if used - gap > width and place >= ALWAYS:
+            return place
+    return len(COLUMNS)
 
 
 def _cells(s: RunSummary) -> list[str]:
@@ -63,7 +85,7 @@ def number(value: float | None, form: str) -> str:
 
 def print_run(s: RunSummary) -> None:
     """One run: its line, its files, what happened to it."""
-    console = Console(highlight=False)
+    console = make_console()
     for key, value in s.to_dict().items():
         console.print(f"{key:>14}  {'' if value is None else value}", markup=False)
     console.print("events:", style="bold")

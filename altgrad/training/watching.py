@@ -86,6 +86,10 @@ def describe(name: str, status: str, metrics: dict[str, Any], end: int) -> str:
 
 
 def picture(run: Path, line: str) -> str:
+    """The curves above the line; the line alone where they cannot be drawn, and why."""
     from altgrad.training.plots import terminal_plot
 
-    return f"{terminal_plot(run)}\n{line}"
+    try:
+        return f"{terminal_plot(run)}\n{line}"
+    except Exception as error:
+        return f"no curves: {error}\n{line}"

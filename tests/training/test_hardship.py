@@ -176,7 +176,7 @@ def test_a_failing_plot_costs_the_plot(make_run, monkeypatch, capsys):
     summary = trainer.train()
 
     def failing(*_):
-        raise OSError("no space for a picture")
+        raise AttributeError("no space for a picture")
 
     monkeypatch.setattr(closing, "plot_runs", failing)
     closing.close_run(trainer, summary, Console())

@@ -1,15 +1,18 @@
 """A run folder is enough to run it again, and to say honestly whether it came out the same."""
 
 import json
+from dataclasses import asdict
 
 import pytest
 
+from altgrad.quantization import CastConfig, PrecisionConfig
 from altgrad.training.build import build_run, resume_run
 from altgrad.training.history import alterations
 from altgrad.training.likeness import Likeness, compare_runs, relative_difference
 from altgrad.training.line_log import read_jsonl
 from altgrad.training.reproduce import reproduce
-from altgrad.training.run_table import summarise_run
+from altgrad.training.run_table import describe_precision, summarise_run
+from altgrad.training.run_view import COLUMNS, columns_that_fit
 from altgrad.training.settings import ConfigError
 
 
@@ -114,6 +117,34 @@ def test_nothing_in_common_is_not_called_identical(run, tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "config.yaml").write_text((run / "config.yaml").read_text())
     assert not compare_runs(run, tmp_path / "empty").identical
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"compute": "32-true"}, "32-true"),
+        ({"simulate": True, "format": "e5m2"}, "e5m2 in 32-true"),
+        (
+            {
+                "simulate": True,
+                "format": "e4m3",
+                "grad_output": CastConfig(format="e5m2"),
+                "storage": "rounded",
+            },
+            "e4m3/e5m2 in 32-true, stored rounded",
+        ),
+    ],
+)
+def test_the_table_of_runs_says_what_was_rounded(settings, words):
+    assert describe_precision(asdict(PrecisionConfig(**settings))) == words
+
+
+def test_a_narrow_terminal_gets_fewer_columns_and_none_is_cut():
+    rows = [["a" * 20, "finished", "20/20", "3.8968", "32-true", "adamw", "2x32", "9,760"]]
+    assert columns_that_fit(rows, 1000) == len(COLUMNS)
+    assert columns_that_fit(rows, 48) == 4
+    assert columns_that_fit(rows, 47) == 3
+    assert columns_that_fit(rows, 5) == 2
 
 
 def test_what_a_run_has_cost_is_shown(run):

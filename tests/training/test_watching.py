@@ -3,7 +3,7 @@
 import json
 
 from altgrad.training.run_folder import RunFolder
-from altgrad.training.watching import Follower, describe, watch
+from altgrad.training.watching import Follower, describe, picture, watch
 
 
 def test_only_whole_new_lines_come(tmp_path):
@@ -46,6 +46,29 @@ def test_it_follows_until_the_run_ends(tmp_path):
 
     assert watch(folder.root, draw=shown.append, curves=False, wait=write_a_step) == "finished"
     assert shown[-1].startswith("run · finished · step 3/3 · loss 0.0000")
+
+
+def test_the_curves_are_drawn_above_the_line(tmp_path):
+    lines = [{"step": s, "loss": 4.0 - s / 10, "val_loss": 3.5} for s in range(1, 11)]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(m) + "\n" for m in lines))
+    drawn = picture(tmp_path, "mine · running").splitlines()
+    assert drawn[-1] == "mine · running"
+    assert len(drawn) > 10
+    text = "\n".join(drawn)
+    assert "training loss" in text
+    assert "validation loss" in text
+    assert "3.9" in text
+
+
+def test_curves_that_cannot_be_drawn_cost_the_curves(tmp_path, monkeypatch):
+    def failing(*_):
+        raise AttributeError("no such function in this version")
+
+    monkeypatch.setattr("altgrad.training.plots.terminal_plot", failing)
+    assert picture(tmp_path, "mine · running").splitlines() == [
+        "no curves: no such function in this version",
+        "mine · running",
+    ]
 
 
 def test_a_line_says_how_long_it_takes_still():
