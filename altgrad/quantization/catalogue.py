@@ -92,6 +92,8 @@ _P3109_NAME = re.compile(r"binary(\d+)p(\d+)([su])?([ef])?")
 
 def find(name: str) -> Format:
     """The format called `name`. Raises `ValueError` with the nearest name for an unknown one."""
+    if not isinstance(name, str):
+        raise ValueError(f"{name!r} is not the name of a number format; give a str such as 'e4m3'")
     if name in CATALOGUE:
         return CATALOGUE[name]
     if match := _SPLIT_NAME.fullmatch(name):
@@ -119,10 +121,10 @@ def _refuse_width(name: str, bits: int) -> None:
 
 def _unknown(name: str) -> str:
     near = difflib.get_close_matches(name, CATALOGUE, n=1, cutoff=0.5)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    hint = f"did you mean {near[0]!r}? " if near else ""
     return (
-        f"unknown number format {name!r}{hint} Known: {', '.join(CATALOGUE)}, any e{{X}}m{{Y}} and "
-        "any binary{K}p{P} up to 16 bits"
+        f"unknown number format {name!r}; {hint}`altgrad formats` lists {len(CATALOGUE)}, and any "
+        "e{X}m{Y} and binary{K}p{P} up to 16 bits has a name, e.g. e4m3"
     )
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from altgrad.quantization.formats import Format
+from altgrad.quantization.kernels import MANTISSA, working_dtype
 from altgrad.quantization.reference import OVERFLOWS, ROUNDINGS
 from altgrad.quantization.stochastic import Stochastic
 
@@ -15,7 +16,7 @@ _DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 
 def as_format(f: Format | str) -> Format:
-    return Format.named(f) if isinstance(f, str) else f
+    return f if isinstance(f, Format) else Format.named(f)
 
 
 def expand_scale(scale: Tensor, shape: torch.Size) -> Tensor:
@@ -38,8 +39,7 @@ def expand_scale(scale: Tensor, shape: torch.Size) -> Tensor:
 
 def check(x, f: Format, scale, scaling, rounding, overflow) -> None:
     """Raise `ValueError`, in one line, for arguments that make no sense together."""
-    if x.dtype not in _DTYPES:
-        raise ValueError(f"{x.dtype} is not rounded; give float32, bfloat16, float16 or float64")
+    _check_tensor(x)
     if not isinstance(rounding, Stochastic) and (
         rounding not in ROUNDINGS or rounding == "stochastic"
     ):
@@ -53,6 +53,52 @@ def check(x, f: Format, scale, scaling, rounding, overflow) -> None:
         _check_holds(x.dtype, f)
     if scale is not None:
         check_scale(scale)
+    if scaling is not None:
+        _check_scaling(scaling)
+    if isinstance(rounding, Stochastic):
+        _check_stochastic(rounding, x, f)
+
+
+def _check_tensor(x) -> None:
+    if not isinstance(x, Tensor):
+        raise ValueError(f"{type(x).__name__} is not rounded; give a torch.Tensor")
+    if x.dtype not in _DTYPES:
+        raise ValueError(f"{x.dtype} is not rounded; give float32, bfloat16, float16 or float64")
+    if x.layout != torch.strided:
+        raise ValueError(f"a {x.layout} tensor is not rounded; give x.to_dense()")
+
+
+def check_out(out: Tensor | None, x: Tensor) -> None:
+    """Refuse an `out` that cannot hold the result as it is."""
+    if out is None:
+        return
+    if not isinstance(out, Tensor) or (out.shape, out.dtype, out.device) != (
+        x.shape,
+        x.dtype,
+        x.device,
+    ):
+        what = f"{tuple(out.shape)} {out.dtype}" if isinstance(out, Tensor) else repr(out)
+        raise ValueError(f"out= must be like x, {tuple(x.shape)} {x.dtype} there, not {what}")
+
+
+def _check_scaling(scaling) -> None:
+    whole = all(callable(getattr(scaling, name, None)) for name in ("scales", "expand", "groups"))
+    if isinstance(scaling, type) or not whole:
+        raise ValueError(
+            f"scaling={scaling!r}: give an object such as PerTensor(), PerRow(), PerBlock(32), MX()"
+        )
+
+
+def _check_stochastic(rounding: Stochastic, x: Tensor, f: Format) -> None:
+    bits, most = rounding.bits, MANTISSA[working_dtype(f, x.dtype)] - f.mantissa_bits
+    if bits is not None and not (type(bits) is int and 1 <= bits <= most):
+        raise ValueError(f"bits={bits!r}: rounding {x.dtype} to {f.name} takes 1 to {most}")
+    drawn = rounding.random_bits
+    if drawn is not None and (drawn.is_floating_point() or drawn.shape != x.shape):
+        raise ValueError(
+            f"random_bits must be integers of x's shape {tuple(x.shape)}, "
+            f"not {drawn.dtype} {tuple(drawn.shape)}"
+        )
 
 
 def _check_overflow(f: Format, overflow: str) -> None:
@@ -90,5 +136,8 @@ def check_scale(scale: float | Tensor) -> None:
         if bool(valid):
             return
         scale = float(scale.flatten()[torch.argmin(((scale > 0) & scale.isfinite()).int())])
+    number = isinstance(scale, (int, float)) and not isinstance(scale, bool)
+    if not number:
+        raise ValueError(f"scale={scale!r}: give a number or a tensor")
     if not (0 < scale < math.inf):
         raise ValueError(f"a scale must be finite and above zero, got {scale}")

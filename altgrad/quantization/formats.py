@@ -47,6 +47,7 @@ class Format:
     source: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
+        _refuse_other_than_integers(self)
         if self.bias is None:
             object.__setattr__(self, "bias", self._usual_bias())
         if not self.name:
@@ -219,6 +220,13 @@ def _with_its_own_bias(overrides: dict) -> dict:
     """A change of the bits or special values asks for a new usual bias unless one is given."""
     changes = {"exponent_bits", "mantissa_bits", "special_values"} & set(overrides)
     return {"bias": None, **overrides} if changes else overrides
+
+
+def _refuse_other_than_integers(f: Format) -> None:
+    for name in ("exponent_bits", "mantissa_bits", "bias"):
+        value = getattr(f, name)
+        if not (type(value) is int or (name == "bias" and value is None)):
+            raise ValueError(f"{name}={value!r}: give an integer")
 
 
 def _refuse_nonsense(f: Format) -> None:

@@ -26,7 +26,7 @@ from torch import Tensor
 from altgrad.quantization.formats import Format
 
 _WORDS = {torch.float32: torch.int32, torch.float64: torch.int64}
-_MANTISSA = {torch.float32: 23, torch.float64: 52}
+MANTISSA = {torch.float32: 23, torch.float64: 52}
 
 
 class Grid(NamedTuple):
@@ -59,7 +59,7 @@ def grid(f: Format, overflow: str, dtype: torch.dtype, extra_bits: int = 0) -> G
 
 
 def _grid(f: Format, overflow: str, dtype: torch.dtype, extra_bits: int) -> Grid:
-    mantissa, wide = f.mantissa_bits + extra_bits, _MANTISSA[dtype]
+    mantissa, wide = f.mantissa_bits + extra_bits, MANTISSA[dtype]
     shift = wide - mantissa
     spacing = math.ldexp(f.bottom_spacing, -extra_bits)
     top_step = 0.5 * f.ulp(f.max)
@@ -143,7 +143,7 @@ def _directed(a: Tensor, word: Tensor, g: Grid, away: Tensor | bool | None) -> T
     """Correct the nearest-even result to `away` from zero (True), towards it (False), or, with
     None, to nearest with ties away."""
     t = nearest_even(a, word, g)
-    binade = (word & ~((1 << _MANTISSA[a.dtype]) - 1)).view(a.dtype)
+    binade = (word & ~((1 << MANTISSA[a.dtype]) - 1)).view(a.dtype)
     step = torch.where(a < g.min_normal, g.spacing, binade * g.relative_spacing)
     zero = torch.zeros_like(t)
     if away is None:

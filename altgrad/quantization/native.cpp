@@ -65,7 +65,11 @@ inline uint32_t spread(uint32_t position, uint32_t key0) {
 struct Scale { float scale, inverse; const float *scales, *inverses; bool unscaled; };
 struct Keys { uint32_t first, second; };
 
-template <bool RANDOM, bool MULTIPLY, bool COUNT, bool EACH, typename I, typename O>
+// How to count: not at all; with every case; or knowing that all x are finite, amax is counted and
+// the format's range is symmetric, where three comparisons suffice.
+enum Counting { NOTHING = 0, EVERYTHING = 1, FINITE = 2 };
+
+template <bool RANDOM, bool MULTIPLY, Counting COUNT, bool EACH, typename I, typename O>
 inline void round_stretch(const I* x, O* y, int64_t n, const Grid& shared, const Scale& c,
                           uint32_t index, Keys keys, double* counts) {
   const uint32_t position = index % STRETCH_OF_BITS, stretch = index / STRETCH_OF_BITS;
@@ -77,9 +81,10 @@ inline void round_stretch(const I* x, O* y, int64_t n, const Grid& shared, const
   const bool unscaled = c.unscaled;
   const float one_back = unscaled ? 1.0f : one_scale;
   const int random_shift = 32 - g.shift;
-  int32_t over = 0, under = 0, sub = 0, nans = 0, infs = 0;
+  int32_t over = 0, under = 0, sub = 0, nans = 0, infs = 0, none = 0, zeros = 0, small = 0;
   float amax = 0.0f, signal = 0.0f, noise = 0.0f;
-#pragma omp simd reduction(+ : over, under, sub, nans, infs, signal, noise) reduction(max : amax)
+#pragma omp simd reduction(+ : over, under, sub, nans, infs, none, zeros, small, signal, noise) \
+    reduction(max : amax)
   for (int64_t i = 0; i < n; ++i) {
     const float v = load(x[i]);
     const float scale = EACH ? scales[i] : one_scale;
@@ -107,7 +112,16 @@ inline void round_stretch(const I* x, O* y, int64_t n, const Grid& shared, const
     const float scaled = q * scale;
     const float out = EACH ? (unscaled ? q : scaled) : q * one_back;
     store(y + i, out);
-    if (COUNT) {
+    if (COUNT == FINITE) {
+      const float error = scaled - v;
+      over += a > g.hi_threshold;
+      none += v == 0.0f;
+      zeros += q == 0.0f;
+      small += std::fabs(q) < g.smallest_normal;
+      signal += v * v;
+      noise += error * error;
+    }
+    if (COUNT == EVERYTHING) {
       const float magnitude = std::fabs(v), size = std::fabs(q);
       const bool finite = magnitude < INFINITY;
       amax = std::max(amax, finite ? magnitude : 0.0f);
@@ -121,6 +135,7 @@ inline void round_stretch(const I* x, O* y, int64_t n, const Grid& shared, const
       noise += finite ? error * error : 0.0f;
     }
   }
+  if (COUNT == FINITE) under = zeros - none, sub = small - zeros;
   if (COUNT) {
     counts[0] = std::max(counts[0], static_cast<double>(amax));
     const double sums[] = {double(over), double(under), double(sub),
@@ -129,10 +144,20 @@ inline void round_stretch(const I* x, O* y, int64_t n, const Grid& shared, const
   }
 }
 
+// The largest |x| as a bit pattern: above that of infinity where there is a NaN.
+template <typename I>
+inline uint32_t largest_word(const I* x, int64_t n) {
+  uint32_t largest = 0;
+#pragma omp simd reduction(max : largest)
+  for (int64_t i = 0; i < n; ++i) largest = std::max(largest, as_word(load(x[i])) & 0x7FFFFFFFu);
+  return largest;
+}
+constexpr uint32_t INFINITE = 0x7F800000u;
+
 // A run may lie in several stretches of random bits.
-template <bool RANDOM, bool MULTIPLY, bool COUNT, bool EACH, typename I, typename O>
-inline void round_run(const I* x, O* y, int64_t n, const Grid& g, Scale c, uint32_t index,
-                      Keys keys, double* counts) {
+template <bool RANDOM, bool MULTIPLY, Counting COUNT, bool EACH, typename I, typename O>
+inline void round_stretches(const I* x, O* y, int64_t n, const Grid& g, Scale c, uint32_t index,
+                            Keys keys, double* counts) {
   while (RANDOM && index % STRETCH_OF_BITS + n > STRETCH_OF_BITS) {
     const int64_t part = STRETCH_OF_BITS - index % STRETCH_OF_BITS;
     round_stretch<RANDOM, MULTIPLY, COUNT, EACH>(x, y, part, g, c, index, keys, counts);
@@ -142,13 +167,27 @@ inline void round_run(const I* x, O* y, int64_t n, const Grid& g, Scale c, uint3
   round_stretch<RANDOM, MULTIPLY, COUNT, EACH>(x, y, n, g, c, index, keys, counts);
 }
 
+template <bool RANDOM, bool MULTIPLY, bool COUNT, bool EACH, typename I, typename O>
+inline void round_run(const I* x, O* y, int64_t n, const Grid& g, const Scale& c, uint32_t index,
+                      Keys keys, double* counts) {
+  if (!COUNT)
+    return round_stretches<RANDOM, MULTIPLY, NOTHING, EACH>(x, y, n, g, c, index, keys, counts);
+  const uint32_t largest = largest_word(x, n);
+  if (largest >= INFINITE || g.lo_threshold != -g.hi_threshold)
+    return round_stretches<RANDOM, MULTIPLY, EVERYTHING, EACH>(x, y, n, g, c, index, keys, counts);
+  counts[0] = std::max(counts[0], static_cast<double>(as_float(largest)));
+  round_stretches<RANDOM, MULTIPLY, FINITE, EACH>(x, y, n, g, c, index, keys, counts);
+}
+
 inline bool reciprocal_is_exact(float scale) {
   const uint32_t w = as_word(scale);
   return (w & 0x807FFFFFu) == 0 && w >= 0x00800000u && w <= 0x7F000000u;
 }
 
 template <typename I>
-float amax_of(const I* x, int64_t n) {
+inline float amax_of(const I* x, int64_t n) {
+  const uint32_t largest = largest_word(x, n);
+  if (largest < INFINITE) return as_float(largest);
   float amax = 0.0f;
 #pragma omp simd reduction(max : amax)
   for (int64_t i = 0; i < n; ++i) {
@@ -156,6 +195,16 @@ float amax_of(const I* x, int64_t n) {
     amax = std::max(amax, magnitude < INFINITY ? magnitude : 0.0f);
   }
   return amax;
+}
+
+template <typename I>
+void group_amax(const I* x, float* amax, int64_t groups, int64_t group_size, int32_t threads) {
+  const int64_t per_task = std::max<int64_t>(1, CHUNK / std::max<int64_t>(1, group_size));
+  const int64_t tasks = (groups + per_task - 1) / per_task;
+#pragma omp parallel for num_threads(threads) schedule(static)
+  for (int64_t task = 0; task < tasks; ++task)
+    for (int64_t k = task * per_task; k < std::min(groups, (task + 1) * per_task); ++k)
+      amax[k] = amax_of(x + k * group_size, group_size);
 }
 
 // The scale rules of scaling.py; amax = 0 gives 1.
@@ -321,6 +370,17 @@ extern "C" int altgrad_round(const void* x, void* y, float* scales, double* coun
   else if (in_type == 0 && out_type == 1) dispatch<float, bf16>(x, y, scales, counts, *g, c, random);
   else if (in_type == 1 && out_type == 1) dispatch<bf16, bf16>(x, y, scales, counts, *g, c, random);
   else if (in_type == 2 && out_type == 2) dispatch<half, half>(x, y, scales, counts, *g, c, random);
+  else return 1;
+  return 0;
+}
+
+// The largest finite |x| of every group of neighbours. Types as above.
+extern "C" int altgrad_group_amax(const void* x, float* amax, int32_t type, int64_t groups,
+                                  int64_t group_size, int32_t threads) {
+  const int32_t used = groups * group_size < 2 * CHUNK ? 1 : threads;
+  if (type == 0) group_amax(static_cast<const float*>(x), amax, groups, group_size, used);
+  else if (type == 1) group_amax(static_cast<const bf16*>(x), amax, groups, group_size, used);
+  else if (type == 2) group_amax(static_cast<const half*>(x), amax, groups, group_size, used);
   else return 1;
   return 0;
 }

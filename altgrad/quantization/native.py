@@ -123,6 +123,8 @@ def _declare(library: ctypes.CDLL) -> ctypes.CDLL:
     library.altgrad_lost_updates.argtypes = [wide, pointer, pointer, integer]
     for name in ("gradient_sums", "pair_sums", "lost_updates"):
         getattr(library, f"altgrad_{name}").restype = None
+    library.altgrad_group_amax.argtypes = [pointer, pointer, integer, wide, wide, integer]
+    library.altgrad_group_amax.restype = ctypes.c_int32
     return library
 
 
@@ -131,10 +133,33 @@ def grid_address(f: Format, overflow: str) -> int:
     return _struct(f, overflow)[1]
 
 
+def _is_built() -> bool:
+    return library() is not None
+
+
+is_built = torch.compiler.assume_constant_result(_is_built)
+"""Whether there is a library, to torch.compile a constant."""
+
+
 def available(x: Tensor, out_dtype: torch.dtype) -> bool:
     """Can this tensor be rounded natively, into `out_dtype`?"""
     pairs = out_dtype == x.dtype or (x.dtype, out_dtype) == (torch.float32, torch.bfloat16)
-    return x.device.type == "cpu" and x.dtype in _TYPES and pairs and library() is not None
+    return x.device.type == "cpu" and x.dtype in _TYPES and pairs and is_built()
+
+
+def group_amax(x: Tensor, group_size: int) -> Tensor:
+    """The largest finite |x| of every `group_size` neighbours of contiguous `x`, flat, float32."""
+    amax = torch.empty(x.numel() // group_size)
+    failed = library().altgrad_group_amax(
+        x.data_ptr(),
+        amax.data_ptr(),
+        _TYPES[x.dtype],
+        amax.numel(),
+        group_size,
+        torch.get_num_threads(),
+    )
+    assert not failed, x.dtype
+    return amax
 
 
 def round_groups(

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from altgrad.quantization import tiers
-from altgrad.quantization.checks import as_format, check, expand_scale
+from altgrad.quantization.checks import as_format, check, check_out, expand_scale
 from altgrad.quantization.counts import Statistics
 from altgrad.quantization.formats import Format
 from altgrad.quantization.kernels import grid, working_dtype
@@ -48,6 +48,7 @@ def fake_quantize(
     """
     f = as_format(f)
     check(x, f, scale, scaling, rounding, overflow)
+    check_out(out, x)
     count_by = _count_by(return_stats)
     arguments: dict[str, Any] = {
         "scale": scale,

@@ -105,6 +105,12 @@ class PrecisionConfig:
                 f"precision.storage={self.storage} needs a number format; set "
                 "precision.simulate=true and precision.format, or choose a preset such as e5m2"
             )
+        elif any(getattr(self, role) != CastConfig() for role in ROLES):
+            role = next(role for role in ROLES if getattr(self, role) != CastConfig())
+            raise ValueError(
+                f"precision.{role}.* rounds nothing without precision.simulate=true; set it, or "
+                "choose a preset such as e5m2"
+            )
         elif self.native:
             raise ValueError("precision.native=true needs precision.simulate=true; use fp8_native")
 

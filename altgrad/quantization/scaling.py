@@ -21,6 +21,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from altgrad.quantization import native
 from altgrad.quantization.catalogue import CATALOGUE
 from altgrad.quantization.formats import Format
 from altgrad.quantization.ops import round_values
@@ -65,6 +66,11 @@ def _check_rule(rule: str) -> None:
         raise ValueError(f"rule={rule!r}: choose from {', '.join(RULES)}")
 
 
+def _check_dimensions(x: Tensor) -> None:
+    if x.dim() == 0:
+        raise ValueError("a single number has no rows and no blocks; use PerTensor()")
+
+
 @dataclass(frozen=True)
 class PerTensor:
     """One scale from the current amax of the whole tensor."""
@@ -100,6 +106,7 @@ class PerRow:
         return scale
 
     def groups(self, x: Tensor) -> tuple[str, int, tuple[int, ...]] | None:
+        _check_dimensions(x)
         return self.rule, x.shape[-1], (*x.shape[:-1], 1)
 
 
@@ -136,11 +143,12 @@ class PerBlock:
 
     def __post_init__(self) -> None:
         _check_rule(self.rule)
-        if self.block_size < 1:
+        if type(self.block_size) is not int or self.block_size < 1:
             raise ValueError(f"block_size={self.block_size}: a block holds at least one number")
 
     def _blocks(self, x: Tensor) -> Tensor:
         """x with its last dimension cut into blocks, the last one filled with zeros."""
+        _check_dimensions(x)
         missing = -x.shape[-1] % self.block_size
         if missing and not self.ragged:
             raise ValueError(
@@ -150,13 +158,23 @@ class PerBlock:
         padded = nn.functional.pad(x, (0, missing)) if missing else x
         return padded.unflatten(-1, (-1, self.block_size))
 
+    def _amax(self, x: Tensor) -> Tensor:
+        """The largest finite |x| of each block: (*x.shape[:-1], blocks)."""
+        plain = not torch.compiler.is_compiling() and type(x) in (Tensor, nn.Parameter)
+        whole = x.numel() > 0 and x.shape[-1] % self.block_size == 0
+        if plain and whole and native.available(x, x.dtype):
+            amax = native.group_amax(x.detach().contiguous(), self.block_size)
+            return amax.view(*x.shape[:-1], -1)
+        return finite_amax(self._blocks(x), -1).squeeze(-1)
+
     def scales(self, x: Tensor, f: Format) -> Tensor:
-        return scale_from_amax(finite_amax(self._blocks(x), -1).squeeze(-1), f, self.rule)
+        return scale_from_amax(self._amax(x), f, self.rule)
 
     def expand(self, scale: Tensor, x: Tensor) -> Tensor:
         return scale.repeat_interleave(self.block_size, -1)[..., : x.shape[-1]]
 
     def groups(self, x: Tensor) -> tuple[str, int, tuple[int, ...]] | None:
+        _check_dimensions(x)
         if x.shape[-1] % self.block_size:
             return None if self.ragged else self._blocks(x)
         return self.rule, self.block_size, (*x.shape[:-1], x.shape[-1] // self.block_size)
@@ -177,14 +195,18 @@ class NVFP4(PerBlock):
     _E4M3: ClassVar[Format] = CATALOGUE["e4m3fn"]
 
     def scales(self, x: Tensor, f: Format) -> Tensor:
-        tensor_scale = scale_from_amax(finite_amax(x), self._E4M3) / f.max
+        amax = self._amax(x)
+        whole = amax.amax() if amax.numel() else amax.new_zeros(())
+        tensor_scale = scale_from_amax(whole, self._E4M3) / f.max
         tensor_scale = torch.clamp(tensor_scale, min=_TINY)
-        wanted = finite_amax(self._blocks(x), -1).squeeze(-1) / f.max / tensor_scale
+        wanted = amax / f.max / tensor_scale
         held = torch.clamp(wanted, self._E4M3.smallest_normal, self._E4M3.max)
         return round_values(held, self._E4M3).values * tensor_scale
 
-    def groups(self, x: Tensor) -> None:
-        return None
+    def groups(self, x: Tensor) -> tuple[str, int, tuple[int, ...]] | None:
+        """The scales are computed here, not natively; see `PerBlock` for ragged blocks."""
+        blocks = super().groups(x)
+        return blocks and ("given_each", *blocks[1:])
 
 
 class Delayed(nn.Module):

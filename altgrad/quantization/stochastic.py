@@ -21,8 +21,8 @@ class Stochastic:
     Give one of: `seed` (an int, or a 0-d int64 tensor that can change without recompiling), whose
     bits are `random_bits.hash_bits(position, seed)`; `generator`, which draws one seed per call;
     or `random_bits`, an integer tensor of x's shape with `bits` bits. `bits` is the number of
-    random bits: by default all that the working float cuts off, 23 - M (float64: 52 - M). The
-    remainder is first rounded to nearest even to that many bits.
+    random bits: by default, and at most, all that the working float cuts off, 23 - M (float64:
+    52 - M). The remainder is first rounded to nearest even to that many bits.
     """
 
     seed: int | Tensor | None = None
@@ -37,6 +37,10 @@ class Stochastic:
                 "Stochastic needs exactly one of seed=…, generator=… or random_bits=…, "
                 f"got {sum(given)}"
             )
+        seed = self.seed
+        whole = isinstance(seed, int) or (isinstance(seed, Tensor) and not seed.is_floating_point())
+        if seed is not None and not whole:
+            raise ValueError(f"seed={seed!r}: give an int or a 0-d integer tensor")
 
     def draw_keys(self) -> tuple:
         if self.generator is not None:
@@ -52,7 +56,7 @@ class BitSource:
     def __init__(self, rounding: Stochastic, f: Format, work: torch.dtype) -> None:
         self.word, wide = _WORD[work]
         self.shift = wide - f.mantissa_bits
-        self.number = self.shift if rounding.bits is None else min(rounding.bits, self.shift)
+        self.number = self.shift if rounding.bits is None else rounding.bits
         self.given = None if rounding.random_bits is None else rounding.random_bits.reshape(-1)
         self.keys = None if self.given is not None else rounding.draw_keys()
         self.fine = grid(f, "saturate", work, self.number) if self.number < self.shift else None

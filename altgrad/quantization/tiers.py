@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from altgrad.quantization import counts, native, pieces
+from altgrad.quantization import compiled, counts, native, pieces
 from altgrad.quantization.checks import expand_scale
 from altgrad.quantization.counts import Statistics
 from altgrad.quantization.formats import Format
@@ -71,7 +71,8 @@ class Job:
 
 def run(job: Job) -> Rounded:
     """Natively where possible, otherwise with torch operations."""
-    if not torch.compiler.is_compiling() and _native_can(job):
+    traced = torch.compiler.is_compiling()
+    if _native_can(job) and (not traced or compiled.takes(job.rounding, job.x.numel())):
         layout = _native_layout(job)
         if layout is not None:
             return _native(job, layout)
@@ -111,6 +112,9 @@ def _native_layout(job: Job) -> _Layout | None:
         groups = job.scaling.groups(job.x)
         if groups is not None and (not job.by_row or groups[1] == last):
             rule, size, shape = groups
+            if rule == "given_each":
+                scale = job.scaling.scales(job.x, job.f).contiguous().flatten()
+                return _Layout(rule, size, scale, shape)
             return _Layout(rule, size, torch.empty(whole // size), shape)
         scale = job.scaling.scales(job.x, job.f)
         if scale.numel() != 1:
@@ -140,24 +144,29 @@ def _native(job: Job, layout: _Layout) -> Rounded:
     if job.count_by:
         lines = (x.numel() // layout.group_size,) if job.by_row else ()
         table = torch.zeros((*lines, len(counts.NAMES)), dtype=torch.float64)
-    keys = None
-    if isinstance(job.rounding, Stochastic):
-        keys = tuple(int(key) for key in job.rounding.draw_keys())
-    native.round_groups(
-        x,
-        job.f,
-        out=target,
-        group_size=layout.group_size,
-        rule=layout.rule,
-        scales=layout.scales,
-        overflow=job.overflow,
-        keys=keys,
-        unscaled=job.unscaled,
-        counts=table,
-    )
+    settings = {
+        "out": target,
+        "group_size": layout.group_size,
+        "rule": layout.rule,
+        "scales": layout.scales,
+        "overflow": job.overflow,
+        "unscaled": job.unscaled,
+        "counts": table,
+    }
+    if torch.compiler.is_compiling():
+        compiled.round_groups(x, job.f, rounding=job.rounding, **settings)
+    else:
+        native.round_groups(x, job.f, keys=_keys(job.rounding), **settings)
     values = target if out is None or direct else out.copy_(target)
     scale = None if layout.scales is None else layout.scales.view(layout.shape)
     return Rounded(values, scale, job.statistics(table))
+
+
+def _keys(rounding: str | Stochastic) -> tuple[int, int] | None:
+    if not isinstance(rounding, Stochastic):
+        return None
+    first, second = rounding.draw_keys()
+    return int(first), int(second)
 
 
 # --- the torch version -----------------------------------------------------------------------

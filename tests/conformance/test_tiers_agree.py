@@ -13,6 +13,7 @@ SCALINGS = {
     "row": q.PerRow(),
     "block": q.PerBlock(64),
     "mx": q.MX(),
+    "nvfp4": q.NVFP4(),
 }
 ROUNDINGS = {"nearest_even": "nearest_even", "stochastic": q.Stochastic(seed=3)}
 NAMES = [name for name in q.CATALOGUE if q.CATALOGUE[name].signed]
@@ -82,8 +83,8 @@ def test_counts_by_row_agree_and_add_up(native_tier, monkeypatch, scaling, name)
     assert torch.equal(fast[1].table[:, 1:6].sum(0), total.table[1:6])
 
 
-def assert_compiling_changes_nothing(names, scalings):
-    x, seed = wild_numbers()[:40, :64].contiguous(), torch.tensor(11)
+def assert_compiling_changes_nothing(names, scalings, x):
+    seed = torch.tensor(11)
 
     def work(x, seed):
         return [
@@ -98,14 +99,51 @@ def assert_compiling_changes_nothing(names, scalings):
         assert_same(compiled, eager)
 
 
+def short() -> torch.Tensor:
+    return wild_numbers()[:40, :64].contiguous()
+
+
 def test_compiled_equals_eager():
-    assert_compiling_changes_nothing(["e4m3"], ["tensor"])
+    assert_compiling_changes_nothing(["e4m3"], ["tensor"], short())
+
+
+def test_long_tensors_are_rounded_natively_inside_a_compiled_function(native_tier):
+    """One graph, the operator in it, the same bits; a new seed does not compile again."""
+    graphs = []
+
+    def see(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    def work(x, seed, out):
+        q.fake_quantize(x, "e4m3", rounding=q.Stochastic(seed=seed), out=out)
+        return q.fake_quantize(x, "e5m2", scaling=q.PerRow(), return_stats="row")
+
+    x, out, expected = wild_numbers(), *torch.empty(2, 300, 512)
+    compiled = torch.compile(work, backend=see, fullgraph=True)
+    for seed in (torch.tensor(11), torch.tensor(12)):
+        found, wanted = compiled(x, seed, out), work(x, seed, expected)
+        assert_same(found, wanted)
+        assert torch.equal(out.nan_to_num(7.0), expected.nan_to_num(7.0))
+    assert len(graphs) == 1
+    assert str(graphs[0].graph).count("altgrad.round_into") == 2
+
+
+def test_the_gradient_passes_through_a_compiled_function():
+    x = wild_numbers().nan_to_num(0.0, 1.0, -1.0).requires_grad_()
+    weight = torch.randn(300, 512, generator=torch.Generator().manual_seed(1))
+    torch.compiler.reset()
+    torch.compile(lambda x: (q.fake_quantize(x, "e4m3", scaling=q.MX()) * weight).sum())(
+        x
+    ).backward()
+    assert torch.equal(x.grad, weight)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scaling", SCALINGS)
 def test_compiled_equals_eager_for_every_kind_of_format(scaling):
-    assert_compiling_changes_nothing(["e4m3", "e7m0", "e0m7", "int8", "bf16"], [scaling])
+    for x in (short(), wild_numbers()):
+        assert_compiling_changes_nothing(["e4m3", "e7m0", "e0m7", "int8", "bf16"], [scaling], x)
 
 
 def test_two_threads_equal_one():

@@ -108,6 +108,8 @@ def test_nonsense_names_are_refused(name, words):
         ({"exponent_bits": 7, "mantissa_bits": 0, "special_values": "ieee"}, "needs exponent and"),
         ({"exponent_bits": 2, "mantissa_bits": 5, "twos_complement": True}, "two's complement"),
         ({"exponent_bits": 4, "mantissa_bits": 40}, "altgrad takes"),
+        ({"exponent_bits": 4, "mantissa_bits": 3, "bias": 7.5}, "bias=7.5: give an integer"),
+        ({"exponent_bits": 4.0, "mantissa_bits": 3}, "exponent_bits=4.0: give an integer"),
     ],
 )
 def test_nonsense_fields_are_refused(fields, words):

@@ -168,6 +168,23 @@ def test_gradcheck_where_finite_differences_see_the_grid():
         ({"overflow": "inf"}, "e4m3 has no infinity"),
         ({"overflow": "clip"}, "choose from saturate"),
         ({"return_stats": "column"}, "choose from False, True, 'row'"),
+        ({"x": [1.0]}, "give a torch.Tensor"),
+        ({"x": torch.eye(4).to_sparse()}, "give x.to_dense"),
+        ({"f": None}, "not the name of a number format"),
+        ({"f": torch.float8_e4m3fn}, "not the name of a number format"),
+        ({"f": "fp8"}, "did you mean 'fp16'"),
+        ({"scale": "2"}, "give a number or a tensor"),
+        ({"scale": True}, "give a number or a tensor"),
+        ({"scaling": "tensor"}, "give an object such as"),
+        ({"scaling": q.PerTensor}, "give an object such as"),
+        ({"x": torch.tensor(1.0), "scaling": q.PerBlock(4)}, "no rows and no blocks"),
+        ({"x": torch.tensor(1.0), "scaling": q.PerRow()}, "no rows and no blocks"),
+        ({"rounding": q.Stochastic(seed=1, bits=0)}, "takes 1 to 20"),
+        ({"rounding": q.Stochastic(seed=1, bits=21)}, "takes 1 to 20"),
+        ({"rounding": q.Stochastic(random_bits=torch.zeros(3).int())}, "of x's shape"),
+        ({"rounding": q.Stochastic(random_bits=torch.zeros(2, 64))}, "must be integers"),
+        ({"out": torch.empty(3, 3)}, "out= must be like x"),
+        ({"out": torch.empty(2, 64, dtype=torch.bfloat16)}, "out= must be like x"),
         ({"x": torch.randn(2).half(), "f": "e6m1"}, "cannot hold every number of e6m1"),
         ({"x": torch.randn(2).bfloat16(), "f": "fp16"}, "cannot hold every number of fp16"),
         ({"f": "e9m9"}, "e9m9 has 19 bits"),
@@ -186,3 +203,6 @@ def test_stochastic_needs_exactly_one_source():
         q.Stochastic()
     with pytest.raises(ValueError, match="exactly one of"):
         q.Stochastic(seed=1, generator=torch.Generator())
+    for seed in (1.5, torch.tensor(1.5)):
+        with pytest.raises(ValueError, match="give an int or a 0-d integer tensor"):
+            q.Stochastic(seed=seed)

@@ -74,3 +74,5 @@ def test_nonsense_is_refused_in_one_line(settings, words):
 def test_storing_without_a_format_is_refused():
     with pytest.raises(ValueError, match=r"precision\.simulate=true"):
         PrecisionConfig(storage="rounded")
+    with pytest.raises(ValueError, match=r"precision\.weight\.\* rounds nothing"):
+        PrecisionConfig(weight=CastConfig(format="e4m3"))

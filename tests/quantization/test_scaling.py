@@ -56,6 +56,7 @@ def test_ragged_blocks_only_on_request_and_as_if_padded():
     ("make", "words"),
     [
         (lambda: q.PerBlock(0), "at least one number"),
+        (lambda: q.PerBlock(2.5), "at least one number"),
         (lambda: q.PerTensor("floor"), "choose from exact"),
         (lambda: q.Delayed(0), "at least one amax"),
         (lambda: q.Delayed(algorithm="mean"), "choose from max, most_recent"),
