@@ -92,11 +92,26 @@ def test_a_batch_is_learned_by_heart():
     assert good.passed is True, good.evidence
 
 
-def test_a_part_that_raises_fails_and_does_not_stop_the_rest():
-    found = list(verify(config(norm="tests.learn.outside:NoMask")))
-    assert len(found) == len(CHECKS)
-    assert found[0].passed is False
-    assert "AttributeError" in found[0].evidence
+def test_a_part_whose_constructor_raises_is_the_one_result_and_names_the_line():
+    (built,) = verify(config(norm="tests.learn.outside:NoMask"))
+    assert built.passed is False
+    assert built.evidence.startswith("AttributeError: ")
+    assert "(outside.py, line" in built.evidence
+
+
+def test_a_part_that_raises_when_run_does_not_stop_the_rest(monkeypatch):
+    monkeypatch.setattr(verification, "CHECKS", [c for c in CHECKS if c.name not in SLOW])
+    found = list(verify(config(mlp="tests.learn.outside:Raising")))
+    assert len(found) == 1 + len(CHECKS) - len(SLOW)
+    assert found[0].passed is True
+    assert "RuntimeError: not today" in found[1].evidence
+
+
+def test_a_part_that_is_not_there_is_refused_in_one_line(capsys):
+    assert main(["verify", "model=gpt2", f"model.mlp={OUTSIDE}:Rasing"]) == 2
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert "did you mean 'Raising'?" in message
 
 
 def test_the_command_answers_with_exit_codes_and_json(capsys, monkeypatch):
@@ -104,5 +119,5 @@ def test_the_command_answers_with_exit_codes_and_json(capsys, monkeypatch):
     code = main(["verify", "model=gpt2", f"model.mlp={OUTSIDE}:AlwaysDropping", "--json"])
     rows = json.loads(capsys.readouterr().out)
     assert code == 1
-    assert {r["name"] for r in rows} == {c.name for c in CHECKS} - SLOW
+    assert {r["name"] for r in rows} == {"built"} | {c.name for c in CHECKS} - SLOW
     assert next(r for r in rows if r["name"] == "dropout")["passed"] is False

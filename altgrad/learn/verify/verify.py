@@ -1,17 +1,42 @@
 """`altgrad verify`: every check on a configuration, one result after another."""
 
+import traceback
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from altgrad.learn.verify import network, null_test, numbers, overfit
-from altgrad.learn.verify.result import Result
+from altgrad.learn.verify.result import Check, Failed, Result
 from altgrad.learn.verify.subject import Subject, shrink
+from altgrad.model.parts import PARTS, resolve
 
+
+def can_be_built(s: Subject) -> str:
+    try:
+        s.fresh()
+    except Exception as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(last.filename).name}, line {last.lineno}: {last.line}"
+        said = " ".join(str(error).split())
+        raise Failed(f"{type(error).__name__}: {said} ({where})") from None
+    return f"{s.model_config.n_layer} layers of width {s.model_config.n_embd}"
+
+
+BUILT = Check("built", "there is something to verify", "the constructor", can_be_built)
 CHECKS = [*network.CHECKS, *null_test.CHECKS, *numbers.CHECKS, *overfit.CHECKS]
 
 
 def verify(config: Any) -> Iterator[Result]:
-    """Results of all checks on a `TrainConfig`, at a size at which they take seconds."""
+    """Results of all checks on a `TrainConfig`, at a size at which they take seconds.
+
+    A model that cannot be built is the one result. Raises ValueError, before any, for an outside
+    part that is not there.
+    """
+    for kind in PARTS:
+        resolve(kind, getattr(config.model, kind))
     subject = Subject(config, shrink(config.model))
-    for check in CHECKS:
-        yield check(subject)
+    built = BUILT(subject)
+    yield built
+    if built.passed:
+        for check in CHECKS:
+            yield check(subject)
