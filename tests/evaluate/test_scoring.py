@@ -40,6 +40,7 @@ VARIANTS = {
     "shift": {"block": "shift", "position": "rope"},
     "window": {"windows": [20, -1]},
     "short": {"block_size": 64},
+    "documents": {"document_token": 10, "embedding": "bigram", "block": "shift"},
     "capped": {"logit_softcap": 5.0, "qk_norm": True, "position": "none"},
 }
 
