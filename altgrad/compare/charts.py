@@ -54,7 +54,10 @@ class Charts:
         if not rows:
             return None
         pick = self._legend_pick()
-        x, y = alt.X("step:Q", title="step"), self._loss_axis("value:Q", title)
+        x, y = (
+            alt.X("step:Q", title="step", axis=alt.Axis(tickCount=FEW_TICKS)),
+            self._loss_axis("value:Q", title),
+        )
         faded = alt.condition(pick, alt.value(0.45), alt.value(0.04))
         seeds = (
             alt.Chart(alt.Data(values=rows))
@@ -191,7 +194,7 @@ class Charts:
             value=first,
             bind=alt.binding_select(options=items, name="layer or summary: "),
         )
-        x = alt.X("step:Q", title="step")
+        x = alt.X("step:Q", title="step", axis=alt.Axis(tickCount=FEW_TICKS))
         y = alt.Y("value:Q", title=group, scale=alt.Scale(zero=False))
         chart = (
             alt.Chart()

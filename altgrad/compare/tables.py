@@ -162,7 +162,7 @@ def differences_table(conclusion: Conclusion) -> Table:
 
 
 def _value(value: Any) -> str:
-    return json.dumps(value)
+    return f"{value:g}" if isinstance(value, float) else json.dumps(value)
 
 
 def fairness_table(conclusion: Conclusion) -> Table:
