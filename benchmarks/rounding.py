@@ -57,6 +57,8 @@ def own_rows(x: torch.Tensor, out: torch.Tensor) -> Iterator[tuple[str, Callable
     yield "e4m3 per row", row("e4m3", scaling=q.PerRow())
     yield "e4m3 MX blocks of 32", row("e4m3", scaling=q.MX())
     yield "e4m3 MX blocks of 32, counted", row("e4m3", scaling=q.MX(), return_stats=True)
+    yield "e2m1fn NVFP4 blocks of 16", row("e2m1fn", scaling=q.NVFP4())
+    yield "e2m1fn NVFP4 blocks of 16, counted", row("e2m1fn", scaling=q.NVFP4(), return_stats=True)
 
 
 def torch_rows(x: torch.Tensor, out: torch.Tensor) -> Iterator[tuple[str, Callable[[], object]]]:
@@ -131,7 +133,9 @@ def _mptorch(x, out):
 
 
 def _pychop(x, out):
-    chop = importlib.import_module("pychop").LightChop(exp_bits=4, sig_bits=3, rmode=1)
+    pychop = importlib.import_module("pychop")
+    pychop.backend("torch")
+    chop = pychop.Chop(exp_bits=4, sig_bits=3, rmode=1)
     return lambda: chop(x)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import cast
 
 import torch
 from jaxtyping import Float, Integer
@@ -60,7 +59,7 @@ def _encode(q: Tensor, f: Format) -> Tensor:
         return ((q / f.bottom_spacing).to(torch.int32) & ((1 << f.bits) - 1)).to(kind)
     magnitude = q.abs().double()
     word = magnitude.view(torch.int64)
-    normal = (word >> (52 - f.mantissa_bits)) - ((1023 - cast(int, f.bias)) << f.mantissa_bits)
+    normal = (word >> (52 - f.mantissa_bits)) - ((1023 - f.bias) << f.mantissa_bits)
     below = (
         (magnitude / f.bottom_spacing).to(torch.int64) if f.subnormals else torch.zeros_like(word)
     )
@@ -101,7 +100,7 @@ def _decode(code: Tensor, f: Format) -> Tensor:
         return (code - (code >= f.sign_code) * (1 << f.bits)).double() * f.bottom_spacing
     sign = (code >= f.sign_code) if f.signed else torch.zeros_like(code, dtype=torch.bool)
     magnitude = code - sign * f.sign_code
-    rebased = magnitude + ((1023 - cast(int, f.bias)) << f.mantissa_bits)
+    rebased = magnitude + ((1023 - f.bias) << f.mantissa_bits)
     value = (rebased << (52 - f.mantissa_bits)).view(torch.float64)
     if f.has_zero:
         trailing = magnitude.double() * (f.bottom_spacing if f.subnormals else 0.0)

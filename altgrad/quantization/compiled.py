@@ -13,7 +13,7 @@ from torch import Tensor
 
 from altgrad.quantization import native
 from altgrad.quantization.formats import Format
-from altgrad.quantization.random_bits import keys_of
+from altgrad.quantization.random_bits import integer_keys
 from altgrad.quantization.stochastic import Stochastic
 
 WORTH_A_CALL = 1 << 15
@@ -45,7 +45,7 @@ def _round_into(
         rule=rule,
         scales=given_scales if computed_scales is None else computed_scales,
         overflow=overflow,
-        keys=None if seed is None else keys_of(int(seed)),  # on the CPU: nothing waits
+        keys=None if seed is None else integer_keys(int(seed)),  # on the CPU: nothing waits
         unscaled=unscaled,
         counts=counts,
     )
@@ -114,4 +114,5 @@ def _seed(rounding: str | Stochastic) -> Tensor | None:
         return None
     if isinstance(rounding.seed, Tensor):
         return rounding.seed
+    assert rounding.seed is not None
     return torch.full((), (rounding.seed + _2_63) % (1 << 64) - _2_63, dtype=torch.int64)

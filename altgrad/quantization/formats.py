@@ -38,7 +38,7 @@ class Format:
 
     exponent_bits: int
     mantissa_bits: int
-    bias: int | None = None
+    bias: int = None  # type: ignore[assignment]  # never None after __post_init__
     special_values: str = "fnuz"
     signed: bool = True
     subnormals: bool = True
@@ -119,7 +119,7 @@ class Format:
         if self.twos_complement or self.special_values == "finite":
             return None
         if self.special_values == "ieee":
-            return self.inf_code + (1 << (self.mantissa_bits - 1))
+            return self.max_code + 1 + (1 << (self.mantissa_bits - 1))
         if self.special_values == "fn" or not self.signed:
             return self.top_magnitude_code
         return self.sign_code

@@ -164,18 +164,26 @@ def round_to_grid(
         return _round_by_adding(x, g)
     word = x.view(_WORDS[x.dtype]) & torch.iinfo(_WORDS[x.dtype]).max
     a = word.view(x.dtype)
-    inward = False
+    inward: Tensor | bool = False
     if rounding == "nearest_even":
         t = nearest_even(a, word, g)
     elif rounding == "stochastic":
+        assert random_bits is not None
         t = stochastic(a, g, random_bits)
     elif rounding == "nearest_away":
         t = _directed(a, word, g, None)
     else:
-        inward = {"toward_zero": True, "up": torch.signbit(x), "down": ~torch.signbit(x)}[rounding]
-        t = _directed(a, word, g, False if inward is True else ~inward)
+        inward = _inward(x, rounding)
+        t = _directed(a, word, g, ~inward if isinstance(inward, Tensor) else False)
     y = _settle_overflow(torch.copysign(t, x), x, g, inward)
     return _settle_specials(y, x, g, f)
+
+
+def _inward(x: Tensor, rounding: str) -> Tensor | bool:
+    """Where a directed mode points towards zero."""
+    if rounding == "toward_zero":
+        return True
+    return torch.signbit(x) if rounding == "up" else ~torch.signbit(x)
 
 
 def _settle_overflow(y: Tensor, x: Tensor, g: Grid, inward: Tensor | bool) -> Tensor:

@@ -73,13 +73,14 @@ def library() -> ctypes.CDLL | None:
     return _go_without(f"{compiler} failed: {reason[0] if reason else 'no message'}")
 
 
-def _go_without(reason: str) -> None:
+def _go_without(reason: str) -> ctypes.CDLL | None:
     warnings.warn(
         f"altgrad.quantization: {reason}; rounding on this machine uses plain torch operations: "
         "the same bits, several times slower. Install g++, or set ALTGRAD_NATIVE=0 to accept it.",
         RuntimeWarning,
         stacklevel=3,
     )
+    return None
 
 
 def _build(compiler: str, flags: list[str]) -> Path:
@@ -133,6 +134,12 @@ def grid_address(f: Format, overflow: str) -> int:
     return _struct(f, overflow)[1]
 
 
+def _library() -> ctypes.CDLL:
+    built = library()
+    assert built is not None
+    return built
+
+
 def _is_built() -> bool:
     return library() is not None
 
@@ -150,7 +157,7 @@ def available(x: Tensor, out_dtype: torch.dtype) -> bool:
 def group_amax(x: Tensor, group_size: int) -> Tensor:
     """The largest finite |x| of every `group_size` neighbours of contiguous `x`, flat, float32."""
     amax = torch.empty(x.numel() // group_size)
-    failed = library().altgrad_group_amax(
+    failed = _library().altgrad_group_amax(
         x.data_ptr(),
         amax.data_ptr(),
         _TYPES[x.dtype],
@@ -183,7 +190,7 @@ def round_groups(
     stochastic rounding.
     """
     key0, key1 = keys or (0, 0)
-    failed = library().altgrad_round(
+    failed = _library().altgrad_round(
         x.data_ptr(),
         out.data_ptr(),
         0 if scales is None else scales.data_ptr(),

@@ -36,7 +36,7 @@ def way_of(
     if isinstance(rounding, Stochastic):
         whole = rounding.random_bits is None and rounding.bits is None
         usual = whole and g.over_hi == g.hi and f.signed and f.has_zero
-        return _Lifting(f, g, keys, numel) if usual else None
+        return _Lifting(f, g, keys, numel) if usual and keys is not None else None
     return _Adding(g) if adding_rounds(f, g, rounding, torch.float32) else None
 
 

@@ -32,13 +32,18 @@ STRETCH = 1 << 16
 def keys_of(seed: int | Tensor) -> tuple[int | Tensor, int | Tensor]:
     """Two int32 keys (as int, or 0-d int32 tensors for a tensor seed) from a 64-bit seed."""
     if isinstance(seed, int):
-        z = _splitmix(seed)
-        return _signed32(z), _signed32(z >> 32)
+        return integer_keys(seed)
     z = seed.to(torch.int64) + _GOLDEN
     z = (z ^ ((z >> 30) & ((1 << 34) - 1))) * _MIX1
     z = (z ^ ((z >> 27) & ((1 << 37) - 1))) * _MIX2
     z = z ^ ((z >> 31) & ((1 << 33) - 1))
     return _low32(z), _low32(z >> 32)
+
+
+def integer_keys(seed: int) -> tuple[int, int]:
+    """`keys_of` for an int."""
+    mixed = _splitmix(seed)
+    return _signed32(mixed), _signed32(mixed >> 32)
 
 
 def _splitmix(seed: int) -> int:

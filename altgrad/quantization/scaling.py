@@ -146,8 +146,8 @@ class PerBlock:
         if type(self.block_size) is not int or self.block_size < 1:
             raise ValueError(f"block_size={self.block_size}: a block holds at least one number")
 
-    def _blocks(self, x: Tensor) -> Tensor:
-        """x with its last dimension cut into blocks, the last one filled with zeros."""
+    def _missing(self, x: Tensor) -> int:
+        """How many numbers the last block is short of."""
         _check_dimensions(x)
         missing = -x.shape[-1] % self.block_size
         if missing and not self.ragged:
@@ -155,13 +155,18 @@ class PerBlock:
                 f"blocks of {self.block_size} do not divide a last dimension of {x.shape[-1]}; "
                 "pad it, choose a divisor, or PerBlock(…, ragged=True) for a shorter last block"
             )
+        return missing
+
+    def _blocks(self, x: Tensor) -> Tensor:
+        """x with its last dimension cut into blocks, the last one filled with zeros."""
+        missing = self._missing(x)
         padded = nn.functional.pad(x, (0, missing)) if missing else x
         return padded.unflatten(-1, (-1, self.block_size))
 
     def _amax(self, x: Tensor) -> Tensor:
         """The largest finite |x| of each block: (*x.shape[:-1], blocks)."""
         plain = not torch.compiler.is_compiling() and type(x) in (Tensor, nn.Parameter)
-        whole = x.numel() > 0 and x.shape[-1] % self.block_size == 0
+        whole = x.numel() > 0 and not self._missing(x)
         if plain and whole and native.available(x, x.dtype):
             amax = native.group_amax(x.detach().contiguous(), self.block_size)
             return amax.view(*x.shape[:-1], -1)
@@ -174,9 +179,8 @@ class PerBlock:
         return scale.repeat_interleave(self.block_size, -1)[..., : x.shape[-1]]
 
     def groups(self, x: Tensor) -> tuple[str, int, tuple[int, ...]] | None:
-        _check_dimensions(x)
-        if x.shape[-1] % self.block_size:
-            return None if self.ragged else self._blocks(x)
+        if self._missing(x):
+            return None
         return self.rule, self.block_size, (*x.shape[:-1], x.shape[-1] // self.block_size)
 
 

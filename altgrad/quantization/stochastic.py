@@ -47,6 +47,7 @@ class Stochastic:
             device = self.generator.device
             drawn = torch.randint(1 << 62, (), generator=self.generator, device=device)
             return keys_of(drawn if device.type != "cpu" else int(drawn))
+        assert self.seed is not None
         return keys_of(self.seed)
 
 
@@ -66,6 +67,7 @@ class BitSource:
         if self.given is not None:
             bits = self.given[start:stop].to(self.word)
         else:
+            assert self.keys is not None
             bits = trailing_bits(start, stop, self.keys, self.number, self.word, scaled.device)
         bits = bits.view(scaled.shape) << (self.shift - self.number)
         if self.fine is None:

@@ -7,6 +7,7 @@ The torch version runs eagerly, in pieces whose temporaries stay in the cache, o
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple, Protocol
 
 import torch
@@ -137,29 +138,39 @@ def _layout_of_many(job: Job, scale: Tensor, last: int) -> _Layout | None:
 
 
 def _native(job: Job, layout: _Layout) -> Rounded:
-    x, out = job.x.contiguous(), job.out
-    direct = out is not None and out.is_contiguous() and out.dtype == job.out_dtype
-    target = out if direct else torch.empty(x.shape, dtype=job.out_dtype)
-    table = None
+    x, target, table = job.x.contiguous(), _target(job), None
     if job.count_by:
         lines = (x.numel() // layout.group_size,) if job.by_row else ()
         table = torch.zeros((*lines, len(counts.NAMES)), dtype=torch.float64)
-    settings = {
-        "out": target,
-        "group_size": layout.group_size,
-        "rule": layout.rule,
-        "scales": layout.scales,
-        "overflow": job.overflow,
-        "unscaled": job.unscaled,
-        "counts": table,
-    }
     if torch.compiler.is_compiling():
-        compiled.round_groups(x, job.f, rounding=job.rounding, **settings)
+        round_groups = partial(compiled.round_groups, rounding=job.rounding)
     else:
-        native.round_groups(x, job.f, keys=_keys(job.rounding), **settings)
-    values = target if out is None or direct else out.copy_(target)
+        round_groups = partial(native.round_groups, keys=_keys(job.rounding))
+    round_groups(
+        x,
+        job.f,
+        out=target,
+        group_size=layout.group_size,
+        rule=layout.rule,
+        scales=layout.scales,
+        overflow=job.overflow,
+        unscaled=job.unscaled,
+        counts=table,
+    )
     scale = None if layout.scales is None else layout.scales.view(layout.shape)
-    return Rounded(values, scale, job.statistics(table))
+    return Rounded(_delivered(job, target), scale, job.statistics(table))
+
+
+def _target(job: Job) -> Tensor:
+    """Where to write: `out` itself where that is possible, otherwise a new tensor."""
+    out = job.out
+    if out is not None and out.is_contiguous() and out.dtype == job.out_dtype:
+        return out
+    return torch.empty(job.x.shape, dtype=job.out_dtype)
+
+
+def _delivered(job: Job, target: Tensor) -> Tensor:
+    return target if job.out is None or job.out is target else job.out.copy_(target)
 
 
 def _keys(rounding: str | Stochastic) -> tuple[int, int] | None:
@@ -182,8 +193,8 @@ def _torch(job: Job) -> Rounded:
         expand = job.scaling.expand if job.scaling is not None else _expand
         wide = expand(scale, x).to(work)
     constants = grid(f, job.overflow, work)
-    stochastic = isinstance(job.rounding, Stochastic)
-    bits = BitSource(job.rounding, f, work) if stochastic else None
+    random = job.rounding
+    bits = BitSource(random, f, work) if isinstance(random, Stochastic) else None
     if _worth_cutting(job, wide):
         values, table = _in_pieces(job, wide, constants, bits, work)
     else:
@@ -203,30 +214,27 @@ def _worth_cutting(job: Job, wide: Tensor | None) -> bool:
 
 
 def _in_pieces(job: Job, wide, constants: Grid, bits, work) -> tuple[Tensor, Tensor | None]:
-    direct = job.out is not None and job.out.is_contiguous()
-    values = job.out if direct else torch.empty(job.x.shape, dtype=job.out_dtype)
+    values = _target(job)
     flat, target, table = job.x.reshape(-1), values.view(-1), None
     if job.x.dtype == target.dtype == work == torch.float32 and not job.count_by:
         way = pieces.way_of(job.f, constants, job.rounding, bits and bits.keys, flat.numel())
         if way is not None:
             pieces.round_in_pieces(flat, target, wide, way, unscaled=job.unscaled)
-            return (values if job.out is None or direct else job.out.copy_(values)), None
+            return _delivered(job, values), None
     for start in range(0, flat.numel(), PIECE):
         piece = flat[start : start + PIECE]
         part, found = _piece(job, piece, wide, constants, bits, start, work)
         target[start : start + PIECE] = part
         table = counts.add(table, found) if found is not None else None
-    return (values if job.out is None or direct else job.out.copy_(values)), table
+    return _delivered(job, values), table
 
 
 def _piece(job: Job, x, wide, constants: Grid, bits, start: int, work):
     """Scale, round, rescale and count one piece; everything in the working dtype."""
     x = x.to(work)
     scaled = x if wide is None else x / wide
-    name, source, drawn = job.rounding, scaled, None
-    if bits is not None:
-        name = "stochastic"
-        source, drawn = bits(scaled, start)
+    name = job.rounding if isinstance(job.rounding, str) else "stochastic"
+    source, drawn = (scaled, None) if bits is None else bits(scaled, start)
     q = round_to_grid(source, constants, job.f, name, drawn)
     y = q if wide is None else q * wide
     table = counts.count(x, scaled, q, y, constants, rows=job.by_row) if job.count_by else None
