@@ -89,8 +89,8 @@ def test_the_verdict_needs_one_sign_and_more_than_noise(tokens):
 
     base = [2.0, 2.1]
     for values, word in (
-        ([2.1, 2.2], "+0.1000 bits per byte, worse"),
-        ([1.9, 2.0], "-0.1000 bits per byte, better"),
+        ([2.1, 2.2], "+0.1000 bits per byte, higher with both seeds"),
+        ([1.9, 2.0], "-0.1000 bits per byte, lower with both seeds"),
         ([2.2, 2.0], "no clear difference"),
         ([2.004, 2.104], "no clear difference"),
     ):

@@ -66,12 +66,16 @@ def compare(results: dict[str, list[Trained]]) -> Finding:
 
 
 def _judged(differences: list[float]) -> str:
+    """In words that two or three seeds bear; a verdict is `altgrad compare`'s."""
+    each = "both" if len(differences) == 2 else f"all {len(differences)}"
     mean = float(np.mean(differences))
     if len(differences) < 2:
         return f"{mean:+.4f} bits per byte (one seed: no verdict)"
     one_sided = all(d > 0 for d in differences) or all(d < 0 for d in differences)
     clear = one_sided and abs(mean) > NOISE
-    word = ("worse" if mean > 0 else "better") if clear else "no clear difference"
+    word = (
+        f"{'higher' if mean > 0 else 'lower'} with {each} seeds" if clear else "no clear difference"
+    )
     return f"{mean:+.4f} bits per byte, {word}"
 
 
