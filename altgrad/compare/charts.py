@@ -55,7 +55,7 @@ class Charts:
             return None
         pick = self._legend_pick()
         x, y = (
-            alt.X("step:Q", title="step", axis=alt.Axis(tickCount=FEW_TICKS)),
+            alt.X("step:Q", title="step", axis=alt.Axis(tickCount=FEW_TICKS, tickMinStep=1)),
             self._loss_axis("value:Q", title),
         )
         faded = alt.condition(pick, alt.value(0.45), alt.value(0.04))
@@ -104,7 +104,7 @@ class Charts:
             return None
         y = alt.Y("arm:N", title=None, sort=self.arms[1:])
         good, bad = ("worse", "better") if higher else ("better", "worse")
-        title = f"← {good}  ·  {self.primary}, arm − control  ·  {bad} →"
+        title = f"← {good}  ·  arm − control  ·  {bad} →"
         delta = self.conclusion.question.delta
         matters = alt.Chart(alt.Data(values=[{"low": -delta, "high": delta}]))
         shade = matters.mark_rect(color="#999999", opacity=0.15).encode(x="low:Q", x2="high:Q")
@@ -194,7 +194,7 @@ class Charts:
             value=first,
             bind=alt.binding_select(options=items, name="layer or summary: "),
         )
-        x = alt.X("step:Q", title="step", axis=alt.Axis(tickCount=FEW_TICKS))
+        x = alt.X("step:Q", title="step", axis=alt.Axis(tickCount=FEW_TICKS, tickMinStep=1))
         y = alt.Y("value:Q", title=group, scale=alt.Scale(zero=False))
         chart = (
             alt.Chart()
@@ -250,7 +250,7 @@ class Charts:
             symbolSize=300,
             orient="top",
             title=None,
-            columns=2,
+            columns=alt.ExprRef("width < 420 ? 1 : 2"),
             labelLimit=260,
         )
         return alt.Color("arm:N", scale=scale, legend=where if legend else None)

@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from altgrad.compare.identity import WITHOUT_EFFECT
+from altgrad.compare.identity import WITHOUT_EFFECT, altered
 from altgrad.compare.question import Question
-from altgrad.training.history import alterations
 from altgrad.training.run_folder import RunFolder
 from altgrad.training.settings import ConfigError, nearest
 
@@ -155,9 +154,9 @@ def _same_seeds(runs: dict[str, dict[int, Path]]) -> None:
 
 def _refuse_altered(runs: Iterable[Path]) -> None:
     for run in runs:
-        if altered := alterations(run):
+        if names := altered(run):
             raise Unfair(
-                f"{run} went on with something else in the middle ({', '.join(altered)}); move it "
+                f"{run} went on with something else in the middle ({', '.join(names)}); move it "
                 "away and ask again, so that it is made anew."
             )
 

@@ -13,6 +13,8 @@ WITHOUT_EFFECT = (
     "run_dir",
     "checkpoint_dir",
     "checkpoint_interval",
+    "checkpoint_minutes",
+    "checkpoint_background",
     "max_checkpoints",
     "sample_tokens",
     "data.cache_dir",
@@ -52,13 +54,19 @@ def _digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def altered(run: Path) -> list[str]:
+    """What has an effect and was not the same throughout the run."""
+    found = alterations(run)
+    return [n for n in found if not any(n == w or n.startswith(f"{w}.") for w in WITHOUT_EFFECT)]
+
+
 def key_of_run(run: Path) -> str | None:
     """The identity of a run from its folder alone.
 
     None where the folder does not say enough, or the run was altered on its way: the settings in
     the folder are then not those that all its steps were made with.
     """
-    if alterations(run):
+    if altered(run):
         return None
     try:
         values = read_settings(RunFolder(run).config)

@@ -10,6 +10,8 @@ from altgrad.compare import stats
 from altgrad.compare.question import Question
 from altgrad.compare.verdict import NOT_SHOWN, Rules, correct, weigh
 
+INTERACTION, NO_INTERACTION = "interaction", "no interaction"
+
 
 @dataclass(frozen=True)
 class Contrast:
@@ -81,15 +83,15 @@ def _finite(d: np.ndarray) -> np.ndarray:
 
 def _verdict(p: float, p_small: float, rules: Rules) -> str:
     if p_small < rules.alpha:
-        return "no interaction"
-    return "interaction" if p < rules.alpha else NOT_SHOWN
+        return NO_INTERACTION
+    return INTERACTION if p < rules.alpha else NOT_SHOWN
 
 
 def _words(verdict: str, mean: float, names: tuple[str, str, str, str], rules: Rules) -> str:
     plain, changed, base, other = names
     if verdict == NOT_SHOWN:
         return f"not shown whether {other} does more with {changed} than with {plain}"
-    if verdict == "no interaction":
+    if verdict == NO_INTERACTION:
         return f"{other} does the same with {changed} as with {plain}, within {rules.delta:g}"
     gains = (mean > 0) == rules.higher_is_better
     more = "gains more (or loses less)" if gains else "gains less (or loses more)"

@@ -203,6 +203,12 @@ def _check_crossed(question: Question) -> None:
 
 
 def _sentence(question: Question) -> str:
+    if question.design == "crossed" and len(question.axes) == 2:
+        (a, first), (b, second) = question.axes.items()
+        return (
+            f"Does {b} ({', '.join(second)}) act differently on {question.primary} under different "
+            f"{a} ({', '.join(first)})?"
+        )
     others = [a for a in question.arms if a != question.control]
     return f"Does {' or '.join(others)} change {question.primary} against {question.control}?"
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from altgrad.compare import tables
 from altgrad.compare.conclusion import Conclusion
+from altgrad.compare.interaction import INTERACTION, Contrast
 from altgrad.compare.verdict import BETTER, EQUIVALENT, WORSE, Evidence
 from altgrad.training.run_folder import write_atomically
 from altgrad.training.settings import ConfigError
@@ -12,23 +13,31 @@ from altgrad.training.settings import ConfigError
 
 def verdict_lines(conclusion: Conclusion) -> list[str]:
     """The verdicts, one line each: what a person wants to read first."""
-    lines = [f"{e.arm}: {e.words}{_interval(e)}" for e in conclusion.evidence]
-    return [*lines, *(c.words for c in conclusion.contrasts)]
+    lines = [f"{e.arm}: {e.words}{_after(numbers_of(e))}" for e in conclusion.evidence]
+    return [*lines, *(f"{c.words}{_after(numbers_of(c))}" for c in conclusion.contrasts)]
 
 
-def _interval(e: Evidence) -> str:
-    if not (math.isfinite(e.low) and math.isfinite(e.mean)):
+def _after(numbers: str) -> str:
+    return f"; difference {numbers}" if numbers else ""
+
+
+def numbers_of(found: Evidence | Contrast) -> str:
+    """`-0.3353 [-0.3479, -0.3227] over 5 seeds`; empty where nothing is known yet."""
+    if not (math.isfinite(found.low) and math.isfinite(found.mean)):
         return ""
-    return f"; difference {e.mean:+.4f} [{e.low:+.4f}, {e.high:+.4f}] over {e.pairs} seeds"
+    interval = f"[{found.low:+.4f}, {found.high:+.4f}]"
+    return f"{found.mean:+.4f} {interval} over {found.pairs} seeds"
 
 
 def headline(conclusion: Conclusion) -> str:
-    """One sentence over all arms."""
+    """One sentence over all arms, and over the interactions of a crossed design."""
     kinds: dict[str, list[str]] = {BETTER: [], WORSE: [], EQUIVALENT: []}
     for e in conclusion.evidence:
         kinds.get(e.verdict, []).append(e.arm)
     words = {BETTER: "better than", WORSE: "worse than", EQUIVALENT: "equivalent to"}
     said = [f"{', '.join(v)} {words[k]} {conclusion.control}" for k, v in kinds.items() if v]
+    shown = [c.words for c in conclusion.contrasts if c.verdict == INTERACTION]
+    said += shown if len(shown) < 2 else [f"{len(shown)} interactions are shown"]
     return "; ".join(said) or f"Nothing is shown against {conclusion.control} yet"
 
 
@@ -58,7 +67,11 @@ def write_reports(conclusion: Conclusion) -> list[Path]:
 
 SECTIONS = (
     ("Arms", tables.arms_table, ""),
-    ("Interactions", tables.contrasts_table, "Does the second change do more where the first is?"),
+    (
+        "Interactions",
+        tables.contrasts_table,
+        "Does the second change do more where the first was made?",
+    ),
     (
         "Every test",
         tables.statistics_table,
@@ -82,10 +95,17 @@ def rules_in_words(conclusion: Conclusion) -> str:
     direction = "higher" if q.higher_is_better else "lower"
     corrected = "Bonferroni" if q.until_decided else "Holm"
     correction = corrected if q.correction == "holm" else "not corrected for several arms"
+    uncorrected = q.correction == "holm" and not q.until_decided and len(conclusion.evidence) > 1
     last = f"mean of the last {q.last} evaluations" if q.last > 1 else "at the last evaluation"
     return (
         f"Outcome: {q.primary}, {last}, {direction} is better. Smallest difference that matters: "
         f"{q.delta:g}. Chance of a false verdict about the outcome, and likewise about lost runs, "
         f"at most {q.alpha:g} over all arms ({correction}), {looks}. "
-        f"Equal {q.budget}."
+        f"Equal {q.budget}.{SEVERAL if uncorrected else ''}"
     )
+
+
+SEVERAL = (
+    " An interval stands for one arm, the verdicts pay for all of them: an arm may be not shown "
+    "though its interval leaves out 0."
+)

@@ -10,8 +10,8 @@ from typing import Any
 from altgrad.compare.charts import Charts, Spec
 from altgrad.compare.conclusion import Conclusion
 from altgrad.compare.meanings import meaning
-from altgrad.compare.report import SECTIONS, headline, rules_in_words
-from altgrad.compare.tables import Table, number
+from altgrad.compare.report import SECTIONS, headline, numbers_of, rules_in_words
+from altgrad.compare.tables import Table
 
 PAGE = Path(__file__).parent / "page.html"
 LOOSE = {"verdict", "finding", "found", "value", "why", "run", "control", "arm's value", "chosen"}
@@ -61,16 +61,15 @@ def _verdicts(conclusion: Conclusion) -> str:
     colours = Charts(conclusion).colours[1:]
     items = []
     for e, colour in zip(conclusion.evidence, colours, strict=True):
-        known = number(e.low) and number(e.mean)
-        numbers = f"{e.mean:+.4f} [{e.low:+.4f}, {e.high:+.4f}] over {e.pairs} seeds"
-        detail = f"{conclusion.question.primary}, difference {numbers}" if known else ""
+        numbers = numbers_of(e)
+        detail = f"{conclusion.question.primary}, difference {numbers}" if numbers else ""
         items.append(
             f'<li style="--colour: {colour}"><b>{html.escape(e.arm)}: {html.escape(e.words)}</b>'
             f"<span>{html.escape(detail)}</span></li>"
         )
     items += [
         f'<li style="--colour: #333"><b>{html.escape(c.words)}</b>'
-        f"<span>contrast {number(c.mean, '+.4f')}</span></li>"
+        f"<span>difference of the differences {numbers_of(c)}</span></li>"
         for c in conclusion.contrasts
     ]
     return "".join(items)

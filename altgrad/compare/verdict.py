@@ -94,6 +94,7 @@ class _Tests:
     p_equivalent: float
     p_less_stable: float
     lost_more: bool
+    arms: int
 
 
 def judge(
@@ -130,7 +131,7 @@ def _test(control: np.ndarray, arm: np.ndarray, rules: Rules, arms: int) -> _Tes
         if rules.anytime
         else stats.less_stable_p(lost_arm, lost_control)
     )
-    return _Tests(d, *weigh(d, rules, arms), p_less_stable, lost_more=alone[0] > 0)
+    return _Tests(d, *weigh(d, rules, arms), p_less_stable, lost_more=alone[0] > 0, arms=arms)
 
 
 def weigh(d: np.ndarray, rules: Rules, several: int) -> tuple[stats.Interval, float, float]:
@@ -187,7 +188,7 @@ def _conclude(
         else None
     )
     advise = resamples > 0 and verdict == NOT_SHOWN
-    more = _seeds_more(len(arm), mean, sd, rules) if advise else None
+    more = _seeds_more(len(arm), mean, sd, rules, tests.arms) if advise else None
     lost, lost_control = int((~np.isfinite(arm)).sum()), int((~np.isfinite(control)).sum())
     return Evidence(
         arm=name,
@@ -231,8 +232,10 @@ def _verdict(mean: float, tests: _Tests, corrected: Sequence[float], rules: Rule
     return NOT_SHOWN
 
 
-def _seeds_more(n: int, mean: float, sd: float, rules: Rules) -> int | None:
-    needed = seeds_needed(mean, sd, rules.delta, alpha=rules.alpha)
+def _seeds_more(n: int, mean: float, sd: float, rules: Rules, arms: int) -> int | None:
+    """With the strictest share of alpha that the correction may ask of one of several arms."""
+    alpha = rules.alpha if rules.correction == "none" else rules.alpha / arms
+    needed = seeds_needed(mean, sd, rules.delta, alpha=alpha)
     return None if needed is None else max(1, needed - n)
 
 

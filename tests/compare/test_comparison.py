@@ -1,6 +1,7 @@
 """A whole comparison of tiny runs: made, continued, reused, refused, tuned, lost."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 from altgrad.compare.conclusion import conclude
 from altgrad.compare.regroup import find_comparison
+from altgrad.compare.report import headline, verdict_lines
 from altgrad.compare.state import state_of
 from altgrad.compare.sweep import Wanted, as_task
 from altgrad.compare.tables import tuning_table
@@ -246,6 +248,18 @@ def test_a_crossed_design_has_its_contrast(finished):
     both, low, small = "lr=0.03 + batch_size=4", "lr=0.03 + batch_size=2", "lr=0.001 + batch_size=4"
     d = (cells[both] - cells[low]) - (cells[small] - cells["lr=0.001 + batch_size=2"])
     assert contrast.mean == pytest.approx(d.mean())
+    asked = "data.batch_size (2, 4) act differently on val_loss under different optim.lr"
+    assert asked in conclusion.question.question
+
+
+def test_an_interaction_that_is_shown_stands_in_the_headline(finished):
+    conclusion = finished("optim.lr=0.001,0.03 data.batch_size=2,4 design=crossed seeds=2")
+    (contrast,) = conclusion.contrasts
+    shown = replace(contrast, verdict="interaction", words="4 gains more", low=-0.3, high=-0.1)
+    conclusion = replace(conclusion, evidence=[], contrasts=[shown])
+    assert headline(conclusion) == "4 gains more"
+    (line,) = verdict_lines(conclusion)
+    assert line == f"4 gains more; difference {contrast.mean:+.4f} [-0.3000, -0.1000] over 2 seeds"
 
 
 def test_runs_alone_make_a_comparison(ask, here):

@@ -8,6 +8,7 @@ import yaml
 
 from altgrad.compare.conclusion import conclude
 from altgrad.compare.fairness import Unfair, check_runs, covers
+from altgrad.compare.identity import altered
 from altgrad.compare.question import Question
 
 
@@ -118,6 +119,14 @@ def test_a_run_that_was_altered_on_its_way_is_no_comparison(folder):
         file.write(json.dumps(changed) + '\n{"event": "finished"}\n')
     with pytest.raises(Unfair, match=r"in the middle \(optim\.lr\); move it away"):
         conclude(folder)
+
+
+def test_an_alteration_without_effect_forbids_nothing(folder):
+    changed = {"event": "resumed", "step": 2, "changed": {"tracker.if_gone": ["new", "off"]}}
+    with (first_run(folder) / "events.jsonl").open("a") as file:
+        file.write(json.dumps(changed) + '\n{"event": "finished"}\n')
+    assert altered(first_run(folder)) == []
+    assert conclude(folder).evidence
 
 
 def test_another_machine_is_said_but_not_refused(folder):

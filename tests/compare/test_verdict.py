@@ -95,6 +95,15 @@ def test_many_arms_need_more_evidence():
     assert among.p_corrected > alone.p_corrected
 
 
+def test_the_advice_on_seeds_pays_for_the_other_arms():
+    arm = CONTROL - 0.01 + 6 * JITTER
+    alone, among_four = (
+        judge(CONTROL, dict.fromkeys("abcd"[:n], arm), Rules(delta=1e-6))[0].seeds_more
+        for n in (1, 4)
+    )
+    assert alone < among_four
+
+
 def test_without_correction_p_stays():
     evidence = judge(CONTROL, {"a": CONTROL + 0.1, "b": CONTROL}, Rules(correction="none"))
     assert [e.p for e in evidence] == [e.p_corrected for e in evidence]
