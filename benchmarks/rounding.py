@@ -3,9 +3,10 @@
     python benchmarks/rounding.py            # both thread counts, all rows (about a minute)
     python benchmarks/rounding.py --quick    # altgrad's own rows only
 
-One 4096 x 4096 float32 tensor; each row is the median of repeated calls after a warm-up, into an
-output that is already allocated where the library allows it. GB/s counts one read and one write of
-the tensor. The ratio is to `Tensor.copy_` into an allocated tensor, at the same thread count.
+One 4096 x 4096 float32 tensor; each row is called in turn with `Tensor.copy_` into an allocated
+tensor, and the fastest call of each counts, so that other programs on the machine disturb both
+alike. Outputs are already allocated where the library allows it. GB/s counts one read and one write
+of the tensor.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ import argparse
 import importlib
 import os
 import platform
-import statistics
 import time
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import torch
 
@@ -27,16 +28,31 @@ SIZE = 4096
 FORMATS = ("e4m3", "e5m2", "e3m4", "e0m7")
 
 
-def milliseconds(work: Callable[[], object], *, budget_s: float = 1.0) -> float:
-    """Median time of one call; slow things are called twice, fast ones up to 30 times."""
+class Timed(NamedTuple):
+    """Milliseconds of one call, and of the copies between its calls."""
+
+    work: float
+    copy: float
+
+    @property
+    def ratio(self) -> float:
+        return self.work / self.copy
+
+
+def milliseconds(work: Callable[[], object]) -> float:
+    begin = time.perf_counter()
     work()
-    times: list[float] = []
+    return 1e3 * (time.perf_counter() - begin)
+
+
+def timed(work: Callable[[], object], copy: Callable[[], object], *, budget_s: float) -> Timed:
+    """The fastest of at least two calls each, in turn, until the time is used up."""
+    milliseconds(work)
+    rounds: list[tuple[float, float]] = []
     started = time.perf_counter()
-    while len(times) < 2 or (len(times) < 30 and time.perf_counter() - started < budget_s):
-        begin = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - begin)
-    return 1e3 * statistics.median(times)
+    while len(rounds) < 2 or time.perf_counter() - started < budget_s:
+        rounds.append((milliseconds(work), milliseconds(copy)))
+    return Timed(*(min(column) for column in zip(*rounds, strict=True)))
 
 
 def own_rows(x: torch.Tensor, out: torch.Tensor) -> Iterator[tuple[str, Callable[[], object]]]:
@@ -152,38 +168,42 @@ _COMPETITORS = {
 }
 
 
-def measure(threads: int, *, quick: bool) -> dict[str, float | str]:
+def measure(threads: int, *, quick: bool) -> dict[str, Timed | str]:
     """All rows at one thread count: label -> ms, or the reason why there is none."""
     torch.set_num_threads(threads)
     x = torch.randn(SIZE, SIZE, generator=torch.Generator().manual_seed(0))
-    out = torch.empty_like(x)
-    found: dict[str, float | str] = {"copy": milliseconds(lambda: out.copy_(x))}
+    out, other = torch.empty_like(x), torch.empty_like(x)
+
+    def copy() -> object:
+        return other.copy_(x)
+
+    found: dict[str, Timed | str] = {"copy": timed(copy, copy, budget_s=1.0)}
     for label, work in own_rows(x, out):
-        found[f"altgrad {label}"] = milliseconds(work, budget_s=0.25)
+        found[f"altgrad {label}"] = timed(work, copy, budget_s=0.7)
     if not quick:
         for label, work in torch_rows(x, out):
-            found[f"altgrad {label}"] = milliseconds(work, budget_s=0.25)
+            found[f"altgrad {label}"] = timed(work, copy, budget_s=0.7)
         for label, work in competitors(x, out):
-            found[label] = work if isinstance(work, str) else milliseconds(work, budget_s=0.5)
+            found[label] = work if isinstance(work, str) else timed(work, copy, budget_s=0.7)
     return found
 
 
-def table(results: dict[int, dict[str, float | str]]) -> str:
+def table(results: dict[int, dict[str, Timed | str]]) -> str:
     """Markdown: one line per row, for each thread count ms, GB/s and the ratio to the copy."""
     counts = list(results)
     head = " | ".join(f"{n} thread{'s' * (n > 1)}: ms | GB/s | x copy" for n in counts)
     lines = [f"| | {head} |", "|---|" + "---:|" * 3 * len(counts)]
     for label in results[counts[0]]:
-        cells = [_cells(results[n][label], results[n]["copy"]) for n in counts]
+        cells = [_cells(results[n][label]) for n in counts]
         lines.append(f"| {label} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def _cells(value: float | str, copy: float) -> str:
+def _cells(value: Timed | str) -> str:
     if isinstance(value, str):
         return f"- | - | {value}"
-    rate = 2 * 4 * SIZE * SIZE / value / 1e6
-    return f"{value:.1f} | {rate:.1f} | {value / copy:.2f}"
+    rate = 2 * 4 * SIZE * SIZE / value.work / 1e6
+    return f"{value.work:.1f} | {rate:.1f} | {value.ratio:.2f}"
 
 
 def main() -> None:

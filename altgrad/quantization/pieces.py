@@ -1,9 +1,10 @@
 """Long float32 tensors with torch operations on a CPU, where nothing is compiled.
 
-A tensor is taken in pieces whose temporaries stay in the cache, and a piece is rounded by a few
-operations that write into buffers which are there already. Two cases have such a way: to nearest by
-adding and subtracting (`kernels.py` says why that rounds), and stochastically with hashed bits,
-lifting what is below the smallest normal number. Both give the bits of the general version.
+A tensor is taken in pieces whose temporaries stay in the caches of the cores; a piece is rounded by
+a few operations that write into buffers which are there already. Two cases have such a way: to
+nearest by adding and subtracting (`kernels.py` says why that rounds), and stochastically with
+hashed bits, lifting what is below the smallest normal number. Both give the bits of the general
+version.
 """
 
 from __future__ import annotations
@@ -19,14 +20,22 @@ from altgrad.quantization.kernels import EXPONENT_BITS, Grid, adding_rounds, rou
 from altgrad.quantization.random_bits import STRETCH, spread, stretch_keys, trailing_bits
 from altgrad.quantization.stochastic import Stochastic
 
-PIECE = STRETCH
+_MOST_THREADS = 16
 _MAGNITUDE = 0x7FFFFFFF
 
 
 class Way(Protocol):
-    """Rounds piece `x`, which begins at element `start`, into `out`, which is not x."""
+    """Rounds piece `x` of at most `length` numbers, which begins at element `start`, into `out`,
+    which is not x."""
+
+    length: int
 
     def __call__(self, x: Tensor, out: Tensor, start: int) -> None: ...
+
+
+def length_of_pieces() -> int:
+    """One stretch of random bits for every thread."""
+    return STRETCH * min(torch.get_num_threads(), _MOST_THREADS)
 
 
 def way_of(
@@ -45,9 +54,10 @@ def round_in_pieces(
 ) -> None:
     """Flat `x` into flat `out`, which may be x itself; `scale` is one number or None."""
     same = x.untyped_storage().data_ptr() == out.untyped_storage().data_ptr()
-    buffer = torch.empty(PIECE) if same or scale is not None else None
-    for start in range(0, x.numel(), PIECE):
-        source, target = x[start : start + PIECE], out[start : start + PIECE]
+    length = way.length
+    buffer = torch.empty(length) if same or scale is not None else None
+    for start in range(0, x.numel(), length):
+        source, target = x[start : start + length], out[start : start + length]
         if buffer is not None:
             held = buffer[: source.numel()]
             source = held.copy_(source) if scale is None else torch.div(source, scale, out=held)
@@ -60,7 +70,8 @@ class _Adding:
     """x + c - c with c = 1.5·2^23 spacings of x's own binade."""
 
     def __init__(self, g: Grid) -> None:
-        self.grid, self.scratch = g, torch.empty(PIECE)
+        self.grid, self.length = g, length_of_pieces()
+        self.scratch = torch.empty(self.length)
 
     def __call__(self, x: Tensor, out: Tensor, start: int) -> None:
         g, binade = self.grid, self.scratch[: x.numel()]
@@ -78,12 +89,13 @@ class _Lifting:
 
     def __init__(self, f: Format, g: Grid, keys: tuple, numel: int) -> None:
         self.format, self.grid, self.keys = f, g, keys
+        self.length = length_of_pieces()
         self.table = spread(torch.arange(STRETCH, dtype=torch.int32), keys[0])
         stretches = torch.arange(-(-numel // STRETCH)).bitwise_and_(0xFFFF).to(torch.int32)
         many, add = stretch_keys(stretches, *keys)
         self.many, self.add = many.tolist(), add.unbind()
-        self.magnitudes, self.below = torch.empty(2, PIECE)
-        self.bits = torch.empty(PIECE, dtype=torch.int32)
+        self.magnitudes, self.below = torch.empty(2, self.length)
+        self.bits = torch.empty(self.length, dtype=torch.int32)
 
     def __call__(self, x: Tensor, out: Tensor, start: int) -> None:
         g, n = self.grid, x.numel()
@@ -105,9 +117,10 @@ class _Lifting:
         return None
 
     def _bits(self, start: int, n: int) -> Tensor:
-        stretch = start // STRETCH
-        bits = self.bits[:n]
-        torch.add(self.add[stretch], self.table[:n], alpha=self.many[stretch], out=bits)
+        bits, first = self.bits[:n], start // STRETCH
+        for row, part in enumerate(bits.split(STRETCH)):
+            add, many = self.add[first + row], self.many[first + row]
+            torch.add(add, self.table[: len(part)], alpha=many, out=part)
         return bits.bitwise_right_shift_(32 - self.grid.shift).bitwise_and_(
             (1 << self.grid.shift) - 1
         )

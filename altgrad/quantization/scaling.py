@@ -203,9 +203,9 @@ class NVFP4(PerBlock):
         whole = amax.amax() if amax.numel() else amax.new_zeros(())
         tensor_scale = scale_from_amax(whole, self._E4M3) / f.max
         tensor_scale = torch.clamp(tensor_scale, min=_TINY)
-        wanted = amax / f.max / tensor_scale
-        held = torch.clamp(wanted, self._E4M3.smallest_normal, self._E4M3.max)
-        return round_values(held, self._E4M3).values * tensor_scale
+        wanted = amax.div_(f.max).div_(tensor_scale)  # in place: a new tensor costs page faults
+        wanted.clamp_(self._E4M3.smallest_normal, self._E4M3.max)
+        return round_values(wanted, self._E4M3, out=wanted).values.mul_(tensor_scale)
 
     def groups(self, x: Tensor) -> tuple[str, int, tuple[int, ...]] | None:
         """The scales are computed here, not natively; see `PerBlock` for ragged blocks."""

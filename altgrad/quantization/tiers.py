@@ -18,8 +18,10 @@ from altgrad.quantization.checks import expand_scale
 from altgrad.quantization.counts import Statistics
 from altgrad.quantization.formats import Format
 from altgrad.quantization.kernels import Grid, grid, round_to_grid, working_dtype
-from altgrad.quantization.pieces import PIECE
+from altgrad.quantization.random_bits import STRETCH
 from altgrad.quantization.stochastic import BitSource, Stochastic
+
+PIECE = STRETCH  # numbers per piece where the general version is cut
 
 
 class Scaling(Protocol):

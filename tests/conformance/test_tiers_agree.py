@@ -37,10 +37,12 @@ def held(f: q.Format, dtype: torch.dtype) -> bool:
 
 
 def wild_numbers() -> torch.Tensor:
-    """Ten decades, both infinities, NaN, a row of zeros; long enough to be cut into pieces."""
+    """Ten decades, both infinities, NaN with and without a payload (all ones: adding to its bits
+    carries into the sign), a row of zeros; long enough to be cut into pieces."""
     x = torch.randn(300, 512, generator=torch.Generator().manual_seed(0))
     x = x * torch.logspace(-6, 4, 512)
     x[0, :4] = torch.tensor([float("nan"), float("inf"), -float("inf"), 0.0])
+    x[0, 4:6] = torch.tensor([0x7FFFFFFF, -1], dtype=torch.int32).view(torch.float32)
     x[5] = 0
     return x
 
@@ -158,6 +160,24 @@ def test_two_threads_equal_one():
         torch.set_num_threads(before)
     assert torch.equal(one.nan_to_num(7.0), two.nan_to_num(7.0))
     assert torch.equal(counts_of_one.table, counts_of_two.table)
+
+
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+@pytest.mark.parametrize("scaling", ["none", "tensor"])
+def test_two_threads_equal_one_without_the_native_version(monkeypatch, rounding, scaling):
+    """Pieces are longer where there are more threads, and the last one is short."""
+    x, before = wild_numbers(), torch.get_num_threads()
+    settings = {"scaling": SCALINGS[scaling], "rounding": ROUNDINGS[rounding]}
+    monkeypatch.setattr(tiers, "_native_can", lambda job: False)
+    found = []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found.append(q.fake_quantize(x, "e4m3", **settings).view(torch.int32))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
 
 
 def test_without_a_compiler_the_bits_are_the_same_and_one_warning_says_so(monkeypatch, tmp_path):
