@@ -60,7 +60,7 @@ def _draw_run(axes, run: Path, colour: str) -> bool:
     if val_steps:
         label = f"{run.name} validation, best {min(val_losses):.4f}"
         axes.plot(val_steps, val_losses, "o--", color=colour, markersize=4, label=label)
-    low = min([*val_losses, *smooth(losses)])
+    low = min([*val_losses, *losses])
     axes.set_ylim(bottom=0.95 * low if len(axes.lines) <= 3 else None)
     return True
 
