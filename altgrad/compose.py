@@ -69,6 +69,10 @@ def inherit_settings(
     return inherited, origin | dict.fromkeys(names, f"init_from {run.name}")
 
 
+MAPPINGS = ("precision.modules",)
+"""Settings whose keys are the user's own: Hydra adds to a mapping only where it is told to."""
+
+
 def check_override(word: str, config_dir: str | None) -> str:
     """One `KEY=VALUE` word, or a line that says what is wrong with it."""
     from altgrad.training.config import FLAT_NAMES, all_setting_names
@@ -91,7 +95,7 @@ def check_override(word: str, config_dir: str | None) -> str:
         raise ConfigError(
             f"unknown setting {key!r}.{hint} `altgrad config` lists all settings and their values."
         )
-    return f"{key}={value}"
+    return f"{'++' if key in MAPPINGS else ''}{key}={value}"
 
 
 def _check_preset(group: str, value: str, allowed: list[str]) -> None:

@@ -53,6 +53,18 @@ def test_a_group_and_a_setting_compose():
     assert config.optim.name == "adamw"
 
 
+def test_a_recipe_by_module_and_the_word_inf_can_be_typed():
+    config = compose_config(
+        [
+            "precision=e5m2",
+            "precision.modules={*.mlp.*:{format:e4m3}}",
+            "precision.weight.overflow=inf",
+        ]
+    )
+    assert config.precision.modules == {"*.mlp.*": {"format": "e4m3"}}
+    assert config.precision.weight.overflow == "inf"
+
+
 @pytest.mark.parametrize(
     ("group", "name"), [(g, n) for g, names in preset_names().items() for n in names]
 )

@@ -40,6 +40,11 @@ def _add_plot(commands: Any) -> None:
     parser = add_command(commands, "plot", plot, "plot the losses of one or several runs")
     parser.add_argument("runs", nargs="*", metavar="RUN", help="run folders (default: the latest)")
     parser.add_argument("--out", metavar="FILE", help="the PNG to write")
+    parser.add_argument(
+        "--numerics",
+        action="store_true",
+        help="of one run in low precision: operands within their formats, losses over time",
+    )
 
 
 def _add_gc(commands: Any) -> None:
@@ -99,11 +104,25 @@ def plot(arguments: argparse.Namespace) -> None:
     from altgrad.training.run_folder import resolve_run
 
     runs = [resolve_run(name) for name in arguments.runs] or [resolve_run(None)]
+    if arguments.numerics:
+        _plot_numerics(runs, arguments.out)
+        return
     default = runs[0] / "figures" / ("loss.png" if len(runs) == 1 else "losses.png")
     path = plot_runs(runs, Path(arguments.out) if arguments.out else default)
     if len(runs) == 1 and sys.stdout.isatty():
         print(terminal_plot(runs[0]))
     print(path)
+
+
+def _plot_numerics(runs: list[Path], out: str | None) -> None:
+    from altgrad.training.numerics_plots import plot_numerics
+
+    if len(runs) > 1 or out:
+        raise ValueError(
+            "plot --numerics draws one run, into its own figures folder; give one RUN and no --out"
+        )
+    for path in plot_numerics(runs[0]):
+        print(path)
 
 
 def gc(arguments: argparse.Namespace) -> None:

@@ -10,7 +10,9 @@ Each operand is rounded once per step, along its last dimension, and used in bot
 `grad_weight: false` keeps the third product's operands as they came.
 """
 
+import difflib
 import fnmatch
+import math
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Optional
 
@@ -90,11 +92,13 @@ class PrecisionConfig:
 
     def __post_init__(self) -> None:
         for name in self.fallback:
-            Cast.of(CastConfig(), name, "fallback")
-        if self.fallback_after < 1 or self.grad_clip_range < 0:
+            if name.lower() != UNROUNDED:
+                named_format(name, "precision.fallback")
+        if self.fallback_after < 1:
+            raise ValueError(f"precision.fallback_after={self.fallback_after} must be at least 1")
+        if not 0 <= self.grad_clip_range < math.inf:
             raise ValueError(
-                f"precision.fallback_after={self.fallback_after} must be at least 1, "
-                f"grad_clip_range={self.grad_clip_range} not negative"
+                f"precision.grad_clip_range={self.grad_clip_range} must be 0 (off) or more"
             )
         _require("storage", self.storage, STORAGES)
         _require("storage_rounding", self.storage_rounding, ("nearest_even", "stochastic"))
@@ -139,11 +143,12 @@ class Cast:
         _require(f"{role}.rounding", config.rounding, ROUNDINGS)
         _require(f"{role}.scaling", config.scaling, SCALINGS)
         _require(f"{role}.scale_rule", config.scale_rule, ("exact", "power_of_two", "mx"))
+        _require(f"{role}.overflow", config.overflow, ("saturate", "inf", "nan"))
         name = (config.format or default).lower()
         settings = {f.name: getattr(config, f.name) for f in fields(config)} | {"format": None}
         if name == UNROUNDED:
             return cls(**settings)
-        found = Format.named(name)
+        found = named_format(name, f"{where}.format")
         if config.block_size < 1 or config.history < 1:
             raise ValueError(f"{where}: block_size and history must be at least 1")
         if config.overflow == "inf" and not found.has_inf:
@@ -271,4 +276,18 @@ def _cast_config(config: PrecisionConfig, role: str, changes: Any, where: str) -
 
 def _require(name: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
-        raise ValueError(f"precision.{name}={value!r} is not one of {', '.join(allowed)}")
+        close = difflib.get_close_matches(str(value), allowed, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"precision.{name}={value!r} is not one of {', '.join(allowed)}{hint}")
+
+
+def named_format(name: str, setting: str) -> Format:
+    """The format of that name.
+
+    Raises:
+        ValueError: there is none; the message begins with the setting.
+    """
+    try:
+        return Format.named(name.lower())
+    except ValueError as error:
+        raise ValueError(f"{setting}={name}: {error}") from None

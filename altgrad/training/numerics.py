@@ -15,7 +15,7 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from altgrad.optim import OptimConfig, Storage, change_storage
-from altgrad.quantization import Format, PerTensor
+from altgrad.quantization import PerTensor
 from altgrad.quantization.convert import (
     ConversionReport,
     apply_recipe,
@@ -28,7 +28,7 @@ from altgrad.quantization.convert import (
     strip_recipe,
 )
 from altgrad.quantization.ops import round_values
-from altgrad.quantization.recipe import ROLES, Cast, PrecisionConfig, Recipe
+from altgrad.quantization.recipe import ROLES, Cast, PrecisionConfig, Recipe, named_format
 from altgrad.quantization.sums import gradient_sums
 from altgrad.quantization.weight_grid import WeightGrid, grids_of
 from altgrad.training.dead_neurons import DeadNeurons
@@ -231,7 +231,7 @@ def _placebo(stiffness: str, parameters: list[Tensor]) -> dict[Tensor, WeightGri
     """The grids of another format, where `optim.stiffness` names one."""
     if stiffness in ("own", "shuffled"):
         return None
-    cast = Cast(Format.named(stiffness.lower()))
+    cast = Cast(named_format(stiffness, "optim.stiffness"))
     return {p: WeightGrid(cast) for p in parameters}
 
 
@@ -239,7 +239,9 @@ def _state_rounding(name: str | None) -> Callable[[Tensor], Tensor] | None:
     """Rounds a tensor of the optimiser's state, with one power-of-two scale per tensor."""
     if name is None:
         return None
-    f, scaling = Format.named(name.lower()), PerTensor("power_of_two")
+    f, scaling = named_format(name, "optim.state_format"), PerTensor("power_of_two")
+    if not (f.signed and f.has_zero):
+        raise ValueError(f"optim.state_format={name} has no sign or no zero; momentum needs both")
     return lambda x: round_values(x, f, scaling=scaling, out_dtype=x.dtype).values
 
 

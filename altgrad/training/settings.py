@@ -7,6 +7,7 @@ Everything unknown or of the wrong type is refused in one line with the nearest 
 
 import dataclasses
 import difflib
+import math
 import types
 import typing
 from collections.abc import Iterable
@@ -131,6 +132,8 @@ def _coerce_scalar(value: Any, kind: type, name: str) -> Any:
         return float(value)
     if kind is int and isinstance(value, float) and value.is_integer():
         return int(value)
+    if kind is str and isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # the words `inf` and `nan`, which YAML and Hydra read as numbers
     if isinstance(value, kind) and not (kind in (int, float) and isinstance(value, bool)):
         return value
     wanted = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}

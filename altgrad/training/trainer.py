@@ -316,7 +316,8 @@ class Trainer:
         )
         if name is not None:
             self.numerics.change_format(name)
-            self.recorder.note(self.step, f"precision.fallback: from now on everything in {name}")
+            what = "nothing is rounded" if name == "none" else f"everything is in {name}"
+            self.recorder.note(self.step, f"precision.fallback: from now on {what}")
 
     def _agreed(self, *wishes: bool) -> list[bool]:
         """What one process wishes all do: signals and clocks differ from process to process."""

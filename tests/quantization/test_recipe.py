@@ -47,7 +47,13 @@ def test_a_pattern_changes_single_settings_of_a_role():
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"format": "e9m9"}, ["e9m9"]),
+        ({"format": "e9m9"}, ["precision.weight.format=e9m9"]),
+        ({"grad_output": CastConfig(format="e9m9")}, ["precision.grad_output.format=e9m9"]),
+        ({"fallback": ["e4m4x"]}, ["precision.fallback=e4m4x", "'e4m3'"]),
+        ({"fallback_after": 0}, ["fallback_after=0"]),
+        ({"grad_clip_range": -1.0}, ["grad_clip_range=-1.0"]),
+        ({"storage": "roundd"}, ["storage='roundd'", "did you mean 'rounded'"]),
+        ({"weight": CastConfig(overflow="info")}, ["weight.overflow='info'", "did you mean 'inf'"]),
         ({"format": "e8m0fnu"}, ["e8m0fnu", "sign"]),
         ({"weight": CastConfig(rounding="near")}, ["weight.rounding='near'", "nearest_even"]),
         ({"input": CastConfig(scaling="blocks")}, ["input.scaling='blocks'", "block"]),

@@ -251,7 +251,7 @@ def test_a_run_in_trouble_changes_its_format_and_says_so(make_trainer, tmp_path)
     assert whole.train()["status"] == "finished"
     events = list(read_jsonl(whole.recorder.folder.events))
     notes = [(e["step"], e["text"].split()[-1]) for e in events if e["event"] == "note"]
-    assert notes[1:] == [(4, "e4m3"), (7, "none")]
+    assert notes[1:] == [(4, "e4m3"), (7, "rounded")]
     assert not whole.numerics.rounds
     make_trainer(precision, run_dir=str(tmp_path / "cut"), **settings).train(5)
     cut = make_trainer(precision, run_dir=str(tmp_path / "cut"), **settings)

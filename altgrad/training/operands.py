@@ -1,0 +1,92 @@
+"""What a trained model's linear layers multiply: how the operands lie in their number formats.
+
+One batch of the run's own corpus goes forward and back through the checkpoint; of each rounded
+layer the weight, the input and the gradient of the output are counted by magnitude, divided by the
+scale that rounding would give them.
+"""
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from altgrad.data import load_tokens
+from altgrad.quantization.convert import quant_layers, rounded_roles
+from altgrad.quantization.formats import Format
+from altgrad.quantization.linear import QuantLinear
+from altgrad.quantization.scaling import scaling_of
+
+BELOW = 8
+"""Octaves counted below the smallest number of a format; what is smaller still counts there."""
+
+
+@dataclass
+class Spread:
+    """One operand. `shares[i]`: share of its numbers with a magnitude, in units of the scale, from
+    2^(lowest + i) to twice that. `zero`: share of exact zeros."""
+
+    layer: str
+    role: str
+    format: Format
+    lowest: int
+    shares: list[float]
+    zero: float
+
+
+def operand_spreads(model: nn.Module, x: Tensor, y: Tensor, *, compute: str) -> list[Spread]:
+    """Of every rounded layer and role, for one batch (B, T) of token ids; layers in order."""
+    seen: dict[str, dict[str, Tensor]] = {}
+    hooks = []
+    for name, layer in quant_layers(model).items():
+        seen[name] = {"weight": layer.weight.detach()}
+        hooks += _watch(layer, seen[name])
+    mixed = torch.autocast("cpu", torch.bfloat16) if compute == "bf16-mixed" else nullcontext()
+    with mixed:
+        _, loss = model(x, y)
+    loss.backward()
+    for hook in hooks:
+        hook.remove()
+    return [
+        _spread(name, role, seen[name][role], layer)
+        for name, layer in quant_layers(model).items()
+        for role in rounded_roles(layer)
+    ]
+
+
+def _watch(layer: QuantLinear, into: dict[str, Tensor]) -> list[Any]:
+    def input_of(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        into["input"] = inputs[0].detach()
+
+    def gradient_of(module: nn.Module, _: Any, gradients: tuple[Tensor, ...]) -> None:
+        into["grad_output"] = gradients[0].detach()
+
+    return [
+        layer.register_forward_pre_hook(input_of),
+        layer.register_full_backward_hook(gradient_of),
+    ]
+
+
+def _spread(name: str, role: str, operand: Tensor, layer: QuantLinear) -> Spread:
+    cast = getattr(layer.recipe, role)
+    f: Format = cast.format
+    rows = operand.reshape(-1, operand.shape[-1]).float()
+    scaling = scaling_of(cast)
+    if scaling is not None:
+        rows = rows / scaling.expand(scaling.scales(rows, f), rows)
+    lowest = torch.frexp(torch.tensor(f.smallest_subnormal))[1].item() - 1 - BELOW
+    highest = f.max_exponent + 1
+    octave = (torch.frexp(rows)[1] - 1).clamp(lowest, highest)[rows != 0].long()
+    counts = torch.bincount(octave - lowest, minlength=highest - lowest + 1)
+    shares = (counts / rows.numel()).tolist()
+    return Spread(name, role, f, lowest, shares, (rows == 0).float().mean().item())
+
+
+def first_batch(data_dir: Path, *, block_size: int, batch_size: int) -> tuple[Tensor, Tensor]:
+    """The first windows of the validation split, as in an evaluation."""
+    tokens = load_tokens(data_dir, "val")
+    number = min(batch_size, (len(tokens) - 1) // block_size)
+    flat = torch.from_numpy(tokens[: number * block_size + 1].astype("int64"))
+    return flat[:-1].view(number, block_size), flat[1:].view(number, block_size)
