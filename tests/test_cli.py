@@ -57,11 +57,11 @@ def test_a_recipe_by_module_and_the_word_inf_can_be_typed():
     config = compose_config(
         [
             "precision=e5m2",
-            "precision.modules={*.mlp.*:{format:e4m3}}",
+            "precision.modules={*.mlp.*:{format:none}}",
             "precision.weight.overflow=inf",
         ]
     )
-    assert config.precision.modules == {"*.mlp.*": {"format": "e4m3"}}
+    assert config.precision.modules == {"*.mlp.*": {"format": "none"}}
     assert config.precision.weight.overflow == "inf"
 
 

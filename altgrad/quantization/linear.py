@@ -21,10 +21,10 @@ from torch import Tensor, nn
 
 from altgrad.quantization import native_matmul
 from altgrad.quantization.counts import NAMES
-from altgrad.quantization.opaque import register, round_operand, rounding_mode
 from altgrad.quantization.ops import round_values
 from altgrad.quantization.recipe import ROLES, Cast, LayerRecipe
 from altgrad.quantization.scaling import Delayed, scaling_of
+from altgrad.quantization.stochastic import Stochastic
 
 COLUMNS = (*NAMES, "numel", "passes")
 """Of the probe: the counts, how many numbers were looked at, in how many micro-batches."""
@@ -54,21 +54,18 @@ class Rounding:
         self.cast = cast
         self.scaling = scaling_of(cast)
         self.seed = seed
-        self.key = register(cast)
         self.float8 = native_matmul.float8_dtype(cast.format) if native and cast.format else None
 
     def __call__(self, x: Tensor, dtype: torch.dtype, tick: Tensor, *, count: bool) -> Operand:
         """Round `x`; the values come back in `dtype`. `tick` changes from step to step."""
         if self.cast.format is None:
             return Operand(x.to(dtype), None, None)
-        if self.key is not None and torch.compiler.is_compiling() and x.device.type == "cpu":
-            return self._opaquely(x, dtype, tick, count=count)
         single = self.cast.one_scale
         rounded = round_values(
             x,
             self.cast.format,
             scaling=self.scaling,
-            rounding=rounding_mode(self.cast, tick, self.seed),
+            rounding=self._mode(tick),
             overflow=self.cast.overflow,
             unscaled=single,
             out_dtype=dtype if single else None,
@@ -78,12 +75,10 @@ class Rounding:
         values = rounded.values.to(self.float8 or dtype)
         return self._operand(values, rounded.scale if single else None, counts)
 
-    def _opaquely(self, x: Tensor, dtype: torch.dtype, tick: Tensor, *, count: bool) -> Operand:
-        assert self.key is not None
-        held = self.float8 or dtype
-        values, scale, table = round_operand(x, self.key, tick, self.seed, dtype, count)
-        scaled = self.cast.one_scale and self.cast.scaling != "none"
-        return self._operand(values.to(held), scale if scaled else None, table if count else None)
+    def _mode(self, tick: Tensor) -> str | Stochastic:
+        if self.cast.rounding != "stochastic":
+            return self.cast.rounding
+        return Stochastic(seed=tick * 0x9E3779B1 + self.seed)
 
     def _operand(self, values: Tensor, scale: Tensor | None, counts: Tensor | None) -> Operand:
         assert self.cast.format is not None

@@ -10,6 +10,7 @@ Each operand is rounded once per step, along its last dimension, and used in bot
 `grad_weight: false` keeps the third product's operands as they came.
 """
 
+import copy
 import difflib
 import fnmatch
 import math
@@ -252,8 +253,7 @@ def _merged(config: PrecisionConfig, pattern: str, changes: Any) -> PrecisionCon
     for key in changes:
         if key not in allowed:
             raise ValueError(f"{where}: unknown key {key!r}; allowed: {', '.join(allowed)}")
-    plain = replace(config, modules={}, simulate=False, storage="master", native=False)
-    plain.native = config.native
+    plain = copy.copy(config)  # not `replace`, which would check the half-made settings
     for key, value in changes.items():
         setattr(plain, key, _cast_config(plain, key, value, where) if key in ROLES else value)
     if "format" in changes:

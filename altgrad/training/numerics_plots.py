@@ -6,6 +6,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,17 +62,20 @@ def plot_histograms(run: Path) -> list[Path]:
 
 def _spreads_of(run: Path) -> list[Spread]:
     from altgrad.data import prepare
-    from altgrad.training.loading import load_run
+    from altgrad.quantization import Recipe, apply_recipe
+    from altgrad.training.loading import pick_checkpoint, read_config, stored_network
     from altgrad.training.operands import first_batch, operand_spreads
 
-    loaded = load_run(run, which="latest")
-    settings = loaded.config
+    settings = read_config(run)
     if not settings.precision.simulate:
         raise ValueError(f"{run} rounds nothing; --numerics is for runs with a number format")
+    model = stored_network(settings, pick_checkpoint(run, settings, "latest"))
+    recipe = replace(settings.precision, native=False)
+    apply_recipe(model, Recipe.of(recipe), seed=settings.seed)
     block = settings.model.block_size
     folder = prepare(settings.data, block_size=block)
     x, y = first_batch(folder, block_size=block, batch_size=settings.data.batch_size)
-    return operand_spreads(loaded.model, x, y, compute=settings.precision.compute)
+    return operand_spreads(model, x, y, compute=settings.precision.compute)
 
 
 def _draw_histograms(spreads: Sequence[Spread], path: Path) -> None:

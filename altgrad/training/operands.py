@@ -8,10 +8,10 @@ scale that rounding would give them.
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from altgrad.data import load_tokens
 from altgrad.quantization.convert import quant_layers, rounded_roles
@@ -42,7 +42,7 @@ def operand_spreads(model: nn.Module, x: Tensor, y: Tensor, *, compute: str) -> 
     hooks = []
     for name, layer in quant_layers(model).items():
         seen[name] = {"weight": layer.weight.detach()}
-        hooks += _watch(layer, seen[name])
+        hooks.append(_watch(layer, seen[name]))
     mixed = torch.autocast("cpu", torch.bfloat16) if compute == "bf16-mixed" else nullcontext()
     with mixed:
         _, loss = model(x, y)
@@ -56,17 +56,12 @@ def operand_spreads(model: nn.Module, x: Tensor, y: Tensor, *, compute: str) -> 
     ]
 
 
-def _watch(layer: QuantLinear, into: dict[str, Tensor]) -> list[Any]:
-    def input_of(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+def _watch(layer: QuantLinear, into: dict[str, Tensor]) -> RemovableHandle:
+    def look(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         into["input"] = inputs[0].detach()
+        output.register_hook(lambda gradient: into.update(grad_output=gradient))
 
-    def gradient_of(module: nn.Module, _: Any, gradients: tuple[Tensor, ...]) -> None:
-        into["grad_output"] = gradients[0].detach()
-
-    return [
-        layer.register_forward_pre_hook(input_of),
-        layer.register_full_backward_hook(gradient_of),
-    ]
+    return layer.register_forward_hook(look)
 
 
 def _spread(name: str, role: str, operand: Tensor, layer: QuantLinear) -> Spread:

@@ -3,6 +3,7 @@
 import pytest
 
 from altgrad.quantization import CastConfig, PrecisionConfig, Recipe
+from altgrad.quantization.recipe import ROLES
 
 
 def recipe(**settings) -> Recipe:
@@ -82,3 +83,12 @@ def test_storing_without_a_format_is_refused():
         PrecisionConfig(storage="rounded")
     with pytest.raises(ValueError, match=r"precision\.weight\.\* rounds nothing"):
         PrecisionConfig(weight=CastConfig(format="e4m3"))
+
+
+def test_a_pattern_keeps_what_it_does_not_name():
+    blocks = {r: CastConfig(scaling="block", scale_rule="mx") for r in ROLES}
+    made = recipe(format="e4m3fn", modules={"*.mlp": {"format": "e2m1fn"}}, **blocks)
+    layer = made.for_module("0.mlp")
+    assert {getattr(layer, r).scaling for r in ROLES} == {"block"}
+    assert {getattr(layer, r).format.name for r in ROLES} == {"e2m1fn"}
+    assert made.for_module("head").weight.format.name == "e4m3fn"
