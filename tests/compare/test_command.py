@@ -1,6 +1,10 @@
 """`altgrad compare`, `report` and `baseline` as a person types them."""
 
 import json
+import os
+import shlex
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -62,6 +66,22 @@ def test_a_mistake_is_one_line_and_exit_code_two(words, here, capsys, typed, exp
     error = capsys.readouterr().err
     assert expected in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_stopped_comparison_says_how_to_go_on(words, capsys, monkeypatch, number):
+    """As clusters, terminals and people stop it; the handlers of before come back."""
+
+    def stop(*_):
+        os.kill(os.getpid(), number)
+        time.sleep(5)
+
+    monkeypatch.setattr("altgrad.compare.comparison.Comparison.run", stop)
+    before = signal.getsignal(number)
+    asked = ["compare", "optim.lr=0.01,0.02", "seeds=2", "precision=fp32", *words]
+    assert main(asked) == 130
+    assert f"Go on with: altgrad {shlex.join(asked)}" in capsys.readouterr().out
+    assert signal.getsignal(number) is before
 
 
 def test_a_report_is_written_again_from_the_folders(words, here, capsys):
