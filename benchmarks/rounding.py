@@ -2,6 +2,7 @@
 
     python benchmarks/rounding.py            # both thread counts, all rows (about a minute)
     python benchmarks/rounding.py --quick    # altgrad's own rows only
+    python benchmarks/rounding.py --threads 1 --processor-time    # on a machine that is not idle
 
 One 4096 x 4096 float32 tensor; each row is called in turn with `Tensor.copy_` into an allocated
 tensor, and the fastest call of each counts, so that other programs on the machine disturb both
@@ -39,20 +40,26 @@ class Timed(NamedTuple):
         return self.work / self.copy
 
 
-def milliseconds(work: Callable[[], object]) -> float:
-    begin = time.perf_counter()
-    work()
-    return 1e3 * (time.perf_counter() - begin)
+class Stopwatch:
+    """Times calls with one clock; `time.thread_time` counts what one thread computes and leaves out
+    the waiting while other programs run."""
 
+    def __init__(self, clock: Callable[[], float], budget_s: float) -> None:
+        self.clock, self.budget_s = clock, budget_s
 
-def timed(work: Callable[[], object], copy: Callable[[], object], *, budget_s: float) -> Timed:
-    """The fastest of at least two calls each, in turn, until the time is used up."""
-    milliseconds(work)
-    rounds: list[tuple[float, float]] = []
-    started = time.perf_counter()
-    while len(rounds) < 2 or time.perf_counter() - started < budget_s:
-        rounds.append((milliseconds(work), milliseconds(copy)))
-    return Timed(*(min(column) for column in zip(*rounds, strict=True)))
+    def milliseconds(self, work: Callable[[], object]) -> float:
+        begin = self.clock()
+        work()
+        return 1e3 * (self.clock() - begin)
+
+    def beside(self, work: Callable[[], object], copy: Callable[[], object]) -> Timed:
+        """The fastest of at least two calls each, in turn, until the budget is used up."""
+        work()
+        rounds: list[tuple[float, float]] = []
+        started = time.perf_counter()
+        while len(rounds) < 2 or time.perf_counter() - started < self.budget_s:
+            rounds.append((self.milliseconds(work), self.milliseconds(copy)))
+        return Timed(*(min(column) for column in zip(*rounds, strict=True)))
 
 
 def own_rows(x: torch.Tensor, out: torch.Tensor) -> Iterator[tuple[str, Callable[[], object]]]:
@@ -168,7 +175,7 @@ _COMPETITORS = {
 }
 
 
-def measure(threads: int, *, quick: bool) -> dict[str, Timed | str]:
+def measure(threads: int, watch: Stopwatch, *, quick: bool) -> dict[str, Timed | str]:
     """All rows at one thread count: label -> ms, or the reason why there is none."""
     torch.set_num_threads(threads)
     x = torch.randn(SIZE, SIZE, generator=torch.Generator().manual_seed(0))
@@ -177,14 +184,14 @@ def measure(threads: int, *, quick: bool) -> dict[str, Timed | str]:
     def copy() -> object:
         return other.copy_(x)
 
-    found: dict[str, Timed | str] = {"copy": timed(copy, copy, budget_s=1.0)}
+    found: dict[str, Timed | str] = {"copy": watch.beside(copy, copy)}
     for label, work in own_rows(x, out):
-        found[f"altgrad {label}"] = timed(work, copy, budget_s=0.7)
+        found[f"altgrad {label}"] = watch.beside(work, copy)
     if not quick:
         for label, work in torch_rows(x, out):
-            found[f"altgrad {label}"] = timed(work, copy, budget_s=0.7)
+            found[f"altgrad {label}"] = watch.beside(work, copy)
         for label, work in competitors(x, out):
-            found[label] = work if isinstance(work, str) else timed(work, copy, budget_s=0.7)
+            found[label] = work if isinstance(work, str) else watch.beside(work, copy)
     return found
 
 
@@ -210,10 +217,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="altgrad's own rows only")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, os.cpu_count() or 1])
+    parser.add_argument("--seconds", type=float, default=0.7, help="per row")
+    parser.add_argument("--processor-time", action="store_true", help="of one thread")
     arguments = parser.parse_args()
+    if arguments.processor_time and arguments.threads != [1]:
+        parser.error("--processor-time is that of one thread: add --threads 1")
+    clock = time.thread_time if arguments.processor_time else time.perf_counter
+    watch = Stopwatch(clock, arguments.seconds)
     print(f"torch {torch.__version__}, {platform.machine()}, {os.cpu_count()} CPUs")
     wanted = dict.fromkeys(arguments.threads)
-    print(table({n: measure(n, quick=arguments.quick) for n in wanted}))
+    print(table({n: measure(n, watch, quick=arguments.quick) for n in wanted}))
 
 
 if __name__ == "__main__":

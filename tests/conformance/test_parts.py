@@ -31,8 +31,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
 } | {f"init={name}": {"init": name, "tie_head": False} for name in SCHEMES}
 PRESETS = {f"preset={name}": {"preset": name} for name in preset_names()}
 # Tracing takes a second each: the presets, and what none of them contains.
-COMPILED = {*PRESETS, "embedding=bigram", "residual=mix", "residual=skip", "block=shift"}
-COMPILED |= {"windows", "value_embeddings", "documents_in_windows"}
+COMPILED = {*PRESETS, "embedding=bigram", "residual=mix", "residual=skip"}
+COMPILED |= {"value_embeddings", "documents_in_windows"}  # the latter shifts blocks too
 VARIANTS = ONE_PART | OPTIONS | PRESETS
 
 
