@@ -3,6 +3,7 @@
     python benchmarks/low_precision_step.py                    # small model, eager and compiled
     python benchmarks/low_precision_step.py --model default    # the default model
     python benchmarks/low_precision_step.py --rows fp32 bf16 e4m3 --eager-only
+    python benchmarks/low_precision_step.py --cpu-time --threads 1  # not alone on the machine
 
 Every row is the trainer's own step (forward, backward, clipping, AdamW, guards), in rounds that
 visit the rows in turn, so that a disturbance of the machine falls on all of them; the number is the
@@ -17,6 +18,7 @@ import statistics
 import tempfile
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -77,8 +79,15 @@ def make_trainer(words: list[str], folder: Path, *, compiled: bool):
     return Trainer(config, GPT(config.model, torch.Generator().manual_seed(0)), folder, "cpu")
 
 
-def measure(rows: list[str], model: str, *, compiled: bool, seconds: float) -> dict[str, float]:
-    """Row -> median ms per step."""
+def measure(
+    rows: list[str],
+    model: str,
+    *,
+    compiled: bool,
+    seconds: float,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, float]:
+    """Row -> median ms per step by `clock`."""
     folder = Path(tempfile.mkdtemp())
     tokens = np.random.default_rng(0).integers(0, 65, 200_000).astype(np.uint16)
     for split in ("train", "val"):
@@ -95,10 +104,10 @@ def measure(rows: list[str], model: str, *, compiled: bool, seconds: float) -> d
     while len(times[rows[0]]) < 20 or time.perf_counter() - started < seconds:
         for row, trainer in trainers.items():
             repeat = 10 if row.endswith("every 10") else 1
-            begin = time.perf_counter()
+            begin = clock()
             for _ in range(repeat):
                 trainer.train_step(*batch)
-            times[row].append(1e3 * (time.perf_counter() - begin) / repeat)
+            times[row].append(1e3 * (clock() - begin) / repeat)
     return {row: statistics.median(values) for row, values in times.items()}
 
 
@@ -124,6 +133,7 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
     parser.add_argument("--seconds", type=float, default=20.0, help="per mode, after warming up")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--cpu-time", action="store_true", help="of the process, not by the wall")
     parser.add_argument("--eager-only", action="store_true")
     parser.add_argument("--compiled-only", action="store_true")
     arguments = parser.parse_args()
@@ -134,11 +144,15 @@ def main() -> None:
         modes.pop("compiled")
     if arguments.compiled_only:
         modes.pop("eager")
-    how = {"seconds": arguments.seconds}
+    clock = time.process_time if arguments.cpu_time else time.perf_counter
+    how = {"seconds": arguments.seconds, "clock": clock}
     found = {
         m: measure(arguments.rows, arguments.model, compiled=c, **how) for m, c in modes.items()
     }
-    print(f"torch {torch.__version__}, {arguments.threads} threads, {arguments.model} model")
+    what = "CPU time" if arguments.cpu_time else "wall time"
+    print(
+        f"torch {torch.__version__}, {arguments.threads} threads, {arguments.model} model, {what}"
+    )
     print(table(found))
 
 

@@ -5,6 +5,7 @@ layer the weight, the input and the gradient of the output are counted by magnit
 scale that rounding would give them.
 """
 
+import math
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,7 +72,7 @@ def _spread(name: str, role: str, operand: Tensor, layer: QuantLinear) -> Spread
     scaling = scaling_of(cast)
     if scaling is not None:
         rows = rows / scaling.expand(scaling.scales(rows, f), rows)
-    lowest = torch.frexp(torch.tensor(f.smallest_subnormal))[1].item() - 1 - BELOW
+    lowest = math.frexp(f.smallest_subnormal)[1] - 1 - BELOW
     highest = f.max_exponent + 1
     octave = (torch.frexp(rows)[1] - 1).clamp(lowest, highest)[rows != 0].long()
     counts = torch.bincount(octave - lowest, minlength=highest - lowest + 1)
