@@ -19,6 +19,7 @@ from altgrad.optim import WeightAverage, build_optimizer, build_schedule
 from altgrad.quantization import unrounded
 from altgrad.training import sharding
 from altgrad.training.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
+from altgrad.training.compiling import told_in_one_line
 from altgrad.training.config import TrainConfig
 from altgrad.training.costs import RunClock
 from altgrad.training.emergency import Emergency
@@ -332,7 +333,8 @@ class Trainer:
         start = time.perf_counter()
         self._batch = x, y = self._next_batch()
         self._within_step = True
-        metrics = self.train_step(x, y)
+        with told_in_one_line():
+            metrics = self.train_step(x, y)
         self._within_step = False
         seconds = time.perf_counter() - start
         if first and self.config.compile:

@@ -1,0 +1,23 @@
+"""What the compiler raises reaches a person as one line."""
+
+import inspect
+
+import pytest
+from torch._inductor.exc import InductorError
+
+from altgrad.training.compiling import told_in_one_line
+from altgrad.training.settings import ConfigError
+
+
+def test_half_a_library_in_torchs_cache_is_one_line_with_the_cure(monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    failure = InductorError(ImportError("x.main.so: file too short"), inspect.currentframe())
+    wanted = rf"^torch could not compile .*file too short\); .* delete torch's cache {tmp_path},"
+    with pytest.raises(ConfigError, match=wanted) as caught, told_in_one_line():
+        raise failure
+    assert "\n" not in str(caught.value)
+
+
+def test_any_other_failure_passes_through():
+    with pytest.raises(ZeroDivisionError), told_in_one_line():
+        raise ZeroDivisionError
