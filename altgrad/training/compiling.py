@@ -16,11 +16,12 @@ def told_in_one_line() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if type(error).__module__ != "torch._inductor.exc":
+        # By name: the class lives in a module that takes long to import and is not public.
+        if "BackendCompilerFailed" not in {kind.__name__ for kind in type(error).__mro__}:
             raise
         from torch._inductor.runtime.cache_dir_utils import cache_dir
 
-        reason = str(error).strip().splitlines()[0]
+        reason = " ".join(str(error).split("\n\n")[0].split())
         raise ConfigError(
             f"torch could not compile the network ({reason}); if it fails again, delete torch's "
             f"cache {cache_dir()}, where a killed run may have left half a file, or use "

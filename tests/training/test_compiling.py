@@ -3,15 +3,18 @@
 import inspect
 
 import pytest
+from torch._dynamo.exc import BackendCompilerFailed
 from torch._inductor.exc import InductorError
 
 from altgrad.training.compiling import told_in_one_line
 from altgrad.training.settings import ConfigError
 
 
-def test_half_a_library_in_torchs_cache_is_one_line_with_the_cure(monkeypatch, tmp_path):
+@pytest.mark.parametrize("kind", [InductorError, BackendCompilerFailed])
+def test_half_a_library_in_torchs_cache_is_one_line_with_the_cure(kind, monkeypatch, tmp_path):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    failure = InductorError(ImportError("x.main.so: file too short"), inspect.currentframe())
+    cause = ImportError("x.main.so: file too short\n\nfurther lines"), inspect.currentframe()
+    failure = kind(*cause) if kind is InductorError else kind("inductor", *cause)
     wanted = rf"^torch could not compile .*file too short\); .* delete torch's cache {tmp_path},"
     with pytest.raises(ConfigError, match=wanted) as caught, told_in_one_line():
         raise failure
