@@ -25,6 +25,7 @@ from altgrad.quantization.ops import round_values
 from altgrad.quantization.recipe import ROLES, Cast, LayerRecipe
 from altgrad.quantization.scaling import Delayed, scaling_of
 from altgrad.quantization.stochastic import Stochastic
+from altgrad.quantization.tiers import in_dtype
 
 COLUMNS = (*NAMES, "numel", "passes")
 """Of the probe: the counts, how many numbers were looked at, in how many micro-batches."""
@@ -227,4 +228,4 @@ def multiply(a: Operand, b: Operand, dtype: torch.dtype) -> Tensor:
     scale = scales[0] * scales[1] if len(scales) == 2 else scales[0]
     # In float32 at least: a scale rounded to bf16 would change every number of the product.
     wide = torch.promote_types(dtype, torch.float32)
-    return (product.to(wide) * scale.to(wide)).to(dtype)
+    return in_dtype(product.to(wide) * scale.to(wide), dtype)

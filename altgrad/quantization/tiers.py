@@ -201,8 +201,17 @@ def _torch(job: Job) -> Rounded:
         values, table = _in_pieces(job, wide, constants, bits, work)
     else:
         values, table = _piece(job, x, wide, constants, bits, 0, work)
-        values = values.to(job.out_dtype) if job.out is None else job.out.copy_(values)
+        values = in_dtype(values, job.out_dtype) if job.out is None else job.out.copy_(values)
     return Rounded(values, scale, job.statistics(table))
+
+
+def in_dtype(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """`x.to(dtype)`, but no call where nothing changes.
+
+    Compiled by torch 2.11, an autograd Function that returns the result of such a call gets no
+    gradient at all, without a word; 2.13 is right.
+    """
+    return x if x.dtype == dtype else x.to(dtype)
 
 
 def _expand(scale: Tensor, x: Tensor) -> Tensor:

@@ -70,9 +70,9 @@ def test_a_typed_precision_reaches_the_stored_weights():
 
 
 def test_a_strangers_attention_is_trained_rounded_shadowed_saved_and_sampled(monkeypatch, capsys):
-    Path("mine.py").write_text(STRANGER)
+    Path("stranger.py").write_text(STRANGER)
     monkeypatch.setattr(sys, "path", [".", *sys.path])
-    words = ["model.attention=mine:Attention", "precision=e4m3"]
+    words = ["model.attention=stranger:Attention", "precision=e4m3"]
     assert main(["train", *SMALL, *words, "shadow.enabled=true"]) == 0
     names = lines()[-1]
     assert any(name.startswith("overflows%/weight/transformer.h.0.attn.mix") for name in names)
