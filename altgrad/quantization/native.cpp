@@ -17,6 +17,7 @@ struct Grid {
 struct bf16 { uint16_t bits; };
 struct half { uint16_t bits; };
 
+constexpr uint32_t INFINITE = 0x7F800000u;
 enum Rule { UNIT = 0, GIVEN_ONE = 1, GIVEN_EACH = 2, EXACT = 3, POWER_OF_TWO = 4, MX = 5 };
 constexpr int64_t CHUNK = 1 << 14;
 constexpr int COUNTS = 8;  // amax overflow underflow subnormal nan inf signal noise
@@ -65,16 +66,22 @@ inline uint32_t spread(uint32_t position, uint32_t key0) {
 struct Scale { float scale, inverse; const float *scales, *inverses; bool unscaled; };
 struct Keys { uint32_t first, second; };
 
-// How to count: not at all; with every case; or knowing that all x are finite, amax is counted and
-// the format's range is symmetric, where three comparisons suffice.
+// Where a run begins within its stretch of random bits, and what that stretch multiplies and adds.
+struct Place { uint32_t position, many, add, key; };
+inline Place place_of(uint32_t index, Keys keys) {
+  const uint32_t stretch = index / STRETCH_OF_BITS;
+  return {index % STRETCH_OF_BITS, mixed(stretch, keys.second, keys.first) | 1u,
+          mixed(stretch ^ 0x5BD1E995u, keys.second, keys.first), keys.first};
+}
+
+// How to count: not at all; with every case; or hoping that all x are finite, in a format whose
+// range is symmetric, where three comparisons suffice. An amax of infinity says that it was in vain.
 enum Counting { NOTHING = 0, EVERYTHING = 1, FINITE = 2 };
 
 template <bool RANDOM, bool MULTIPLY, Counting COUNT, bool EACH, typename I, typename O>
 inline void round_stretch(const I* x, O* y, int64_t n, const Grid& shared, const Scale& c,
-                          uint32_t index, Keys keys, double* counts) {
-  const uint32_t position = index % STRETCH_OF_BITS, stretch = index / STRETCH_OF_BITS;
-  const uint32_t many = RANDOM ? mixed(stretch, keys.second, keys.first) | 1u : 0u;
-  const uint32_t add = RANDOM ? mixed(stretch ^ 0x5BD1E995u, keys.second, keys.first) : 0u;
+                          const Place& place, double* counts) {
+  const uint32_t position = place.position, many = place.many, add = place.add, key = place.key;
   const Grid g = shared;  // copies that no store to y can alias
   const float one_scale = c.scale, one_inverse = c.inverse;
   const float *scales = c.scales, *inverses = c.inverses;
@@ -83,8 +90,9 @@ inline void round_stretch(const I* x, O* y, int64_t n, const Grid& shared, const
   const int random_shift = 32 - g.shift;
   int32_t over = 0, under = 0, sub = 0, nans = 0, infs = 0, none = 0, zeros = 0, small = 0;
   float amax = 0.0f, signal = 0.0f, noise = 0.0f;
+  uint32_t largest = 0;
 #pragma omp simd reduction(+ : over, under, sub, nans, infs, none, zeros, small, signal, noise) \
-    reduction(max : amax)
+    reduction(max : amax, largest)
   for (int64_t i = 0; i < n; ++i) {
     const float v = load(x[i]);
     const float scale = EACH ? scales[i] : one_scale;
@@ -95,7 +103,7 @@ inline void round_stretch(const I* x, O* y, int64_t n, const Grid& shared, const
     float t;
     if (RANDOM) {
       const uint32_t j = position + static_cast<uint32_t>(i);
-      const uint32_t bits = (spread(j, keys.first) * many + add) >> random_shift;
+      const uint32_t bits = (spread(j, key) * many + add) >> random_shift;
       const float lift = below ? g.lift : 0.0f;
       const uint32_t word_up = as_word(a + lift) + bits;
       t = as_float(word_up & static_cast<uint32_t>(g.keep)) - lift;
@@ -114,6 +122,7 @@ inline void round_stretch(const I* x, O* y, int64_t n, const Grid& shared, const
     store(y + i, out);
     if (COUNT == FINITE) {
       const float error = scaled - v;
+      largest = std::max(largest, as_word(v) & 0x7FFFFFFFu);
       over += a > g.hi_threshold;
       none += v == 0.0f;
       zeros += q == 0.0f;
@@ -135,13 +144,30 @@ inline void round_stretch(const I* x, O* y, int64_t n, const Grid& shared, const
       noise += finite ? error * error : 0.0f;
     }
   }
-  if (COUNT == FINITE) under = zeros - none, sub = small - zeros;
+  if (COUNT == FINITE) {
+    under = zeros - none, sub = small - zeros;
+    amax = largest < INFINITE ? as_float(largest) : INFINITY;
+  }
   if (COUNT) {
     counts[0] = std::max(counts[0], static_cast<double>(amax));
     const double sums[] = {double(over), double(under), double(sub),
                            double(nans), double(infs), double(signal), double(noise)};
     for (int k = 0; k < 7; ++k) counts[k + 1] += sums[k];
   }
+}
+
+// A run may lie in several stretches of random bits.
+template <bool RANDOM, bool MULTIPLY, Counting COUNT, bool EACH, typename I, typename O>
+inline void round_stretches(const I* x, O* y, int64_t n, const Grid& g, Scale c, uint32_t index,
+                            Keys keys, double* counts) {
+  while (RANDOM && index % STRETCH_OF_BITS + n > STRETCH_OF_BITS) {
+    const int64_t part = STRETCH_OF_BITS - index % STRETCH_OF_BITS;
+    round_stretch<RANDOM, MULTIPLY, COUNT, EACH>(x, y, part, g, c, place_of(index, keys), counts);
+    x += part, y += part, n -= part, index += static_cast<uint32_t>(part);
+    if (EACH) c.scales += part, c.inverses += part;
+  }
+  const Place place = RANDOM ? place_of(index, keys) : Place{};
+  round_stretch<RANDOM, MULTIPLY, COUNT, EACH>(x, y, n, g, c, place, counts);
 }
 
 // The largest |x| as a bit pattern: above that of infinity where there is a NaN.
@@ -152,19 +178,16 @@ inline uint32_t largest_word(const I* x, int64_t n) {
   for (int64_t i = 0; i < n; ++i) largest = std::max(largest, as_word(load(x[i])) & 0x7FFFFFFFu);
   return largest;
 }
-constexpr uint32_t INFINITE = 0x7F800000u;
 
-// A run may lie in several stretches of random bits.
-template <bool RANDOM, bool MULTIPLY, Counting COUNT, bool EACH, typename I, typename O>
-inline void round_stretches(const I* x, O* y, int64_t n, const Grid& g, Scale c, uint32_t index,
-                            Keys keys, double* counts) {
-  while (RANDOM && index % STRETCH_OF_BITS + n > STRETCH_OF_BITS) {
-    const int64_t part = STRETCH_OF_BITS - index % STRETCH_OF_BITS;
-    round_stretch<RANDOM, MULTIPLY, COUNT, EACH>(x, y, part, g, c, index, keys, counts);
-    x += part, y += part, n -= part, index += static_cast<uint32_t>(part);
-    if (EACH) c.scales += part, c.inverses += part;
-  }
-  round_stretch<RANDOM, MULTIPLY, COUNT, EACH>(x, y, n, g, c, index, keys, counts);
+inline void add_counts(double* total, const double* part) {
+  total[0] = std::max(total[0], part[0]);
+  for (int j = 1; j < COUNTS; ++j) total[j] += part[j];
+}
+
+template <typename I, typename O>
+inline bool apart(const I* x, const O* y, int64_t n) {
+  const auto a = reinterpret_cast<uintptr_t>(x), b = reinterpret_cast<uintptr_t>(y);
+  return a + n * sizeof(I) <= b || b + n * sizeof(O) <= a;
 }
 
 template <bool RANDOM, bool MULTIPLY, bool COUNT, bool EACH, typename I, typename O>
@@ -172,11 +195,13 @@ inline void round_run(const I* x, O* y, int64_t n, const Grid& g, const Scale& c
                       Keys keys, double* counts) {
   if (!COUNT)
     return round_stretches<RANDOM, MULTIPLY, NOTHING, EACH>(x, y, n, g, c, index, keys, counts);
-  const uint32_t largest = largest_word(x, n);
-  if (largest >= INFINITE || g.lo_threshold != -g.hi_threshold)
-    return round_stretches<RANDOM, MULTIPLY, EVERYTHING, EACH>(x, y, n, g, c, index, keys, counts);
-  counts[0] = std::max(counts[0], static_cast<double>(as_float(largest)));
-  round_stretches<RANDOM, MULTIPLY, FINITE, EACH>(x, y, n, g, c, index, keys, counts);
+  const bool symmetric = g.lo_threshold == -g.hi_threshold;
+  if (symmetric && (apart(x, y, n) || largest_word(x, n) < INFINITE)) {
+    double found[COUNTS] = {};
+    round_stretches<RANDOM, MULTIPLY, FINITE, EACH>(x, y, n, g, c, index, keys, found);
+    if (found[0] < INFINITY) return add_counts(counts, found);
+  }
+  round_stretches<RANDOM, MULTIPLY, EVERYTHING, EACH>(x, y, n, g, c, index, keys, counts);
 }
 
 inline bool reciprocal_is_exact(float scale) {
@@ -209,15 +234,17 @@ void group_amax(const I* x, float* amax, int64_t groups, int64_t group_size, int
 
 // The scale rules of scaling.py; amax = 0 gives 1.
 inline float scale_of(float amax, int rule, float format_max, int max_exponent) {
-  if (!(amax > 0.0f)) return 1.0f;
+  float scale;
   if (rule == MX) {
-    int exponent = static_cast<int>(as_word(amax) >> 23) - 127 - max_exponent;
-    exponent = std::min(127, exponent);
-    return exponent < -126 ? 0x1p-127f : as_float(static_cast<uint32_t>(exponent + 127) << 23);
+    const int wanted = static_cast<int>(as_word(amax) >> 23) - 127 - max_exponent;
+    const int exponent = std::max(-126, std::min(127, wanted));
+    scale = as_float(static_cast<uint32_t>(exponent + 127) << 23);
+    scale = wanted < -126 ? 0x1p-127f : scale;
+  } else {
+    scale = std::max(amax / format_max, 0x1p-126f);
+    if (rule == POWER_OF_TWO) scale = as_float((as_word(scale) + 0x7FFFFFu) & 0x7F800000u);
   }
-  float scale = std::max(amax / format_max, 0x1p-126f);
-  if (rule == POWER_OF_TWO) scale = as_float((as_word(scale) + 0x7FFFFFu) & 0x7F800000u);
-  return scale;
+  return amax > 0.0f ? scale : 1.0f;
 }
 
 template <bool RANDOM, bool COUNT, typename I, typename O>
@@ -264,10 +291,7 @@ void long_groups(const I* x, O* y, float* scales, double* counts, const Grid& g,
     }
     if (COUNT) {
       double* total = counts + (c.count_rows ? group * COUNTS : 0);
-      for (int64_t k = 0; k < chunks; ++k) {
-        total[0] = std::max(total[0], partial[k * COUNTS]);
-        for (int j = 1; j < COUNTS; ++j) total[j] += partial[k * COUNTS + j];
-      }
+      for (int64_t k = 0; k < chunks; ++k) add_counts(total, &partial[k * COUNTS]);
     }
   }
 }
@@ -297,47 +321,87 @@ void short_groups(const I* x, O* y, float* scales, double* counts, const Grid& g
                                  static_cast<uint32_t>(start), c.keys, into);
     }
   }
-  for (size_t task = 0; task * COUNTS < partial.size(); ++task) {
-    counts[0] = std::max(counts[0], partial[task * COUNTS]);
-    for (int j = 1; j < COUNTS; ++j) counts[j] += partial[task * COUNTS + j];
+  for (size_t task = 0; task * COUNTS < partial.size(); ++task)
+    add_counts(counts, &partial[task * COUNTS]);
+}
+
+// Blocks of a few numbers: the scales of a stretch first, all at once.
+constexpr int64_t TINY = 128, STRETCH = 2048;
+template <int SIZE, typename I>
+inline void largest_of_blocks(const I* x, int64_t size, int64_t blocks, float* largest) {
+  if (SIZE) size = SIZE;
+  for (int64_t k = 0; k < blocks; ++k) largest[k] = as_float(largest_word(x + k * size, size));
+}
+
+template <typename I>
+void scales_of_blocks(const I* x, float* scales, int64_t blocks, const Call& c) {
+  const int64_t size = c.group_size;
+  if (size == 32) largest_of_blocks<32>(x, size, blocks, scales);
+  else if (size == 16) largest_of_blocks<16>(x, size, blocks, scales);
+  else largest_of_blocks<0>(x, size, blocks, scales);
+  for (int64_t k = 0; k < blocks; ++k)  // a block with NaN or infinities: once more, slowly
+    if (!(scales[k] < INFINITY)) scales[k] = amax_of(x + k * size, size);
+  const int rule = c.rule, exponent = c.max_exponent;
+  const float largest = c.format_max;
+  if (rule == MX)
+    for (int64_t k = 0; k < blocks; ++k) scales[k] = scale_of(scales[k], MX, largest, exponent);
+  else
+    for (int64_t k = 0; k < blocks; ++k) scales[k] = scale_of(scales[k], rule, largest, exponent);
+}
+
+// Blocks of a size known beforehand, each with its scale in a register; the numbers of the next
+// stretch are called for meanwhile.
+template <bool RANDOM, bool MULTIPLY, int SIZE, typename I, typename O>
+void fixed_blocks(const I* x, O* y, int64_t blocks, const Grid& g, const float* scales,
+                  const float* inverses, bool unscaled, Place place) {
+  for (int64_t k = 0; k < blocks; ++k, place.position += SIZE) {
+    const Scale own{scales[k], inverses[k], nullptr, nullptr, unscaled};
+    for (int i = 0; i < SIZE; i += 64 / sizeof(I))
+      __builtin_prefetch(x + k * SIZE + STRETCH + i, 0, 3);
+    round_stretch<RANDOM, MULTIPLY, NOTHING, false>(x + k * SIZE, y + k * SIZE, SIZE, g, own, place,
+                                                    nullptr);
   }
 }
 
-// Blocks of a few numbers: write every element's scale out, then run over many blocks at once.
-constexpr int64_t TINY = 128, STRETCH = 2048;
-template <bool RANDOM, bool COUNT, typename I, typename O>
+template <bool RANDOM, bool MULTIPLY, bool COUNT, typename I, typename O>
 void tiny_groups(const I* x, O* y, float* scales, double* counts, const Grid& g, const Call& c) {
   const int64_t size = c.group_size, per_task = STRETCH / size;
   const int64_t tasks = (c.groups + per_task - 1) / per_task;
+  const bool fixed = !COUNT && (size == 32 || size == 16);  // within one stretch of random bits
   std::vector<double> partial(COUNT ? tasks * COUNTS : 0);
 #pragma omp parallel for num_threads(c.threads) schedule(static)
   for (int64_t task = 0; task < tasks; ++task) {
-    const int64_t first = task * per_task, last = std::min(c.groups, first + per_task);
-    const int64_t start = first * size;
-    float each[STRETCH], inverse[STRETCH];
-    for (int64_t group = first; group < last; ++group) {
-      if (c.rule >= EXACT)
-        scales[group] =
-            scale_of(amax_of(x + group * size, size), c.rule, c.format_max, c.max_exponent);
-      const float scale = pick_scale(scales, group, c), back = 1.0f / scale;
-      float *e = each + (group - first) * size, *v = inverse + (group - first) * size;
-      for (int64_t i = 0; i < size; ++i) e[i] = scale, v[i] = back;
+    const int64_t first = task * per_task, blocks = std::min(c.groups - first, per_task);
+    const int64_t start = first * size, n = blocks * size;
+    const uint32_t index = static_cast<uint32_t>(start);
+    alignas(64) float own[STRETCH], inverse[STRETCH], each[STRETCH];
+    if (c.rule >= EXACT) scales_of_blocks(x + start, scales + first, blocks, c);
+    for (int64_t k = 0; k < blocks; ++k) own[k] = pick_scale(scales, first + k, c);
+    for (int64_t k = 0; k < blocks; ++k) inverse[k] = 1.0f / own[k];
+    if (fixed && size == 32) {
+      fixed_blocks<RANDOM, MULTIPLY, 32>(x + start, y + start, blocks, g, own, inverse, c.unscaled,
+                                         place_of(index, c.keys));
+    } else if (fixed) {
+      fixed_blocks<RANDOM, MULTIPLY, 16>(x + start, y + start, blocks, g, own, inverse, c.unscaled,
+                                         place_of(index, c.keys));
+    } else {
+      alignas(64) float back[STRETCH];
+      for (int64_t k = 0; k < blocks; ++k)
+        for (int64_t i = 0; i < size; ++i) each[k * size + i] = own[k], back[k * size + i] = inverse[k];
+      const Scale many{1.0f, 1.0f, each, back, c.unscaled != 0};
+      round_run<RANDOM, MULTIPLY, COUNT, true>(x + start, y + start, n, g, many, index, c.keys,
+                                               COUNT ? &partial[task * COUNTS] : nullptr);
     }
-    const Scale own{1.0f, 1.0f, each, inverse, c.unscaled != 0};
-    double* into = COUNT ? &partial[task * COUNTS] : nullptr;
-    const int64_t n = (last - first) * size;
-    // 2^-127, MX's smallest scale, has the exact reciprocal 2^127.
-    if (c.rule >= POWER_OF_TWO)
-      round_run<RANDOM, true, COUNT, true>(x + start, y + start, n, g, own,
-                                           static_cast<uint32_t>(start), c.keys, into);
-    else
-      round_run<RANDOM, false, COUNT, true>(x + start, y + start, n, g, own,
-                                            static_cast<uint32_t>(start), c.keys, into);
   }
-  for (size_t task = 0; task * COUNTS < partial.size(); ++task) {
-    counts[0] = std::max(counts[0], partial[task * COUNTS]);
-    for (int j = 1; j < COUNTS; ++j) counts[j] += partial[task * COUNTS + j];
-  }
+  for (size_t task = 0; task * COUNTS < partial.size(); ++task)
+    add_counts(counts, &partial[task * COUNTS]);
+}
+
+template <bool RANDOM, bool COUNT, typename I, typename O>
+void by_blocks(const I* x, O* y, float* scales, double* counts, const Grid& g, const Call& c) {
+  // 2^-127, MX's smallest scale, has the exact reciprocal 2^127.
+  if (c.rule >= POWER_OF_TWO) tiny_groups<RANDOM, true, COUNT>(x, y, scales, counts, g, c);
+  else tiny_groups<RANDOM, false, COUNT>(x, y, scales, counts, g, c);
 }
 
 template <typename I, typename O>
@@ -348,7 +412,7 @@ void dispatch(const void* x, void* y, float* scales, double* counts, const Grid&
   const bool is_long = c.group_size > CHUNK, is_tiny = c.group_size <= TINY && !c.count_rows;
 #define ALTGRAD_RUN(R, C)                                         \
   (is_long   ? long_groups<R, C>(in, out, scales, counts, g, c)   \
-   : is_tiny ? tiny_groups<R, C>(in, out, scales, counts, g, c)   \
+   : is_tiny ? by_blocks<R, C>(in, out, scales, counts, g, c)     \
              : short_groups<R, C>(in, out, scales, counts, g, c))
   if (random) counts ? ALTGRAD_RUN(true, true) : ALTGRAD_RUN(true, false);
   else counts ? ALTGRAD_RUN(false, true) : ALTGRAD_RUN(false, false);

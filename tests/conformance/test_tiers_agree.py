@@ -71,12 +71,16 @@ def test_native_equals_torch(native_tier, monkeypatch, dtype, rounding, scaling)
             continue
         settings = {"scaling": SCALINGS[scaling], "rounding": ROUNDINGS[rounding]}
         fast = q.fake_quantize(x, f, return_stats=True, **settings)
+        own = x.clone()
+        in_place = q.fake_quantize(own, f, out=own, return_stats=True, **settings)
+        not_counted = q.fake_quantize(x, f, **settings)
         with monkeypatch.context() as m:
             m.setattr(tiers, "_native_can", lambda job: False)
             plain = q.fake_quantize(x, f, return_stats=True, **settings)
             uncounted = q.fake_quantize(x, f, **settings)  # long tensors have a shorter way then
         assert_same(fast, plain)
-        assert_same_values(fast[0], uncounted)
+        assert_same(in_place, plain)
+        assert_same_values(not_counted, uncounted)
 
 
 @pytest.mark.parametrize("scaling", ["none", "tensor", "row", "mx"])
