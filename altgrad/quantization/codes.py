@@ -81,10 +81,13 @@ def dequantize(
     scale: float | Tensor | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Float[Tensor, "*shape"]:
-    """The numbers that codes stand for, times the scale (any shape that divides the codes')."""
+    """The numbers that codes stand for, times the scale (any shape that divides the codes').
+
+    A code is the bit pattern, as an unsigned number or in two's complement of the format's width.
+    Raises `ValueError` for numbers beyond that (which reads one flag back from the device).
+    """
     f = as_format(f)
-    if codes.is_floating_point():
-        raise ValueError(f"codes must be integers, got {codes.dtype}; quantize first")
+    _check_codes(codes, f)
     values = _decode(codes.to(torch.int64) & ((1 << f.bits) - 1), f).to(
         torch.float64 if dtype == torch.float64 else torch.float32
     )
@@ -92,6 +95,23 @@ def dequantize(
         scale = torch.as_tensor(scale, dtype=torch.float32, device=codes.device)
         values = values * expand_scale(scale, codes.shape)
     return values.to(dtype)
+
+
+def _check_codes(codes: Tensor, f: Format) -> None:
+    if codes.is_floating_point() or codes.is_complex() or codes.dtype == torch.bool:
+        raise ValueError(f"codes must be integers, got {codes.dtype}; quantize first")
+    low, high = -(1 << (f.bits - 1)), (1 << f.bits) - 1
+    held = torch.iinfo(codes.dtype)
+    if codes.numel() == 0 or (low <= held.min and held.max <= high):
+        return
+    least, most = torch.aminmax(codes.to(torch.int64))
+    if torch.compiler.is_compiling():
+        torch._assert_async((least >= low) & (most <= high), f"not codes of {f.name}")
+    elif least < low or most > high:
+        strange = int(most) if most > high else int(least)
+        raise ValueError(
+            f"{strange} is not a code of {f.name}, which has {f.bits} bits: 0 to {high}"
+        )
 
 
 def _decode(code: Tensor, f: Format) -> Tensor:

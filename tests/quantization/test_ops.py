@@ -106,6 +106,21 @@ def test_scales_of_every_shape_agree_with_dividing_by_hand():
         assert torch.equal(q.dequantize(codes, "e3m4", scale=scale), expected)
 
 
+@pytest.mark.parametrize(
+    ("name", "codes"), [("e2m1fn", [0, 16]), ("e4m3", [256]), ("int4", [-9]), ("e4m3", [1.0])]
+)
+def test_numbers_that_are_no_codes_are_refused(name, codes):
+    with pytest.raises(ValueError, match=r"not a code of|must be integers"):
+        q.dequantize(torch.tensor(codes), name)
+
+
+def test_codes_in_twos_complement_are_the_same_bits():
+    codes = torch.arange(256, dtype=torch.uint8)
+    for name in ("e4m3", "int8"):
+        values = q.dequantize(codes, name).nan_to_num(777.0)
+        assert torch.equal(q.dequantize(codes.view(torch.int8), name).nan_to_num(777.0), values)
+
+
 def test_ulp_of_a_tensor_is_the_formats_ulp():
     for name in ("e4m3", "e7m0", "e0m7", "int8", "bf16"):
         f = q.Format.named(name)
