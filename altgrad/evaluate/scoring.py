@@ -7,7 +7,7 @@ be seen. Other rows are sorted by length and run whole. The head runs only where
 """
 
 import contextlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from altgrad.evaluate.questions import Question, Row, common_prefix, fit
+from altgrad.evaluate.workers import in_turns
 from altgrad.model import GPT, KVCache
 
 GRAIN = 16
@@ -66,7 +67,6 @@ def _best(values: Sequence[float]) -> int:
     return values.index(max(values))
 
 
-@torch.inference_mode()
 def score_questions(
     model: GPT,
     questions: Sequence[Question],
@@ -82,27 +82,55 @@ def score_questions(
     questions = [fit(question, model.config.block_size) for question in questions]
     scores: list[list[Score | None]] = [[None] * len(q.rows) for q in questions]
     done = 0
-    for places, found in _run(model, questions, batch_tokens, share and _caches(model)):
-        for place, score in zip(places, found, strict=True):
+    batches = _batches(questions, batch_tokens, share and _caches(model))
+    for batch, found in in_turns(lambda b: (b, b.run(model, questions)), batches, _device(model)):
+        for place, score in zip(batch.places, found, strict=True):
             scores[place.question][place.row] = score
-        done += len(places)
+        done += len(batch.places)
         if progress:
             progress(done, sum(len(q.rows) for q in questions))
     return scores  # type: ignore[return-value]
 
 
-def _run(
-    model: GPT, questions: Sequence[Question], batch_tokens: int, share: bool
-) -> Iterator[tuple[list[_Place], list[Score]]]:
-    shared: dict[int, list[int]] = defaultdict(list)
+@dataclass(frozen=True)
+class _Batch:
+    """Rows of one forward pass; of all of them the first `shared` tokens come from a cache that is
+    filled once per question."""
+
+    places: list[_Place]
+    shared: int = 0
+
+    def run(self, model: GPT, questions: Sequence[Question]) -> list[Score]:
+        rows = [_row(questions, place, self.shared) for place in self.places]
+        return _score_rows(model, rows, self._cache(model, questions, rows))
+
+    def _cache(
+        self, model: GPT, questions: Sequence[Question], rows: Sequence[Row]
+    ) -> KVCache | None:
+        if not self.shared:
+            return None
+        device = _device(model)
+        counts = Counter(place.question for place in self.places)  # in the order of the places
+        heads = [questions[n].rows[0].tokens[: self.shared] for n in counts]
+        longest = max(len(row.tokens) for row in rows) - 1
+        cache = _fill(model, torch.tensor(heads, device=device))
+        repeats = torch.tensor(list(counts.values()), device=device)
+        return cache.repeated(repeats, self.shared + longest)
+
+
+def _batches(questions: Sequence[Question], batch_tokens: int, share: bool) -> Iterator[_Batch]:
+    by_length: dict[int, list[int]] = defaultdict(list)
     for number, question in enumerate(questions):
-        shared[_shared_length(question) if share else 0].append(number)
-    whole = shared.pop(0, [])
-    for length, numbers in sorted(shared.items()):
+        by_length[_shared_length(question) if share else 0].append(number)
+    whole = by_length.pop(0, [])
+    for length, numbers in sorted(by_length.items()):
         for batch in _by_tokens(numbers, questions, batch_tokens):
-            yield _score_shared(model, questions, batch, length)
-    places = [_Place(n, r) for n in whole for r in range(len(questions[n].rows))]
-    yield from _score_whole(model, questions, places, batch_tokens)
+            yield _Batch(_places(questions, batch), length)
+    yield from _whole_batches(questions, _places(questions, whole), batch_tokens)
+
+
+def _places(questions: Sequence[Question], numbers: Sequence[int]) -> list[_Place]:
+    return [_Place(n, r) for n in numbers for r in range(len(questions[n].rows))]
 
 
 def _shared_length(question: Question) -> int:
@@ -130,19 +158,6 @@ def _by_tokens(
         rows += len(questions[n].rows)
     if batch:
         yield batch
-
-
-def _score_shared(
-    model: GPT, questions: Sequence[Question], batch: list[int], length: int
-) -> tuple[list[_Place], list[Score]]:
-    device = next(model.parameters()).device
-    heads = torch.tensor([questions[n].rows[0].tokens[:length] for n in batch], device=device)
-    cache = _fill(model, heads)
-    places = [_Place(n, r) for n in batch for r in range(len(questions[n].rows))]
-    rows = [_row(questions, place, length) for place in places]
-    counts = torch.tensor([len(questions[n].rows) for n in batch], device=device)
-    longest = max(len(row.tokens) for row in rows) - 1
-    return places, _score_rows(model, rows, cache.repeated(counts, length + longest))
 
 
 class _Filled(Exception):
@@ -173,25 +188,25 @@ def _row(questions: Sequence[Question], place: _Place, skip: int) -> Row:
     return Row(row.tokens[skip:], row.start - skip, answer)
 
 
-def _score_whole(
-    model: GPT, questions: Sequence[Question], places: list[_Place], batch_tokens: int
-) -> Iterator[tuple[list[_Place], list[Score]]]:
+def _whole_batches(
+    questions: Sequence[Question], places: list[_Place], batch_tokens: int
+) -> Iterator[_Batch]:
     def length(place: _Place) -> int:
         return len(questions[place.question].rows[place.row].tokens)
 
     batch: list[_Place] = []
     for place in sorted(places, key=length):
         if batch and (len(batch) + 1) * length(place) > batch_tokens:
-            yield batch, _score_rows(model, [_row(questions, p, 0) for p in batch], None)
+            yield _Batch(batch)
             batch = []
         batch.append(place)
     if batch:
-        yield batch, _score_rows(model, [_row(questions, p, 0) for p in batch], None)
+        yield _Batch(batch)
 
 
 def _score_rows(model: GPT, rows: Sequence[Row], cache: KVCache | None) -> list[Score]:
     """One forward pass over rows padded on the right; the head only where a token is scored."""
-    device = next(model.parameters()).device
+    device = _device(model)
     inputs = torch.zeros(len(rows), max(len(r.tokens) for r in rows) - 1, dtype=torch.long)
     for i, row in enumerate(rows):
         inputs[i, : len(row.tokens) - 1] = torch.tensor(row.tokens[:-1])
@@ -227,6 +242,7 @@ def _losses(model: GPT, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor
     return torch.cat(losses), torch.cat(hits)
 
 
+@torch.inference_mode()
 def _caches(model: GPT) -> bool:
     """Whether the model's attention fills a KV cache; an outside part may not."""
     cache = KVCache(model.config, 2)

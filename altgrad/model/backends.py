@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 CHUNK = 64
-BLOCK = 128
+BLOCK = 256
 # Beyond this many queries the unrolled chunks take longer to compile than they save.
 MAX_CHUNKED_QUERIES = 512
 
