@@ -24,6 +24,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from altgrad.training.memory import keep_freed_memory
+
 MODELS = {
     "small": [
         "model=gpt2",
@@ -138,6 +140,7 @@ def main() -> None:
     parser.add_argument("--compiled-only", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    keep_freed_memory()  # as `make_run` does
     warnings.filterwarnings("ignore")
     modes = {"eager": False, "compiled": True}
     if arguments.eager_only:

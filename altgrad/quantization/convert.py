@@ -16,11 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from altgrad.quantization import native_matmul
+from altgrad.quantization.fp32_linear import Fp32Linear
 from altgrad.quantization.linear import PASSES, QuantLinear, Rounding
 from altgrad.quantization.recipe import ROLES, Cast, LayerRecipe, Recipe
 from altgrad.quantization.scaling import Delayed
 
-OWN_ATTRIBUTES = ("recipe", "roundings", "tick", "probe", "rounding_enabled", "count")
+OWN_ATTRIBUTES = ("recipe", "roundings", "tick", "probe", "rounding_enabled", "count", "plain")
 
 
 @dataclass
@@ -86,7 +87,7 @@ def _refuse_unused(recipe: Recipe, names: list[str]) -> None:
 
 
 def _why_not(module: nn.Module, layer: LayerRecipe | None) -> str | None:
-    if type(module) is not nn.Linear:
+    if type(module) not in (nn.Linear, Fp32Linear):
         return f"a {type(module).__name__}, not a plain nn.Linear"
     if layer is None:
         return "named in precision.skip"
@@ -105,8 +106,11 @@ def _refuse_native(model: nn.Module, report: ConversionReport, device: torch.dev
 
 
 def _convert(module: nn.Module, layer: LayerRecipe, seed: int) -> None:
+    assert isinstance(module, nn.Linear)
+    plain = type(module)
     module.__class__ = QuantLinear
     assert isinstance(module, QuantLinear)
+    module.plain = plain
     module.recipe = layer
     module.roundings = {
         role: Rounding(getattr(layer, role), seed * 3 + i, native=layer.native)
@@ -118,11 +122,12 @@ def _convert(module: nn.Module, layer: LayerRecipe, seed: int) -> None:
 
 
 def strip_recipe(model: nn.Module) -> nn.Module:
-    """Make every rounded layer a plain `nn.Linear` again, in place; returns the model."""
+    """Make every rounded layer the plain `nn.Linear` that it was, in place; returns the model."""
     for module in quant_layers(model).values():
+        plain = module.plain
         for name in OWN_ATTRIBUTES:
             module.__dict__.pop(name, None)
-        setattr(module, "__class__", nn.Linear)  # noqa: B010 - mypy takes an assignment for a mistake
+        setattr(module, "__class__", plain)  # noqa: B010 - mypy takes an assignment for a mistake
     return model
 
 

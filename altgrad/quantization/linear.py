@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from altgrad.quantization import native_matmul
 from altgrad.quantization.counts import NAMES
+from altgrad.quantization.fp32_linear import fast_for, times_transposed
 from altgrad.quantization.ops import round_values
 from altgrad.quantization.recipe import ROLES, Cast, LayerRecipe
 from altgrad.quantization.scaling import Delayed, scaling_of
@@ -97,7 +98,7 @@ class QuantLinear(nn.Linear):
         tick: 0-d int64, the number of training steps; seeds stochastic rounding.
         probe: (3, 10) zeros whose gradient collects the counts of a step.
         rounding_enabled: false computes as a plain linear layer would.
-        count: whether statistics are collected.
+        count: whether statistics are collected. plain: what the layer was before.
     """
 
     recipe: LayerRecipe
@@ -106,6 +107,7 @@ class QuantLinear(nn.Linear):
     probe: Tensor
     rounding_enabled: bool
     count: bool
+    plain: type[nn.Linear]
 
     def place(self) -> None:
         """Make the tensors that are not in the state_dict, on the weight's device."""
@@ -221,7 +223,7 @@ def multiply(a: Operand, b: Operand, dtype: torch.dtype) -> Tensor:
         assert a.scale is not None
         assert b.scale is not None
         return native_matmul.scaled_product(a.values, a.scale, b.values, b.scale, dtype)
-    product = a.values @ b.values
+    product = _product(a.values, b.values)
     scales = [s for s in (a.scale, b.scale) if s is not None]
     if not scales:
         return product
@@ -229,3 +231,7 @@ def multiply(a: Operand, b: Operand, dtype: torch.dtype) -> Tensor:
     # In float32 at least: a scale rounded to bf16 would change every number of the product.
     wide = torch.promote_types(dtype, torch.float32)
     return in_dtype(product.to(wide) * scale.to(wide), dtype)
+
+
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    return times_transposed(a, b.t()) if fast_for(a) else a @ b

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from altgrad.data import load_metadata, load_tokens, make_batches
 from altgrad.optim import WeightAverage, build_optimizer, build_schedule
 from altgrad.quantization import unrounded
+from altgrad.quantization.fp32_linear import use_fast_products
 from altgrad.training import sharding
 from altgrad.training.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
 from altgrad.training.compiling import told_in_one_line
@@ -91,6 +92,7 @@ class Trainer:
         self._set_up_saving()
 
     def _set_up_network(self) -> None:
+        use_fast_products(self.model)
         self.numerics = self._make_numerics()
         self.shadow = self.numerics.shadow
         compiled: Any = torch.compile(self.model) if self.config.compile else self.model
