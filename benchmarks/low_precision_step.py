@@ -140,7 +140,9 @@ def main() -> None:
     parser.add_argument("--compiled-only", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    keep_freed_memory()  # as `make_run` does
+    keep_freed_memory()  # as `altgrad train` does
+    # All rows compile the same functions; beyond eight versions torch would leave the rest eager.
+    torch._dynamo.config.recompile_limit = 256
     warnings.filterwarnings("ignore")
     modes = {"eager": False, "compiled": True}
     if arguments.eager_only:

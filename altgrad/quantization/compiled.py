@@ -19,6 +19,9 @@ from altgrad.quantization.stochastic import Stochastic
 WORTH_A_CALL = 1 << 15
 """Numbers from which a call costs less than what the compiler makes of the torch operations."""
 
+WORTH_A_COUNTING_CALL = 1 << 12
+"""Likewise, where the torch operations also count."""
+
 _2_63 = 1 << 63
 
 
@@ -72,10 +75,10 @@ _operator = torch.library.custom_op(
 )
 
 
-def takes(rounding: str | Stochastic, numel: int) -> bool:
+def takes(rounding: str | Stochastic, numel: int, *, counted: bool) -> bool:
     """Whether a traced call should become the operator: a generator's state is not traced."""
     drawn = isinstance(rounding, Stochastic) and rounding.generator is not None
-    return numel >= WORTH_A_CALL and not drawn
+    return numel >= (WORTH_A_COUNTING_CALL if counted else WORTH_A_CALL) and not drawn
 
 
 def round_groups(

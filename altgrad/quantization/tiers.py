@@ -75,7 +75,9 @@ class Job:
 def run(job: Job) -> Rounded:
     """Natively where possible, otherwise with torch operations."""
     traced = torch.compiler.is_compiling()
-    if _native_can(job) and (not traced or compiled.takes(job.rounding, job.x.numel())):
+    counted = job.count_by is not None
+    worth_it = not traced or compiled.takes(job.rounding, job.x.numel(), counted=counted)
+    if _native_can(job) and worth_it:
         layout = _native_layout(job)
         if layout is not None:
             return _native(job, layout)
