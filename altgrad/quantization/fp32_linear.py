@@ -2,9 +2,9 @@
 
 torch hands float32 products to MKL, which does not use AVX-512 on processors that are not Intel's,
 and all others to oneDNN, which does. On such a machine `Fp32Linear` takes oneDNN for float32, too:
-on two Zen 5 cores its products take 0.45 (forward, input's gradient) to 0.7 (weight's gradient) of
-MKL's time (`python benchmarks/fp32_products.py`). Sums are rounded in another order: results differ
-from `nn.Linear`'s by a few units in the last place.
+on two Zen 5 cores its products take 0.43 to 0.58 (forward, input's gradient) and 0.53 to 0.81
+(weight's gradient) of MKL's time (`python benchmarks/fp32_products.py`). Sums are
+rounded in another order: results differ from `nn.Linear`'s by a few units in the last place.
 """
 
 from functools import cache

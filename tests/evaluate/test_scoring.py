@@ -71,6 +71,17 @@ def test_the_total_is_that_of_the_whole_answer_also_where_answers_begin_alike(to
         assert score.loss == pytest.approx(loss, abs=2e-5)
 
 
+def test_the_number_of_cores_changes_no_bit(questions):
+    model, before, found = small_model(), torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found.append(score_questions(model, questions, batch_tokens=300))
+    finally:
+        torch.set_num_threads(before)
+    assert found[0] == found[1] == found[2]
+
+
 def test_sharing_saves_most_of_the_tokens(questions, monkeypatch):
     model = small_model()
     seen = []

@@ -58,4 +58,5 @@ def test_divergence_counts_across_a_resume():
     watch.observe(1.0)
     watch.observe(2.0)
     other.load_state_dict(watch.state_dict())
-    assert other.observe(3.0) is not None
+    assert DivergenceWatch(2).observe(3.0) is None
+    assert isinstance(other.observe(3.0), Alert)
