@@ -18,8 +18,9 @@ from altgrad.commands.models import add_model_commands
 from altgrad.commands.runs import add_run_commands
 from altgrad.commands.train import INTERRUPTED, add_train_commands
 from altgrad.commands.verify import add_verify_command
-from altgrad.commands.words import add_command, add_overrides
+from altgrad.commands.words import add_command, add_overrides, own_words
 from altgrad.compose import compose_config, preset_names
+from altgrad.trust import allow, names_in
 
 USER_MISTAKE = 2
 
@@ -42,6 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit code (0 done, 2 the user's mistake, 130 interrupted)."""
     arguments = parse_words(argv)
     try:
+        allow(names_in(own_words(arguments)))
         return arguments.command(arguments) or 0
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from altgrad import trust
 from altgrad.model import GPT, GPTConfig
 from altgrad.training import TrainConfig
 from tests import oracle_tally
@@ -45,8 +46,11 @@ def bit_equal(compared):
 
 @pytest.fixture(autouse=True)
 def _private_places(tmp_path, monkeypatch):
-    """Every test has its own working folder and its own cache."""
+    """Every test has its own working folder, cache and memory of what its person has typed."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(trust, "_said", {})
+    monkeypatch.setattr(trust, "_typed", set())
     monkeypatch.setenv("ALTGRAD_CACHE", str(tmp_path / "cache"))
 
 

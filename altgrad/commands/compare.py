@@ -11,6 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from altgrad.commands.words import add_trust
+from altgrad.trust import said_by
+
 AddCommand = Callable[..., argparse.ArgumentParser]
 Compose = Callable[..., Any]
 
@@ -47,6 +50,7 @@ def _add_compare(commands: Any, add_command: AddCommand, compose: Compose) -> No
         "words", nargs="+", metavar="FILE|KEY=VALUE", help="the question, see below"
     )
     parser.add_argument("--config-dir", metavar="DIR", help="folder with further presets")
+    add_trust(parser)
     parser.add_argument("--json", action="store_true", help="for programs: the verdict as JSON")
     parser.add_argument("--dry-run", action="store_true", help="check and say what would run")
 
@@ -77,6 +81,7 @@ def _add_baseline(commands: Any, add_command: AddCommand) -> None:
     freezing.add_argument("--into", metavar="DIR", help="folder of records (experiments/baselines)")
     verifying = add_command(actions, "verify", verify, "run it again and compare with its record")
     verifying.add_argument("name", nargs="?", help="a record's name or file; default: list them")
+    add_trust(verifying)
     verifying.add_argument("--seeds", type=int, help="how many of its seeds (all)")
     verifying.add_argument(
         "words", nargs="*", metavar="KEY=VALUE", help="launcher=, jobs=, device="
@@ -99,7 +104,7 @@ def compare(compose: Compose, arguments: argparse.Namespace) -> int:
     launch, words = take_launch_words(arguments.words)
     comparison = Comparison(
         read_question(words),
-        lambda w: compose(w, arguments.config_dir),
+        partial(_compose_arm, compose, arguments),
         launch=launch,
         say=say,
         report=partial(_progress, say),
@@ -115,6 +120,15 @@ def compare(compose: Compose, arguments: argparse.Namespace) -> int:
         say(f"\nstopped; everything so far is kept. Go on with: {_command(arguments)}")
         raise
     return _finish(folder, arguments.json, say)
+
+
+def _compose_arm(compose: Compose, arguments: argparse.Namespace, words: list[str]) -> Any:
+    """Names of code that only composing the words of an experiment file brings about are the
+    file's, too."""
+    config = compose(words, arguments.config_dir)
+    for file in (word for word in arguments.words if "=" not in word):
+        said_by(file, config.to_dict())
+    return config
 
 
 @contextmanager

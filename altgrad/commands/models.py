@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from altgrad.commands.words import add_command
+from altgrad.commands.words import add_command, add_trust
 
 
 def add_model_commands(commands: Any) -> None:
@@ -21,6 +21,7 @@ def add_model_commands(commands: Any) -> None:
 def _add_sample(commands: Any) -> None:
     parser = add_command(commands, "sample", sample, "write text with a trained model")
     parser.add_argument("run", nargs="?", help="a run folder or its name (default: the latest)")
+    add_trust(parser)
     parser.add_argument("--prompt", default="\n", help="text to go on from")
     parser.add_argument("--tokens", type=int, default=500, help="how many tokens to write (500)")
     parser.add_argument("--temperature", type=float, default=0.8, help="0 is greedy (0.8)")
@@ -38,6 +39,7 @@ def _add_serve(commands: Any) -> None:
     summary = "answer OpenAI's completions requests on this machine, with a page to try it"
     parser = add_command(commands, "serve", serve, summary)
     parser.add_argument("run", nargs="?", help="a run folder or its name (default: the latest)")
+    add_trust(parser)
     parser.add_argument("--host", default="127.0.0.1", help="where to listen (127.0.0.1)")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--anywhere", action="store_true", help="let other machines in")
@@ -48,6 +50,7 @@ def _add_eval(commands: Any) -> None:
     summary = "measure a run: bits per byte, CORE's tasks, lm-eval's"
     parser = add_command(commands, "eval", evaluate, summary)
     parser.add_argument("run", nargs="?", help="a run folder or its name (default: the latest)")
+    add_trust(parser)
     parser.add_argument(
         "--tasks",
         nargs="+",
@@ -75,6 +78,7 @@ def _add_eval(commands: Any) -> None:
 def _add_export(commands: Any) -> None:
     parser = add_command(commands, "export", export, "write a run's model in another format")
     parser.add_argument("run", nargs="?", help="a run folder or its name (default: the latest)")
+    add_trust(parser)
     parser.add_argument("--to", choices=["hf"], default="hf", help="Hugging Face (hf)")
     parser.add_argument("--out", metavar="DIR", help="the folder to make (RUN/export/hf)")
     parser.add_argument("--no-tokenizer", action="store_true", help="weights and settings only")
@@ -85,12 +89,14 @@ def _add_import(commands: Any) -> None:
     summary = "make a run out of a Hugging Face checkpoint"
     parser = add_command(commands, "import", import_model, summary)
     parser.add_argument("source", help="a local folder, or a name on the hub (openai/gpt2)")
+    add_trust(parser)
     parser.add_argument("--out", metavar="DIR", help="the run folder to make (runs/NAME)")
 
 
 def _add_merge(commands: Any) -> None:
     parser = add_command(commands, "merge", merge, "add a run's adapters to its base's weights")
     parser.add_argument("run", nargs="?", help="a run folder or its name (default: the latest)")
+    add_trust(parser)
     parser.add_argument("--out", metavar="DIR", help="the run folder to make (RUN-merged)")
     parser.add_argument("--checkpoint", choices=["best", "latest"], default="best")
 

@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from altgrad.commands.words import add_command, add_overrides, program
+from altgrad.commands.words import add_command, add_overrides, add_trust, program
 from altgrad.compose import compose_config, compose_values, presets_help
 
 INTERRUPTED = 130
@@ -22,6 +22,7 @@ def add_train_commands(commands: Any) -> None:
 def _add_train(commands: Any) -> None:
     parser = add_command(commands, "train", train, "train a model")
     add_overrides(parser)
+    add_trust(parser)
     parser.epilog = presets_help()
 
 
@@ -29,6 +30,7 @@ def _add_resume(commands: Any) -> None:
     parser = add_command(commands, "resume", resume, "continue a run from its newest checkpoint")
     parser.add_argument("run", nargs="?", help="a run folder or its name (default: the latest)")
     add_overrides(parser)
+    add_trust(parser)
     parser.epilog = (
         "A setting that differs from the run's own must be allowed by name:\n"
         "  altgrad resume RUN max_steps=2000 'resume.allow=[max_steps]'"
@@ -39,6 +41,7 @@ def _add_reproduce(commands: Any) -> None:
     summary = "run a run again from its folder alone and say whether it is the same"
     parser = add_command(commands, "reproduce", reproduce, summary)
     parser.add_argument("run", help="a run folder or its name")
+    add_trust(parser)
     parser.add_argument("--out", metavar="DIR", help="the new run folder (a new one below runs/)")
     parser.add_argument(
         "--tolerance", type=float, default=1e-3, help="relative difference that counts as the same"

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from altgrad.commands.words import add_trust
+
 AddCommand = Callable[..., argparse.ArgumentParser]
 Compose = Callable[..., Any]
 
@@ -25,6 +27,7 @@ def add_verify_command(
     parser = add_command(commands, "verify", partial(verify, compose), summary)
     parser.epilog = VERIFY_HELP
     add_overrides(parser)
+    add_trust(parser)
     parser.add_argument("--json", action="store_true", help="for programs")
 
 

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from altgrad.trust import NAME
+
 
 def add_command(
     commands: Any, name: str, run: Callable[[argparse.Namespace], int | None], summary: str
@@ -21,6 +23,34 @@ def add_command(
     )
     parser.set_defaults(command=run)
     return parser
+
+
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    """For commands that read what somebody may have sent: runs, checkpoints, questions."""
+    parser.add_argument(
+        "--trust",
+        action="append",
+        default=[],
+        metavar="CODE",
+        help="code that such a file names and that may be run, as package.module:Class",
+    )
+
+
+def own_words(arguments: argparse.Namespace) -> list[str]:
+    """What the person typed as settings, what `--trust` names, and the presets of `--config-dir`.
+
+    Raises:
+        ValueError: `--trust` with something that is no name of code.
+    """
+    named = getattr(arguments, "trust", [])
+    for name in named:
+        if not NAME.fullmatch(name):
+            raise ValueError(f"--trust {name}: write the code's name, package.module:Class")
+    lists = (getattr(arguments, key, []) for key in ("overrides", "words"))
+    words = [word for typed in lists for word in typed] + [str(getattr(arguments, "run", ""))]
+    presets = Path(getattr(arguments, "config_dir", None) or os.devnull).rglob("*.yaml")
+    texts = (path.read_text(errors="replace") for path in presets if path.is_file())
+    return [*named, *(word for word in words if "=" in word), *texts]
 
 
 def add_overrides(parser: argparse.ArgumentParser) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from altgrad.compare.question import Question
 from altgrad.training.config import TrainConfig, all_setting_names
 from altgrad.training.settings import ConfigError, get_setting, nearest
+from altgrad.training.sources import accept_code
 
 Compose = Callable[[list[str]], TrainConfig]
 """Typed words -> settings; `altgrad.compose` has the one that knows the presets."""
@@ -36,6 +37,7 @@ def compose_arms(question: Question, compose: Compose) -> list[Arm]:
 
     Raises:
         ConfigError: a word cannot be composed, or sets what the question itself sets.
+        ValueError: outside code is not there, or a file named it and nobody else.
     """
     for word in [*question.base, *(w for words in question.arms.values() for w in words)]:
         _refuse_own_settings(word.partition("=")[0])
@@ -43,7 +45,9 @@ def compose_arms(question: Question, compose: Compose) -> list[Arm]:
     arms = []
     for name in [question.control, *others]:
         words = merge_words(question.base, question.arms[name])
-        arms.append(Arm(name, tuple(words), compose(words)))
+        config = compose(words)
+        accept_code(config.to_dict())
+        arms.append(Arm(name, tuple(words), config))
     return arms
 
 

@@ -20,6 +20,7 @@ from altgrad.training.config import TrainConfig
 from altgrad.training.run_folder import RunFolder, resolve_run, write_atomically
 from altgrad.training.run_table import read_settings, summarise_run
 from altgrad.training.settings import ConfigError, nearest, require
+from altgrad.trust import said_by
 
 SHIPPED = Path(__file__).parent / "baselines"
 OWN_RECORDS = Path("experiments/baselines")
@@ -140,7 +141,7 @@ def find_baseline(name: str) -> Baseline:
 
 def _read(path: Path) -> Baseline:
     try:
-        record = Baseline(**json.loads(path.read_text()))
+        record = Baseline(**said_by(path, json.loads(path.read_text())))
     except (ValueError, TypeError) as error:
         raise ConfigError(f"{path} is not a baseline: {error}") from None
     require(record.layout == LAYOUT_VERSION, f"{path} has layout {record.layout}.")

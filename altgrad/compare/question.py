@@ -23,6 +23,7 @@ from altgrad.training.settings import (
     require,
     require_choice,
 )
+from altgrad.trust import said_by
 
 BUDGETS = ("tokens", "flops", "time")
 DESIGNS = ("one", "crossed")
@@ -234,7 +235,7 @@ def read_question(words: Sequence[str]) -> Question:
 
 def _read_file(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = said_by(path, yaml.safe_load(path.read_text(encoding="utf-8")))
     except (OSError, yaml.YAMLError) as error:
         raise ConfigError(
             f"{path} is neither KEY=VALUE nor a readable experiment file: {error}"

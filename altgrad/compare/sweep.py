@@ -12,6 +12,7 @@ from altgrad.compare.slurm_pool import run_on_slurm
 from altgrad.compare.state import GAVE_UP, failure_of, is_outcome, state_of
 from altgrad.training.config import TrainConfig
 from altgrad.training.run_folder import RunFolder
+from altgrad.training.sources import accept_code
 
 LAUNCHERS: dict[str, Launcher] = {
     "local": run_locally,
@@ -64,6 +65,8 @@ def complete(wanted: Sequence[Wanted], how: Launch, report: Report | None = None
 
 
 def as_task(wanted: Wanted, threads: int) -> Task:
+    """Accepted here, where the person is: whoever makes the run takes its word for it."""
+    accept_code(wanted.config.to_dict())
     run = wanted.run.absolute()
     settings = {**wanted.config.to_dict(), "run_dir": str(run)}
     return Task(wanted.label, str(run), settings, threads, os.getcwd())

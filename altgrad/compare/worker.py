@@ -21,6 +21,7 @@ from typing import Any
 import torch
 import yaml
 
+from altgrad import trust
 from altgrad.compare.launch import Task
 from altgrad.compare.state import ENDED, attempt_allowed
 from altgrad.training.build import build_run, resume_run
@@ -41,8 +42,7 @@ def run_task(task: Task) -> str:
     Raises:
         Exception: what stopped it, after it was written into the run's `events.jsonl`.
     """
-    os.chdir(task.cwd)
-    torch.set_num_threads(task.threads)
+    _settle_in(task)
     run = Path(task.run)
     _wait_while_locked(run)
     if (run / "config.yaml").is_file() and run_status(run) in ENDED and not attempt_allowed(run):
@@ -54,6 +54,13 @@ def run_task(task: Task) -> str:
         raise
     RunFolder(run).event("measured", peak_memory_bytes=peak_memory_bytes(task.settings))
     return status
+
+
+def _settle_in(task: Task) -> None:
+    """Where the person is, with the code that was accepted there (`sweep.as_task`)."""
+    os.chdir(task.cwd)
+    trust.allow(trust.names_in(task.settings))
+    torch.set_num_threads(task.threads)
 
 
 def _trainer_for(task: Task, run: Path) -> Trainer:
@@ -133,8 +140,8 @@ def measure_steps_s(tasks: Sequence[Task], steps: int = 20) -> list[float]:
     The tasks take their steps in turn, so that whatever slows the machine down for a while slows
     all of them. Makes no run folder.
     """
-    os.chdir(tasks[0].cwd)
-    torch.set_num_threads(tasks[0].threads)
+    for task in tasks:
+        _settle_in(task)
     trainers = [
         build_run(TrainConfig.from_dict({**task.settings, "run_dir": task.run})) for task in tasks
     ]

@@ -7,6 +7,7 @@ from typing import Any
 
 from altgrad.data.errors import DataError
 from altgrad.data.files import sha256_of
+from altgrad.trust import said_by
 
 META = "meta.json"
 FORMAT_VERSION = 1
@@ -66,7 +67,7 @@ def load_metadata(folder: str | Path) -> Metadata:
     if not path.is_file():
         return _describe_plain(folder)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = said_by(path, json.loads(path.read_text(encoding="utf-8")))
         version = content["format_version"]
         if version == FORMAT_VERSION:
             return Metadata.from_dict(content)

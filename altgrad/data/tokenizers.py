@@ -7,7 +7,6 @@ stands for), `end_of_text` (the token between documents, or None) and `describe(
 """
 
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +18,7 @@ from altgrad.data.errors import DataError, refuse_unknown
 from altgrad.data.files import sha256_of, write_whole
 from altgrad.data.hf_tokenizer import FILE, FileTokenizer
 from altgrad.data.metadata import Metadata, load_metadata
+from altgrad.outside import load_outside
 
 
 class Tokenizer(Protocol):
@@ -189,11 +189,10 @@ def _file_of(name: str) -> Path | None:
 
 
 def _outside(name: str) -> Tokenizer:
-    module, _, attribute = name.partition(":")
     try:
-        made: Tokenizer = getattr(import_module(module), attribute)()
-    except (ImportError, AttributeError) as error:
-        raise DataError(f"data.tokenizer={name}: {error}") from error
+        made: Tokenizer = load_outside(name, setting="data.tokenizer")()
+    except ValueError as error:
+        raise DataError(str(error)) from error
     return made
 
 

@@ -17,6 +17,7 @@ from altgrad.interchange.tokenizer import FILE
 from altgrad.model import GPT, GPTConfig
 from altgrad.training import TrainConfig
 from altgrad.training.checkpoint import load_into
+from altgrad.trust import said_by
 
 INDEX = "model.safetensors.index.json"
 WEIGHTS = "model.safetensors"
@@ -133,7 +134,7 @@ def _tokenizer_name(identity: dict[str, Any] | None, run: Path) -> str:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content: dict[str, Any] = json.loads(path.read_text())
+        content: dict[str, Any] = said_by(path, json.loads(path.read_text()))
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read ({error})") from None
     return content

@@ -20,12 +20,11 @@ sets them in its constructor and again in `reset_parameters()`.
 """
 
 import difflib
-import importlib
-import os
-import sys
 from collections.abc import Iterable
 
 from torch import nn
+
+from altgrad.outside import load_outside, load_own
 
 PARTS: dict[str, dict[str, str]] = {
     "embedding": {
@@ -83,29 +82,8 @@ def check_part(kind: str, name: str) -> None:
 def resolve(kind: str, name: str) -> type[nn.Module]:
     """The class behind a part's name: a key of `PARTS[kind]`, or `package.module:Class`."""
     check_part(kind, name)
-    target = PARTS[kind].get(name, name)
-    found = _import(target, setting=f"model.{kind}={name}")
+    own = PARTS[kind].get(name)
+    found = load_own(own) if own else load_outside(name, setting=f"model.{kind}")
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
         raise ValueError(f"model.{kind}={name} is not a subclass of torch.nn.Module")
     return found
-
-
-def _import(target: str, *, setting: str) -> object:
-    module_name, _, class_name = target.partition(":")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if not module_name.startswith(error.name or "\0"):
-            raise  # the module exists; it is one of its own imports that is missing
-        raise ValueError(
-            f"{setting}: no module {module_name!r} in {os.getcwd()} or on the Python path"
-        ) from None
-    if not hasattr(module, class_name):
-        check_name(setting, class_name, [n for n, v in vars(module).items() if _is_part(v)])
-    return getattr(module, class_name)
-
-
-def _is_part(value: object) -> bool:
-    return isinstance(value, type) and issubclass(value, nn.Module)

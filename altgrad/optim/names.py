@@ -1,9 +1,10 @@
 """A name in a config becomes an entry of a table, or code from outside (`package.module:thing`)."""
 
 import difflib
-import importlib
 from collections.abc import Mapping
 from typing import Any
+
+from altgrad.outside import load_outside
 
 
 def lookup(table: Mapping[str, Any], name: str, setting: str) -> Any:
@@ -13,20 +14,9 @@ def lookup(table: Mapping[str, Any], name: str, setting: str) -> Any:
     cannot be imported. `setting` is the full name of the setting, for the message.
     """
     if ":" in name:
-        return outside_object(name, setting)
+        return load_outside(name, setting=setting)
     if name in table:
         return table[name]
     close = difflib.get_close_matches(name, table, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     raise ValueError(f"{setting}={name!r} is not one of {', '.join(sorted(table))}{hint}")
-
-
-def outside_object(path: str, setting: str) -> Any:
-    module_name, _, attribute = path.partition(":")
-    try:
-        return getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(
-            f"{setting}={path!r} cannot be loaded ({error}); "
-            "write package.module:name of something importable"
-        ) from error

@@ -30,6 +30,7 @@ from altgrad.training.recorder import Listener, Recorder
 from altgrad.training.resuming import Changes, changed_settings, refuse_changes
 from altgrad.training.run_folder import RunFolder, run_status
 from altgrad.training.settings import ConfigError
+from altgrad.training.sources import accept_code
 from altgrad.training.trainer import Trainer
 
 NO_BF16 = (
@@ -54,6 +55,7 @@ def build_run(
     """
     config = copy.deepcopy(config)
     check_start(config)
+    accept_code(config.to_dict())
     # 1 The machine: device, arithmetic, processes.
     left_to_us = config.precision.compute == "auto"
     device = settle(config)

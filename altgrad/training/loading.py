@@ -18,6 +18,7 @@ from altgrad.training.manifest import read_manifest
 from altgrad.training.randomness import initialisation_generator
 from altgrad.training.run_folder import RunFolder, resolve_run
 from altgrad.training.settings import ConfigError
+from altgrad.trust import said_by
 
 
 @dataclass
@@ -38,7 +39,7 @@ def read_config(run: Path) -> TrainConfig:
     """
     path = RunFolder(run).config
     try:
-        return TrainConfig.from_dict(yaml.safe_load(path.read_text()))
+        return TrainConfig.from_dict(said_by(path, yaml.safe_load(path.read_text())))
     except (OSError, yaml.YAMLError) as error:
         raise ConfigError(f"cannot read {path}: {error}") from None
 
@@ -123,7 +124,7 @@ def run_tokenizer(run: Path) -> Tokenizer:
     """
     path = RunFolder(run).data
     try:
-        facts = json.loads(path.read_text())
+        facts = said_by(path, json.loads(path.read_text()))
         known = {f.name for f in dataclasses.fields(Metadata)}
         metadata = Metadata.from_dict({k: v for k, v in facts.items() if k in known})
     except (OSError, ValueError, TypeError, KeyError) as error:

@@ -18,7 +18,7 @@ from altgrad.training.history import Changes, code_changes
 from altgrad.training.jsonl import JsonlTracker
 from altgrad.training.run_folder import LAYOUT_VERSION, RunFolder, new_run_path, write_atomically
 from altgrad.training.saving import SaveOutcome
-from altgrad.training.sources import code_versions
+from altgrad.training.sources import changed_sources, code_versions, keep_sources
 from altgrad.training.tracker_set import TrackerSet
 
 Metrics = dict[str, float]
@@ -94,6 +94,11 @@ class Recorder:
                 f"the code of {part} is not what the run began with ({then}, now {now}): its "
                 "numbers may differ from here on",
             )
+        if changed := changed_sources(self.config.to_dict(), self.folder.code):
+            self.note(
+                self.resumed_at or 0,
+                f"not as in {self.folder.code}, the code the run began with: {', '.join(changed)}",
+            )
 
     def _enter(self) -> Changes:
         """The first event of a session; settings changed on purpose are recorded with it, and so
@@ -132,6 +137,7 @@ class Recorder:
         """Write what is not there yet. `config.yaml` comes last: with it a folder is a run."""
         folder = self.folder
         if not folder.environment.exists():
+            keep_sources(self.config.to_dict(), folder.code)
             code = code_versions(self.config.to_dict())
             folder.write_json(folder.environment, {**describe_environment(), "code": code})
         if not folder.data.exists():

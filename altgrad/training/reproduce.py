@@ -13,11 +13,13 @@ from altgrad.training.likeness import Likeness, compare_runs, read_numbers
 from altgrad.training.recorder import Listener
 from altgrad.training.run_folder import RunFolder
 from altgrad.training.settings import ConfigError
+from altgrad.training.sources import changed_sources
 
 
 @dataclass(frozen=True)
 class Reproduction:
-    """What came of it. environment: name -> (then, now) of everything that differs."""
+    """What came of it. environment: name -> (then, now) of everything that differs, `code/FILE` for
+    outside code that is not what the run began with."""
 
     run: str
     again: str
@@ -55,6 +57,8 @@ def reproduce(
     again = trainer.recorder.folder
     likeness = compare_runs(run, again.root)
     differences = compare_environments(RunFolder(run).environment, again.environment)
+    changed = changed_sources(trainer.config.to_dict(), RunFolder(run).code)
+    differences |= {f"code/{file}": hashes for file, hashes in changed.items()}
     return Reproduction(
         str(run), str(again.root), likeness, likeness.verdict(tolerance), differences
     )

@@ -3,6 +3,7 @@
     config.yaml        every setting, resolved         metrics.jsonl   one line a step
     environment.json   machine, versions, commit       events.jsonl    started, saved, finished, …
     data.json          corpus, tokenizer, sha256       checkpoints/ samples/ figures/
+    code/              outside code it was begun with
 
 The layout is public: other programs read it. It changes only together with `LAYOUT_VERSION`.
 """
@@ -37,6 +38,7 @@ class RunFolder:
     checkpoints = property(lambda self: self.root / "checkpoints")
     samples = property(lambda self: self.root / "samples")
     figures = property(lambda self: self.root / "figures")
+    code = property(lambda self: self.root / "code")
 
     def create(self) -> None:
         """Make the folder, take its lock and point `latest` beside it here.

@@ -9,6 +9,7 @@ import yaml
 
 from altgrad.training.line_log import read_jsonl
 from altgrad.training.run_folder import END_STATES, RunFolder, run_status
+from altgrad.trust import said_by
 
 
 @dataclass
@@ -97,6 +98,6 @@ def read_settings(path: Path) -> dict[str, Any]:
     """
     try:
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        return yaml.load(path.read_text(), Loader=loader)
+        return said_by(path, yaml.load(path.read_text(), Loader=loader))
     except (OSError, yaml.YAMLError) as error:
         raise ValueError(f"cannot read {path}: {error}") from None

@@ -1,22 +1,53 @@
-"""Which code made a run's numbers: hashes of sources, for telling whether two runs are the same."""
+"""Which code made a run's numbers: hashes of sources, for telling whether two runs are the same;
+and the run's own copy of what came from outside."""
 
 import hashlib
+from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+from altgrad.outside import Source, accept, digest, source_of
+from altgrad.trust import NAME
 
 COMPUTING_ROOMS = ("model", "quantization", "optim", "data", "training")
 """Rooms of the package whose code can change a number of a run."""
 
+CODE_SETTINGS = (
+    *("model.embedding", "model.position", "model.norm", "model.attention", "model.mlp"),
+    *("model.block", "model.residual"),
+    *("optim.name", "schedule.name", "data.tokenizer", "tracker.names"),
+)
+"""Settings whose value may be `package.module:name`."""
+
 
 def code_versions(settings: dict[str, Any]) -> dict[str, str]:
-    """`altgrad` -> hash of its computing rooms, `torch` -> its version, outside part -> its hash.
+    """`altgrad` -> hash of its computing rooms, `torch` -> its version, each name of outside code
+    -> hash of its whole source (of an installed package: its version).
 
-    settings: a run's nested settings; a value `package.module:Class` is an outside part.
+    settings: a run's nested settings.
+
+    Raises:
+        ValueError: there is no source for a name: such a run would have no identity.
     """
-    return {"altgrad": package_version(), "torch": version("torch"), **_outside_parts(settings)}
+    outside = {source.target: source.version for source in sources(settings)}
+    return {"altgrad": package_version(), "torch": version("torch"), **outside}
+
+
+def sources(settings: dict[str, Any]) -> list[Source]:
+    """What the outside names in the settings stand for. Raises as `code_versions` does."""
+    return [source_of(name, setting=setting) for name, setting in _outside_names(settings)]
+
+
+def accept_code(settings: dict[str, Any]) -> None:
+    """Before anything is done: all outside code is there, and may be run. Runs none of it.
+
+    Raises:
+        ValueError: as `outside.load_outside`.
+    """
+    for name, setting in _outside_names(settings):
+        accept(name, setting=setting)
 
 
 @cache
@@ -30,21 +61,42 @@ def package_version() -> str:
     return digest.hexdigest()[:16]
 
 
-def _outside_parts(value: Any) -> dict[str, str]:
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, list):
-        return {name: version for item in value for name, version in _outside_parts(item).items()}
-    module, colon, name = value.partition(":") if isinstance(value, str) else ("", "", "")
-    path = _source_of(module) if colon and name.isidentifier() else None
-    return {value: hashlib.sha256(path.read_bytes()).hexdigest()[:16]} if path else {}
+def keep_sources(settings: dict[str, Any], folder: Path) -> None:
+    """Copy what came from outside into `folder`, under the names it is imported by."""
+    for name, content in _files(sources(settings)).items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
 
 
-def _source_of(module: str) -> Path | None:
-    """The file a module would be loaded from, or None for what is no module (`cuda:0`)."""
-    try:
-        spec = find_spec(module)
-    except (ImportError, ValueError):
-        return None
-    path = Path(spec.origin) if spec and spec.origin else None
-    return path if path and path.is_file() else None
+def changed_sources(settings: dict[str, Any], folder: Path) -> dict[str, tuple[Any, Any]]:
+    """File -> (hash of the copy in `folder`, hash now) of each that differs; None: not there."""
+    if not folder.is_dir():
+        return {}
+    then = {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+    now = _files(sources(settings))
+    names = [name for name in sorted({**then, **now}) if then.get(name) != now.get(name)]
+    return {name: (_hash(name, then), _hash(name, now)) for name in names}
+
+
+def _hash(name: str, files: dict[str, bytes]) -> str | None:
+    return digest({name: files[name]}) if name in files else None
+
+
+def _files(found: Iterable[Source]) -> dict[str, bytes]:
+    return {name: content for source in found for name, content in source.files.items()}
+
+
+def _outside_names(settings: dict[str, Any]) -> list[tuple[str, str]]:
+    """(name, setting) of each outside name."""
+    found = []
+    for setting in CODE_SETTINGS:
+        group, _, leaf = setting.partition(".")
+        value = (settings.get(group) or {}).get(leaf)
+        names = value if isinstance(value, list) else [value]
+        found += [(n, setting) for n in names if isinstance(n, str) and NAME.fullmatch(n)]
+    return found

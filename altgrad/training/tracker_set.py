@@ -19,6 +19,9 @@ class TrackerSet:
     Args:
         trouble: told `(what, error)` of every failure, in the caller's thread.
         opened: told `(name, id)` of every tracker that has taken up the run.
+
+    Raises:
+        ValueError: a tracker of the person's own cannot be found.
     """
 
     def __init__(
@@ -30,6 +33,8 @@ class TrackerSet:
     ) -> None:
         self.config, self._trouble, self._opened = config, trouble, opened
         self.ids: dict[str, str] = {}
+        # Here, not when they open: what cannot be found is refused before there is a run folder.
+        self._makers = {name: tracker_maker(name) for name in config.names if config.project}
         self._shields: list[Shielded] = []
 
     def open(
@@ -40,9 +45,9 @@ class TrackerSet:
         Raises:
             ValueError: `tracker.if_gone=refuse`, and a tracked run is gone.
         """
-        for name in self.config.names if self.config.project else []:
+        for name, make in self._makers.items():
             run = TrackedRun(folder, run_id, self.config, settings, self.ids.get(name), resumed_at)
-            self._shields.append(Shielded(name, tracker_maker(name), run))
+            self._shields.append(Shielded(name, make, run))
         if self.config.if_gone == "refuse" and self.ids:
             self._refuse_gone()
 

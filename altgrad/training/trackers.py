@@ -7,10 +7,10 @@ name with a colon, `package.module:make`, brings in another.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
+from altgrad.outside import load_outside, load_own
 from altgrad.training.settings import require_choice
 
 Metrics = dict[str, float]
@@ -100,8 +100,8 @@ TRACKERS = {
 
 def tracker_maker(name: str) -> Maker:
     """The class behind a name; its module is imported now, the tracker's library only when made."""
-    module, _, attribute = TRACKERS.get(name, name).partition(":")
-    return getattr(import_module(module), attribute)
+    own = TRACKERS.get(name)
+    return load_own(own) if own else load_outside(name, setting="tracker.names")
 
 
 def require_installed(package: str) -> None:

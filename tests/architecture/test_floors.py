@@ -7,6 +7,8 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "altgrad"
 FLOOR = {
+    "trust": -2,
+    "outside": -1,
     "model": 0,
     "quantization": 0,
     "optim": 0,

@@ -176,7 +176,7 @@ def test_an_outside_class_serves_as_tokenizer(tmp_path, monkeypatch):
 
 
 def test_an_outside_class_that_is_not_there_is_refused(tmp_path):
-    with pytest.raises(DataError, match=r"data\.tokenizer=nowhere:Tok: No module named 'nowhere'"):
+    with pytest.raises(DataError, match=r"data\.tokenizer=nowhere:Tok: no module 'nowhere'"):
         build_tokenizer(identify("nowhere:Tok", tmp_path), "", tmp_path)
 
 

@@ -56,10 +56,11 @@ def test_what_cannot_be_found_is_one_clear_line(name, words):
     assert "\n" not in str(caught.value)
 
 
-def test_an_error_inside_the_outside_module_is_its_own(tmp_path, monkeypatch):
+def test_an_error_inside_the_outside_module_is_told_with_its_place(tmp_path, monkeypatch):
     (tmp_path / "broken_of_this_test.py").write_text("import a_missing_dependency\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(ModuleNotFoundError, match="a_missing_dependency"):
+    words = r"model\.mlp=broken.*cannot be imported.*a_missing_dependency.*\(broken.*line 1\)"
+    with pytest.raises(ValueError, match=words):
         resolve("mlp", "broken_of_this_test:MLP")
 
 

@@ -1,0 +1,94 @@
+"""Whose code may run: what the person said, now or earlier on this machine; never what a file says.
+
+Settings can name code, `package.module:name`, and a file with settings (a run folder, a model's
+`config.json`, an experiment file, a baseline) can come from anybody. So whoever reads such a file
+hands its content through `said_by`, which notes the names in it, and the one loader of outside code
+asks `require` first. A name out of a file passes only if the person has typed it, in this command
+or earlier with the code in the same folders; those pairs are kept in `trusted.json`, in the
+person's own configuration folder. A file that somebody sent is in another folder, or names
+something that was never typed.
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+NAME = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*")
+"""`package.module:name`; `cuda:0` is none."""
+
+Content = TypeVar("Content")
+
+_said: dict[str, str] = {}
+_typed: set[str] = set()
+
+
+def names_in(content: Any) -> list[str]:
+    """Every name of code in the texts of a nest of dicts and lists."""
+    found, waiting, seen = dict[str, None](), [content], set[int]()
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, str):
+            found |= dict.fromkeys(NAME.findall(item))
+        elif isinstance(item, dict | list | tuple) and id(item) not in seen:
+            seen.add(id(item))  # YAML can hold itself
+            waiting += item.values() if isinstance(item, dict) else item
+    return list(found)
+
+
+def said_by(file: str | Path, content: Content) -> Content:
+    """`content` as it is; the names of code in it are from now on those of `file`."""
+    for name in names_in(content):
+        _said.setdefault(name, str(file))
+    return content
+
+
+def allow(names: Iterable[str]) -> None:
+    """These are the person's own words, whatever file holds them, too."""
+    _typed.update(names)
+
+
+def require(name: str, *, setting: str, folders: Iterable[str], runs: str) -> None:
+    """Refuse a name that a file brought and the person never typed.
+
+    folders: where its code lies. runs: what loading it would run, for the message.
+
+    Raises:
+        ValueError: naming the file, the code and the cure.
+    """
+    needed, known = set(folders), _read()
+    if needed <= set(known.get(name, ())):
+        return
+    if name in _said and name not in _typed:
+        raise ValueError(
+            f"{setting}={name} stands in {_said[name]}, and what a file names is not run unasked: "
+            f"it would run {runs}. If you trust that code: --trust {name} "
+            f"(in Python: altgrad.trust.allow([{name!r}]))"
+        )
+    with suppress(OSError):  # A read-only home: the next command asks again.
+        _write({**known, name: sorted(needed | set(known.get(name, ())))})
+
+
+def ledger() -> Path:
+    """Where name -> folders of what was typed on this machine is kept."""
+    base = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
+    return Path(base).expanduser() / "altgrad" / "trusted.json"
+
+
+def _read() -> dict[str, list[str]]:
+    try:
+        content = json.loads(ledger().read_text(encoding="utf-8"))
+        return {str(name): list(folders) for name, folders in content.items()}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
+
+
+def _write(content: dict[str, list[str]]) -> None:
+    path = ledger()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    temporary.replace(path)
