@@ -41,8 +41,7 @@ def names_in(content: Any) -> list[str]:
 
 def said_by(file: str | Path, content: Content) -> Content:
     """`content` as it is; the names of code in it are from now on those of `file`."""
-    for name in names_in(content):
-        _said.setdefault(name, str(file))
+    _said.update(dict.fromkeys(names_in(content), str(file)))
     return content
 
 

@@ -20,6 +20,7 @@ from altgrad.training.config import TrainConfig
 from altgrad.training.run_folder import RunFolder, resolve_run, write_atomically
 from altgrad.training.run_table import read_settings, summarise_run
 from altgrad.training.settings import ConfigError, nearest, require
+from altgrad.training.sources import accept_code
 from altgrad.trust import said_by
 
 SHIPPED = Path(__file__).parent / "baselines"
@@ -209,6 +210,7 @@ def _wanted(
 
     config = TrainConfig.from_dict(record.settings)
     config = change_settings(config, _machine_words(words))
+    accept_code(config.to_dict())
     settled, data = settle(config, elsewhere=launch.elsewhere)
     require(
         data == record.data,

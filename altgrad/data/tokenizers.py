@@ -33,6 +33,10 @@ class Tokenizer(Protocol):
     def describe(self) -> dict[str, Any]: ...
 
 
+CONTRACT = [*Tokenizer.__annotations__, *(n for n in vars(Tokenizer) if not n.startswith("_"))]
+"""What a tokenizer from outside must have."""
+
+
 class CharTokenizer:
     """One token per character; the vocabulary is the sorted set of characters of the text.
 
@@ -193,6 +197,8 @@ def _outside(name: str) -> Tokenizer:
         made: Tokenizer = load_outside(name, setting="data.tokenizer")()
     except ValueError as error:
         raise DataError(str(error)) from error
+    if missing := [n for n in CONTRACT if not hasattr(made, n)]:
+        raise DataError(f"data.tokenizer={name} has no {', '.join(missing)}; it needs all of them")
     return made
 
 

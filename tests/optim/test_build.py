@@ -130,7 +130,7 @@ def test_a_gradient_scaler_changes_nothing_else(name):
     ("config", "message"),
     [
         (OptimConfig(name="admw"), "optim.name='admw' is not one of .*did you mean 'adamw'"),
-        (OptimConfig(name="no.such:thing"), "optim.name='no.such:thing' cannot be loaded"),
+        (OptimConfig(name="no.such:thing"), "optim.name=no.such:thing: no module 'no.such'"),
         (OptimConfig(lr=-1.0), "optim.lr=-1.0"),
         (OptimConfig(lr=float("nan")), "optim.lr=nan"),
         (OptimConfig(head_lr=-0.1), "optim.head_lr=-0.1"),

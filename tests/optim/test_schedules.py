@@ -89,7 +89,7 @@ def test_a_warm_up_that_meets_the_decay_is_continuous():
         (ScheduleConfig(warmup_steps=0, min_lr_fraction=1.5), "min_lr_fraction=1.5"),
         (ScheduleConfig(warmup_steps=0, decay_fraction=-0.1), "decay_fraction=-0.1"),
         (ScheduleConfig("cosin", warmup_steps=0), "did you mean 'cosine'"),
-        (ScheduleConfig("nowhere:schedule", warmup_steps=0), "cannot be loaded"),
+        (ScheduleConfig("nowhere:schedule", warmup_steps=0), "no module 'nowhere'"),
     ],
 )
 def test_impossible_schedules_are_refused(config, message):
