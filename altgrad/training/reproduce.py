@@ -59,6 +59,7 @@ def reproduce(
     differences = compare_environments(RunFolder(run).environment, again.environment)
     changed = changed_sources(trainer.config.to_dict(), RunFolder(run).code)
     differences |= {f"code/{file}": hashes for file, hashes in changed.items()}
+    differences = _but_for_trackers(differences, run)
     return Reproduction(
         str(run), str(again.root), likeness, likeness.verdict(tolerance), differences
     )
@@ -98,6 +99,16 @@ def compare_environments(then: Path, now: Path) -> dict[str, tuple[Any, Any]]:
     a, b = (_flat(json.loads(path.read_text())) for path in (then, now))
     names = [n for n in {**a, **b} if n != "command" and a.get(n) != b.get(n)]
     return {name: (a.get(name), b.get(name)) for name in names}
+
+
+def _but_for_trackers(differences: dict[str, Any], run: Path) -> dict[str, Any]:
+    """The second run has none, so that the code of its own ones is missing on purpose."""
+    own = {f"code.{name}" for name in read_config(run).tracker.names if ":" in name}
+    return {
+        name: (then, now)
+        for name, (then, now) in differences.items()
+        if name not in own and not (own and name.startswith("code/") and now is None)
+    }
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
