@@ -64,6 +64,26 @@ PARTS: dict[str, dict[str, str]] = {
 }
 
 
+READS: dict[str, dict[str, tuple[str, ...]]] = {
+    "embedding": {"bigram": ("bigram_rows",)},
+    "position": dict.fromkeys(("rope", "rope_reversed"), ("rope_base", "rope_dtype", "head_dim")),
+    "norm": dict.fromkeys(PARTS["norm"], ("norm_eps",)),
+    "attention": {
+        "causal": (
+            "n_kv_head",
+            "head_dim",
+            "qk_norm",
+            "attention_backend",
+            "windows",
+            "value_embeddings",
+        ),
+    },
+    "mlp": dict.fromkeys(PARTS["mlp"], ("n_inner",)),
+}
+"""Settings `model.*` that are read by some parts only. A part of one's own may say the same in an
+attribute `reads`, such as `reads = ("head_dim",)`; one that says nothing may read everything."""
+
+
 def check_name(setting: str, name: str, allowed: Iterable[str], *, outside: bool = False) -> None:
     """Refuse a name that is not in `allowed`, giving the set and the nearest match."""
     if name in (allowed := list(allowed)):

@@ -3,6 +3,7 @@
     config.yaml        every setting, resolved         metrics.jsonl   one line a step
     environment.json   machine, versions, commit       events.jsonl    started, saved, finished, …
     data.json          corpus, tokenizer, sha256       checkpoints/ samples/ figures/
+    weights.json       hashes of the initial weights
 
 The layout is public: other programs read it. It changes only together with `LAYOUT_VERSION`.
 """
@@ -32,6 +33,7 @@ class RunFolder:
     config = property(lambda self: self.root / "config.yaml")
     environment = property(lambda self: self.root / "environment.json")
     data = property(lambda self: self.root / "data.json")
+    weights = property(lambda self: self.root / "weights.json")
     metrics = property(lambda self: self.root / "metrics.jsonl")
     events = property(lambda self: self.root / "events.jsonl")
     checkpoints = property(lambda self: self.root / "checkpoints")
