@@ -27,6 +27,8 @@ from collections.abc import Iterable
 
 from torch import nn
 
+from altgrad.model.contract import check_contract
+
 PARTS: dict[str, dict[str, str]] = {
     "embedding": {
         "token": "altgrad.model.embedding:TokenEmbedding",
@@ -107,6 +109,7 @@ def resolve(kind: str, name: str) -> type[nn.Module]:
     found = _import(target, setting=f"model.{kind}={name}")
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
         raise ValueError(f"model.{kind}={name} is not a subclass of torch.nn.Module")
+    check_contract(kind, name, found)
     return found
 
 

@@ -116,6 +116,11 @@ def build_optimizer(
     return optimizer
 
 
+def needs_grid(name: str) -> bool:
+    """Whether the optimiser steers by the numbers that weights are stored as."""
+    return bool({"stiffness", "rung_clip"} & set(READS.get(name, ())))
+
+
 def reads_of(name: str) -> tuple[str, ...] | None:
     """What the optimiser of that name reads beside what holds for all; None = it does not say.
 
