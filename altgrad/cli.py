@@ -7,6 +7,7 @@ Everything heavy is imported by the command that needs it, so that `altgrad --he
 import argparse
 import os
 import sys
+from functools import partial
 from typing import Any
 
 from altgrad.commands.compare import add_compare_commands
@@ -82,7 +83,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_run_commands(commands)
     add_model_commands(commands)
     add_data_commands(commands, add_command, add_overrides, compose_config)
-    add_compare_commands(commands, add_command, compose_config)
+    add_compare_commands(commands, add_command, partial(compose_config, all_read=False))
     add_learn_commands(commands, add_command)
     add_formats_command(commands, add_command)
     add_verify_command(commands, add_command, add_overrides, compose_config)

@@ -8,15 +8,24 @@ from typing import Any, cast
 Tree = dict[str, Any]
 
 
-def compose_config(overrides: list[str], config_dir: str | None = None) -> Any:
+def compose_config(
+    overrides: list[str], config_dir: str | None = None, *, all_read: bool = True
+) -> Any:
     """Typed words -> `TrainConfig`, strictly.
 
     Merge order, later wins: dataclass defaults, `conf/config.yaml`, the chosen preset of each
     group, the experiment, the command line.
+
+    all_read: refuse a typed setting that nothing in this run reads.
     """
     from altgrad.training.config import TrainConfig
 
-    return TrainConfig.from_dict(compose_values(overrides, config_dir)[0])
+    config = TrainConfig.from_dict(compose_values(overrides, config_dir)[0])
+    if all_read:
+        from altgrad.training.reads import refuse_unread, typed_settings
+
+        refuse_unread(config, typed_settings(overrides))
+    return config
 
 
 def compose_values(
@@ -48,6 +57,20 @@ def compose_values(
     origin = origins(values, choices, words, config_dir)
     if values.get("init_from"):
         values, origin = inherit_settings(values, origin, words)
+    return say_storage(values, origin)
+
+
+def say_storage(
+    values: dict[str, Any], origin: dict[str, str]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The storage that an optimiser leaves no choice of, unless a word asks for another."""
+    from altgrad.optim.build import STORES
+
+    name, precision = values["optim"]["name"], values["precision"]
+    typed = origin.get("precision.storage") == "command line"
+    if name in STORES and precision["simulate"] and precision["storage"] == "master" and not typed:
+        values = {**values, "precision": {**precision, "storage": STORES[name]}}
+        origin = {**origin, "precision.storage": f"optim.name={name}"}
     return values, origin
 
 

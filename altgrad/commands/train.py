@@ -103,6 +103,7 @@ def resume(arguments: argparse.Namespace) -> int:
 def changed_config(config: Any, words: list[str], config_dir: str | None) -> Any:
     """`config` with the settings and presets that the words name."""
     from altgrad.training.config import TrainConfig
+    from altgrad.training.reads import refuse_unread, typed_settings
 
     composed, changed = compose_values(words, config_dir)[0], config.to_dict()
     for word in words:
@@ -111,7 +112,9 @@ def changed_config(config: Any, words: list[str], config_dir: str | None) -> Any
         for part in path:
             source, target = source[part], target[part]
         target[last] = source[last]
-    return TrainConfig.from_dict(changed)
+    made = TrainConfig.from_dict(changed)
+    refuse_unread(made, typed_settings(words))
+    return made
 
 
 def reproduce(arguments: argparse.Namespace) -> int:

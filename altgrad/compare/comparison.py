@@ -17,6 +17,7 @@ from altgrad.compare.fairness import check_arms, covers
 from altgrad.compare.launch import Launch
 from altgrad.compare.outcomes import check_evaluations, read_outcome
 from altgrad.compare.question import Question
+from altgrad.compare.reading import refuse_unread_words
 from altgrad.compare.record import Record, comparison_folder, write_record
 from altgrad.compare.registry import Registry
 from altgrad.compare.sweep import LAUNCHERS, Report, Wanted, as_task, complete
@@ -51,7 +52,9 @@ class Comparison:
         self.registry = Registry(self.launch.runs)
         self.record = Record(command, self.question.control)
         self.data: dict[str, str] = {}
-        self.arms = self._settle(compose_arms(self.question, compose))
+        arms = compose_arms(self.question, compose)
+        refuse_unread_words(arms, self.question)
+        self.arms = self._settle(arms)
 
     def run(self) -> Path:
         """All runs, in order: measured, tuned, tested. Returns the comparison's folder.
@@ -95,7 +98,7 @@ class Comparison:
         for arm in same_arithmetic(arms):
             config, self.data[arm.name] = settle(arm.config, elsewhere=self.launch.elsewhere)
             settled.append(Arm(arm.name, arm.words, config))
-        return settled
+        return same_compile(settled, open_=[arm.config.compile is None for arm in arms])
 
     def _check(self, *, budgeted: bool = True) -> None:
         differing = check_arms(self.arms, self.question, budgeted=budgeted)
@@ -210,6 +213,15 @@ def same_arithmetic(arms: list[Arm]) -> list[Arm]:
     (compute,) = asked
     change = {"precision.compute": compute}
     return [a.with_settings(change) if a.config.precision.compute == "auto" else a for a in arms]
+
+
+def same_compile(arms: list[Arm], *, open_: list[bool]) -> list[Arm]:
+    """Where `compile` was left open, all arms run eagerly if one of them cannot be compiled
+    (four-bit bases): else the compiler would be a second thing that differs."""
+    if not any(free and not arm.config.compile for arm, free in zip(arms, open_, strict=True)):
+        return arms
+    eager = {"compile": False}
+    return [a.with_settings(eager) if f else a for a, f in zip(arms, open_, strict=True)]
 
 
 def _measure(tasks: list[Any]) -> list[float]:

@@ -12,6 +12,7 @@ from altgrad.compare.interaction import Contrast, contrasts
 from altgrad.compare.outcomes import Outcome, read_outcome
 from altgrad.compare.question import Question
 from altgrad.compare.record import Record, read_record
+from altgrad.compare.same import same_arms, say_the_same, void
 from altgrad.compare.state import is_outcome
 from altgrad.compare.verdict import NOT_SHOWN, Evidence, Rules, judge
 from altgrad.training.run_folder import write_atomically
@@ -20,7 +21,10 @@ from altgrad.training.settings import ConfigError
 
 @dataclass(frozen=True)
 class Conclusion:
-    """Everything a report says. outcomes: arm -> one per seed; the control comes first."""
+    """Everything a report says. outcomes: arm -> one per seed; the control comes first.
+
+    same_arms: pairs whose last weights are equal bit for bit: one arm under two names.
+    """
 
     folder: Path
     question: Question
@@ -30,6 +34,7 @@ class Conclusion:
     evidence: list[Evidence]
     contrasts: list[Contrast]
     fairness: Fairness
+    same_arms: list[tuple[str, str]]
 
     @property
     def control(self) -> str:
@@ -49,6 +54,7 @@ class Conclusion:
             "verdicts": {e.arm: e.verdict for e in self.evidence},
             "evidence": [e.to_dict() for e in self.evidence],
             "contrasts": [c.to_dict() for c in self.contrasts],
+            "same_arms": [list(pair) for pair in self.same_arms],
             "outcomes": {a: [o.to_dict() for o in row] for a, row in self.outcomes.items()},
             "fairness": asdict(self.fairness),
             "record": asdict(self.record),
@@ -86,7 +92,18 @@ def conclude(folder: Path) -> Conclusion:
     evidence = judge(values[question.control], others, rules, control_name=question.control)
     in_product_order = {arm: values[arm] for arm in question.arms}
     found = contrasts(question, in_product_order, rules)
-    return Conclusion(folder, question, record, runs, outcomes, evidence, found, fairness)
+    same = same_arms(runs, values)
+    return Conclusion(
+        folder,
+        question,
+        record,
+        runs,
+        outcomes,
+        [say_the_same(e, same) for e in evidence],
+        void(found, question, same),
+        fairness,
+        same,
+    )
 
 
 def _time_notes(outcomes: dict[str, list[Outcome]], question: Question) -> list[str]:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from altgrad.compare.identity import WITHOUT_EFFECT, altered
 from altgrad.compare.question import Question
+from altgrad.compare.reading import read_differences
+from altgrad.training.history import read_initial
 from altgrad.training.run_folder import RunFolder
 from altgrad.training.settings import ConfigError, nearest
 
@@ -65,6 +67,8 @@ def check_arms(
     """
     _check_declared([*question.axis, *question.allow])
     found = {arm.name: _effective(arms[0], arm) for arm in arms[1:]}
+    for arm in arms[1:]:
+        _refuse_differences_in_vain(found[arm.name], arms[0], arm)
     for name, differing in found.items():
         undeclared = {
             n: v
@@ -74,6 +78,17 @@ def check_arms(
         if undeclared:
             raise Unfair(_refusal(arms[0].name, name, undeclared, question))
     return found
+
+
+def _refuse_differences_in_vain(
+    found: dict[str, tuple[Any, Any]], control: "Arm", arm: "Arm"
+) -> None:
+    """Arms that differ in nothing that one of them reads are one arm under two names."""
+    if found and not read_differences(found, control, arm):
+        raise Unfair(
+            f"{arm.name} and {control.name} differ only in {', '.join(found)}, which neither of "
+            "them reads: they are the same arm."
+        )
 
 
 def _effective(control: "Arm", arm: "Arm") -> dict[str, tuple[Any, Any]]:
@@ -136,6 +151,7 @@ def check_runs(runs: dict[str, dict[int, Path]], question: Question) -> Fairness
     statement = Fairness(checks=[Check("seeds", ", ".join(map(str, seeds)))])
     for what in ("data", "code"):
         statement.checks.append(Check(what, _same(what, facts)))
+    statement.checks.append(_same_start(runs))
     statement.checks.append(_same_order(facts))
     statement.checks.append(_same_evaluation(facts, question))
     statement.checks.append(_same_compute(facts, question))
@@ -195,6 +211,38 @@ def _same(what: str, facts: dict[tuple[str, int], dict[str, Any]]) -> str:
                 f"{what} ({', '.join(sorted(parts))}); run both again with the same {what}."
             )
     return ", ".join(f"{k} {v[:12]}" for k, v in sorted(first.items()) if isinstance(v, str))
+
+
+def _same_start(runs: dict[str, dict[int, Path]]) -> Check:
+    """Looked up in the hashes that the runs kept of their first weights, tensor by tensor: arms of
+    different networks are compared in what they share."""
+    control, *others = runs
+    tensors = {
+        (arm, seed): (read_initial(run) or {}).get("tensors")
+        for arm, by_seed in runs.items()
+        for seed, run in by_seed.items()
+    }
+    told = [key for key, found in tensors.items() if not found]
+    if told:
+        return Check(START, f"not recorded by {len(told)} of {len(tensors)} runs")
+    pairs = [(a, s, tensors[control, s], tensors[a, s]) for a in others for s in runs[a]]
+    different = {f"{a} (seed {s})": _unequal(x, y) for a, s, x, y in pairs if _unequal(x, y)}
+    if different:
+        name, names = next(iter(different.items()))
+        more = f" and {len(different) - 1} more runs" if len(different) > 1 else ""
+        which = f"{len(names)} tensors, the first {names[0]}"
+        return Check(START, f"differs from {control}'s: {name}{more} ({which})")
+    alone = any(x.keys() != y.keys() for _, _, x, y in pairs)
+    return Check(START, EQUAL_WHERE_SHARED if alone else EQUAL)
+
+
+START = "initial weights"
+EQUAL = "equal bit for bit for the same seed"
+EQUAL_WHERE_SHARED = f"{EQUAL}, in the tensors that the arms share"
+
+
+def _unequal(a: dict[str, str], b: dict[str, str]) -> list[str]:
+    return [name for name in a if name in b and a[name] != b[name]]
 
 
 def _same_order(facts: dict[tuple[str, int], dict[str, Any]]) -> Check:

@@ -1,12 +1,12 @@
 """What this machine and the data decide about a run, decided once before all runs."""
 
 import copy
-from pathlib import Path
 
-from altgrad.data import load_metadata, prepare, split_hashes
-from altgrad.training.build import fit_vocabulary
+from altgrad.data import split_hashes
+from altgrad.training import build
 from altgrad.training.config import TrainConfig
-from altgrad.training.fabric import pick_compile, pick_compute, pick_device
+from altgrad.training.finetune import check_start
+from altgrad.training.reads import settle_storage
 from altgrad.training.settings import require
 
 
@@ -22,15 +22,13 @@ def settle(config: TrainConfig, *, elsewhere: bool = False) -> tuple[TrainConfig
     from altgrad.compare.identity import data_hash
 
     config = copy.deepcopy(config)
+    check_start(config)
+    settle_storage(config)
     if elsewhere:
         _refuse_open(config)
     else:
-        device = pick_device(config.device)
-        config.device = str(device)
-        config.precision.compute = pick_compute(config.precision.compute, device)
-        config.compile = pick_compile(config.compile, device)
-    data_dir: Path = prepare(config.data, block_size=config.model.block_size)
-    fit_vocabulary(config, load_metadata(data_dir))
+        build.settle(config)
+    data_dir = build.settle_data(config)
     return config, data_hash(split_hashes(data_dir))
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from altgrad.compare import tables
 from altgrad.compare.conclusion import Conclusion
 from altgrad.compare.interaction import INTERACTION, Contrast
+from altgrad.compare.same import ARE_THE_SAME, SAME
 from altgrad.compare.verdict import BETTER, EQUIVALENT, WORSE, Evidence
 from altgrad.training.run_folder import write_atomically
 from altgrad.training.settings import ConfigError
@@ -14,7 +15,14 @@ from altgrad.training.settings import ConfigError
 def verdict_lines(conclusion: Conclusion) -> list[str]:
     """The verdicts, one line each: what a person wants to read first."""
     lines = [f"{e.arm}: {e.words}{_after(numbers_of(e))}" for e in conclusion.evidence]
+    lines += same_lines(conclusion)
     return [*lines, *(f"{c.words}{_after(numbers_of(c))}" for c in conclusion.contrasts)]
+
+
+def same_lines(conclusion: Conclusion) -> list[str]:
+    """Arms that are one, where the control is not among them: no verdict speaks of those."""
+    pairs = [pair for pair in conclusion.same_arms if conclusion.control not in pair]
+    return [f"{a} and {b} {ARE_THE_SAME}" for a, b in pairs]
 
 
 def _after(numbers: str) -> str:
@@ -31,10 +39,11 @@ def numbers_of(found: Evidence | Contrast) -> str:
 
 def headline(conclusion: Conclusion) -> str:
     """One sentence over all arms, and over the interactions of a crossed design."""
-    kinds: dict[str, list[str]] = {BETTER: [], WORSE: [], EQUIVALENT: []}
+    kinds: dict[str, list[str]] = {BETTER: [], WORSE: [], EQUIVALENT: [], SAME: []}
     for e in conclusion.evidence:
         kinds.get(e.verdict, []).append(e.arm)
     words = {BETTER: "better than", WORSE: "worse than", EQUIVALENT: "equivalent to"}
+    words[SAME] = "the same arm as"
     said = [f"{', '.join(v)} {words[k]} {conclusion.control}" for k, v in kinds.items() if v]
     shown = [c.words for c in conclusion.contrasts if c.verdict == INTERACTION]
     said += shown if len(shown) < 2 else [f"{len(shown)} interactions are shown"]
@@ -78,7 +87,7 @@ SECTIONS = (
         "The interval of the mean and the corrected p decide: Student's t, or where it is judged "
         "after every seed, the confidence sequence. BCa and sign flips are shown for comparison.",
     ),
-    ("Every run", tables.seeds_table, "One row a seed: the same initialisation and batches."),
+    ("Every run", tables.seeds_table, "One row a seed."),
     ("Tuning", tables.tuning_table, "Chosen on seeds that are not test seeds."),
     ("Failures", tables.failures_table, "Kept and counted as outcomes."),
     ("Fairness", tables.fairness_table, "Computed from the resolved settings and the run folders."),

@@ -10,7 +10,7 @@ from typing import Any
 from altgrad.compare.charts import Charts, Spec
 from altgrad.compare.conclusion import Conclusion
 from altgrad.compare.meanings import meaning
-from altgrad.compare.report import SECTIONS, headline, numbers_of, rules_in_words
+from altgrad.compare.report import SECTIONS, headline, numbers_of, rules_in_words, same_lines
 from altgrad.compare.tables import Table
 
 PAGE = Path(__file__).parent / "page.html"
@@ -67,6 +67,10 @@ def _verdicts(conclusion: Conclusion) -> str:
             f'<li style="--colour: {colour}"><b>{html.escape(e.arm)}: {html.escape(e.words)}</b>'
             f"<span>{html.escape(detail)}</span></li>"
         )
+    items += [
+        f'<li style="--colour: #333"><b>{html.escape(line)}</b></li>'
+        for line in same_lines(conclusion)
+    ]
     items += [
         f'<li style="--colour: #333"><b>{html.escape(c.words)}</b>'
         f"<span>difference of the differences {numbers_of(c)}</span></li>"

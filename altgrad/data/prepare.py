@@ -34,15 +34,25 @@ if TYPE_CHECKING:
     from altgrad.data.tokenizers import Tokenizer
 
 
-def prepare(config: DataConfig, *, block_size: int = 1, progress: Progress | None = None) -> Path:
+def prepare(
+    config: DataConfig,
+    *,
+    block_size: int = 1,
+    progress: Progress | None = None,
+    vocabulary: str | None = None,
+) -> Path:
     """The folder of tokens for `config`, made now if it is not in the cache.
+
+    vocabulary: the characters of data.tokenizer=char where they are not the text's own but those of
+    a run that goes on, or that another starts from.
 
     `progress(done, total)` counts bytes, first of what is downloaded, then of what is encoded.
     Raises DataError, one line with the file and the cure, for a text that is missing, empty, not
     UTF-8, damaged, there twice, or shorter than `block_size` + 1 tokens in either split, and for a
     name that is in no table.
     """
-    folder = _own_token_folder(config) or _cached_folder(config, progress)
+    own = vocabulary if config.tokenizer == "char" else None
+    folder = _own_token_folder(config) or _cached_folder(config, progress, own)
     _check_blocks(folder, block_size)
     return folder
 
@@ -52,12 +62,15 @@ def _own_token_folder(config: DataConfig) -> Path | None:
     return path if path and (path / "train.bin").is_file() else None
 
 
-def _cached_folder(config: DataConfig, progress: Progress | None) -> Path:
+def _cached_folder(config: DataConfig, progress: Progress | None, vocabulary: str | None) -> Path:
     from altgrad.data.tokenizers import identify
 
     identity = identify(config.tokenizer, cache_root(config))
     source = find_source(config)
     target = folder_of(config, source, identity)
+    if vocabulary is not None and not _reads(target, vocabulary):
+        identity["vocabulary"] = vocabulary
+        target = folder_of(config, source, identity)
     if (target / META).is_file():
         return target
     with disk_errors(target), lock(target):
@@ -66,6 +79,13 @@ def _cached_folder(config: DataConfig, progress: Progress | None) -> Path:
             source.fetch(progress)
             _build(config, source, identity, target, progress)
     return target
+
+
+def _reads(folder: Path, vocabulary: str) -> bool:
+    """Whether the folder is there and cut with just these characters: then it serves as it is."""
+    if not (folder / META).is_file():
+        return False
+    return (load_metadata(folder).tokenizer or {}).get("vocabulary") == vocabulary
 
 
 def folder_of(config: DataConfig, source: Source, identity: dict[str, Any]) -> Path:
@@ -125,9 +145,25 @@ def _write_tokens(
     found = scanned(folder, lambda: scan(config, source, count)) if to_scan else None
     count.at_least(source.size_bytes * to_scan)
     cache = cache_root(config)
-    tokenizer = build_tokenizer(identity, found.vocabulary if found else "", cache)
+    characters = found.vocabulary if found else ""
+    tokenizer = build_tokenizer(identity, identity.get("vocabulary", characters), cache)
+    if "vocabulary" in identity:
+        _refuse_unknown_characters(source, characters, identity["vocabulary"])
     splits = _encode_all(config, source, folder, tokenizer, found, count)
     _finish_folder(folder, _describe(config, source, tokenizer, splits), tokenizer)
+
+
+def _refuse_unknown_characters(source: Source, characters: str, vocabulary: str) -> None:
+    """Before anything is encoded, and all of them at once."""
+    unknown = sorted(set(characters) - set(vocabulary))
+    if unknown:
+        listed = ", ".join("end of text" if c == "\0" else repr(c) for c in unknown[:8])
+        more = f" and {len(unknown) - 8} more" if len(unknown) > 8 else ""
+        raise DataError(
+            f"{source.corpus} has {listed}{more}, not among the {len(vocabulary)} characters of "
+            "the run that it is to be read with; leave them out of the text, or start from a run "
+            "that reads any text: one trained with data.tokenizer=byte or gpt2"
+        )
 
 
 def _encode_all(

@@ -138,7 +138,11 @@ def _corpora(
     results = []
     with arithmetic(compute, device):
         if LOSS in wishes.tasks:
-            folder = prepare(run.config.data, block_size=model.config.block_size)
+            folder = prepare(
+                run.config.data,
+                block_size=model.config.block_size,
+                vocabulary=run.tokenizer.describe().get("vocabulary"),
+            )
             results.append(evaluate_split(model, folder, **how))
         for path in wishes.texts:
             if path.is_dir():

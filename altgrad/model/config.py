@@ -1,5 +1,6 @@
 """What a GPT is made of: sizes, the names of its parts, and the pairs that cannot be."""
 
+import copy
 from dataclasses import dataclass, field, replace
 
 from altgrad.model.backends import BACKENDS
@@ -8,6 +9,8 @@ from altgrad.model.parts import PARTS, check_name, check_part
 
 ROTARY = ("rope", "rope_reversed")
 DTYPES = ("float32", "bfloat16")
+SEED = "_run_seed"
+"""Attribute of a config that belongs to a run: `GPT(config.model)` then starts as that run does."""
 
 
 def known(value: int | None) -> int:
@@ -74,6 +77,20 @@ class GPTConfig:
         n_kv_head = self.n_head if self.n_kv_head is None else self.n_kv_head
         head_dim = self.n_embd // self.n_head if self.head_dim is None else self.head_dim
         return replace(self, n_kv_head=n_kv_head, head_dim=head_dim)
+
+    def seeded(self, seed: int) -> "GPTConfig":
+        """A copy out of which `GPT` draws the weights of the run with this seed, each time alike.
+
+        No setting: it is the run's own `seed`, known to its model.
+        """
+        made = copy.copy(self)
+        setattr(made, SEED, seed)
+        return made
+
+    @property
+    def run_seed(self) -> int | None:
+        """The seed of the run this config belongs to; None outside one."""
+        return getattr(self, SEED, None)
 
     def window_of(self, layer_idx: int) -> int:
         """Keys that a query of this layer sees, itself included; block_size when unlimited."""

@@ -23,16 +23,21 @@ FUSED_ADAMW_DEVICES = ("cpu", "cuda", "mps", "xpu")
 class GPT(nn.Module):
     """A decoder-only transformer assembled from the parts that `config` names.
 
-    All initialisation comes from `generator` (one draw; see `init.py`). Raises ValueError where
-    the configuration leaves vocab_size open or an outside part does not fit.
+    All initialisation comes from `generator` (one draw; see `init.py`): by default from the seed of
+    the run that `config` belongs to (`TrainConfig.model`), else from torch's global one. `origin`
+    is the number drawn. Raises ValueError where the configuration leaves vocab_size open or an
+    outside part does not fit.
     """
 
     def __init__(self, config: GPTConfig, generator: torch.Generator | None = None):
         super().__init__()
         if config.vocab_size is None:
             raise ValueError("model.vocab_size=null: set it to the tokenizer's vocabulary size")
+        if generator is None and config.run_seed is not None:
+            generator = torch.Generator().manual_seed(config.run_seed)
         self.config = config = config.resolved()
-        seed = draw_seed(generator)
+        self.origin: int | None
+        self.origin = seed = draw_seed(generator)
         with own_random_stream(seed):
             self.transformer = Trunk(config)
             self.lm_head = nn.Linear(config.n_embd, known(config.vocab_size), bias=False)
@@ -40,10 +45,15 @@ class GPT(nn.Module):
 
     def init_weights(self, generator: torch.Generator | None = None) -> None:
         """Set every parameter and table anew, e.g. after `to_empty` on a model built on `meta`."""
-        seed = draw_seed(generator)
+        self.origin = seed = draw_seed(generator)
         with own_random_stream(seed):
             reset_other_modules(self)
         self._initialise(seed)
+
+    def load_state_dict(self, *arguments: Any, **how: Any) -> Any:
+        """As torch's; from here on the weights are not those that were drawn."""
+        self.origin = None
+        return super().load_state_dict(*arguments, **how)
 
     def _initialise(self, seed: int) -> None:
         if self.config.tie_head:  # here, because `to_empty` separates what was tied

@@ -25,6 +25,7 @@ from collections.abc import Iterable
 from torch import nn
 
 from altgrad.outside import load_outside, load_own
+from altgrad.model.contract import check_contract
 
 PARTS: dict[str, dict[str, str]] = {
     "embedding": {
@@ -63,6 +64,26 @@ PARTS: dict[str, dict[str, str]] = {
 }
 
 
+READS: dict[str, dict[str, tuple[str, ...]]] = {
+    "embedding": {"bigram": ("bigram_rows",)},
+    "position": dict.fromkeys(("rope", "rope_reversed"), ("rope_base", "rope_dtype", "head_dim")),
+    "norm": dict.fromkeys(PARTS["norm"], ("norm_eps",)),
+    "attention": {
+        "causal": (
+            "n_kv_head",
+            "head_dim",
+            "qk_norm",
+            "attention_backend",
+            "windows",
+            "value_embeddings",
+        ),
+    },
+    "mlp": dict.fromkeys(PARTS["mlp"], ("n_inner",)),
+}
+"""Settings `model.*` that are read by some parts only. A part of one's own may say the same in an
+attribute `reads`, such as `reads = ("head_dim",)`; one that says nothing may read everything."""
+
+
 def check_name(setting: str, name: str, allowed: Iterable[str], *, outside: bool = False) -> None:
     """Refuse a name that is not in `allowed`, giving the set and the nearest match."""
     if name in (allowed := list(allowed)):
@@ -86,4 +107,5 @@ def resolve(kind: str, name: str) -> type[nn.Module]:
     found = load_own(own) if own else load_outside(name, setting=f"model.{kind}")
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
         raise ValueError(f"model.{kind}={name} is not a subclass of torch.nn.Module")
+    check_contract(kind, name, found)
     return found

@@ -30,6 +30,7 @@ from altgrad.optim.makers import (
 )
 from altgrad.optim.manifold import ManifoldOptimizer
 from altgrad.optim.names import lookup
+from altgrad.optim.outsiders import arguments_of, as_maker, checked, is_plain
 from altgrad.optim.rounding import StoredOptimizer
 from altgrad.optim.stiffness import published_stiffness
 from altgrad.optim.ulp import UlpOptimizer
@@ -52,6 +53,37 @@ OPTIMIZERS: dict[str, Builder] = {
     "m_adam": m_adam,
 }
 
+ADAM = ("betas", "eps")
+SGD = ("momentum", "nesterov")
+MUON = (*SGD, "ns_steps", "muon_scale", "momentum_warmup_steps", *ADAM)
+STEERED = ("stiffness",)
+SPACED = ("stiffness", "match_rms")
+RUNGS = ("rung_clip", "free_lr", *ADAM)
+MADAM = ("madam_bound", "madam_scale", "free_lr", *ADAM)
+
+READS: dict[str, tuple[str, ...]] = {
+    "adamw": ADAM,
+    "muon": MUON,
+    "sgd": SGD,
+    "manifold_adamw": (*ADAM, *STEERED),
+    "manifold_muon": (*MUON, *STEERED),
+    "manifold_sgd": (*SGD, *STEERED),
+    "ulp_adamw": (*ADAM, *SPACED),
+    "ulp_muon": (*MUON, *SPACED),
+    "ulp_sgd": (*SGD, *SPACED),
+    "grid": (*SGD, *RUNGS),
+    "grid_adamw": RUNGS,
+    "grid_muon": (*MUON, *RUNGS),
+    "madam": MADAM,
+    "lns_madam": (*MADAM, "lns_steps_per_octave"),
+    "m_adam": (*ADAM, "free_lr", "exponent_lr_ratio"),
+}
+"""Settings `optim.*` that an optimiser reads beside those that hold for all (rates by role, decay,
+clipping, averaging, the state's format). A battery proves each line by what the steps do."""
+
+STORES = {"grid": "rounded", "grid_adamw": "rounded", "grid_muon": "rounded"}
+"""Optimisers that leave no choice of `precision.storage`: they go from stored number to number."""
+
 SAME = {"matrix": 1.0, "embedding": 1.0, "head": 1.0, "scalar": 1.0}
 # Muon's rate is in units of an orthogonal step; heads and gains want a fifth of it under Adam.
 FOR_MUON = {"matrix": 1.0, "embedding": 1.0, "head": 0.2, "scalar": 0.2}
@@ -71,17 +103,39 @@ def build_optimizer(
     """
     config.check()
     storage = storage or Storage()
-    make = lookup(OPTIMIZERS, config.name, "optim.name")
+    make = as_maker(config.name, lookup(OPTIMIZERS, config.name, "optim.name"))
     groups = parameter_groups(model, config, lr_factors(config))
     if not groups:
         raise ValueError("the model has no trainable parameter; nothing to optimise")
     _refuse_impossible_storage(config, storage, groups)
-    optimizer = make(groups, config, storage)
+    optimizer = checked(config.name, make(groups, config, storage))
     if storage.mode != "master" or storage.round_state is not None:
         optimizer = StoredOptimizer(optimizer, storage)
     for group in optimizer.param_groups:
         group["initial_lr"] = group["lr"]
     return optimizer
+
+
+def needs_grid(name: str) -> bool:
+    """Whether the optimiser steers by the numbers that weights are stored as."""
+    return bool({"stiffness", "rung_clip"} & set(READS.get(name, ())))
+
+
+def reads_of(name: str) -> tuple[str, ...] | None:
+    """What the optimiser of that name reads beside what holds for all; None = it does not say.
+
+    Outside code may say it in an attribute `reads`, a plain `torch.optim.Optimizer` says it by the
+    arguments of its constructor.
+    """
+    if ":" not in name:
+        return READS.get(name)
+    try:
+        made = lookup(OPTIMIZERS, name, "optim.name")
+    except ValueError:
+        return None  # refused, with the reason, where it is to be used
+    if is_plain(made):
+        return tuple(arguments_of(made))
+    return getattr(made, "reads", None)
 
 
 def change_storage(optimizer: Optimizer, config: OptimConfig, storage: Storage) -> None:

@@ -86,6 +86,14 @@ SCHEDULES: dict[str, Callable[[ScheduleConfig, int], Schedule]] = {
 }
 
 
+READS = {
+    "constant": ("warmup_steps",),
+    "cosine": ("warmup_steps", "min_lr_fraction"),
+    "trapezoid": ("warmup_steps", "min_lr_fraction", "decay_fraction"),
+}
+"""Settings `schedule.*` that a schedule reads."""
+
+
 def build_schedule(config: ScheduleConfig, max_steps: int) -> Schedule:
     """Step (from 0) -> factor in [0, 1] on each group's `initial_lr`.
 

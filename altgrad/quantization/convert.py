@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from altgrad.quantization import native_matmul
 from altgrad.quantization.fp32_linear import Fp32Linear
 from altgrad.quantization.linear import PASSES, QuantLinear, Rounding
-from altgrad.quantization.recipe import ROLES, Cast, LayerRecipe, Recipe
+from altgrad.quantization.recipe import ROLES, LayerRecipe, Recipe
 from altgrad.quantization.scaling import Delayed
 
 OWN_ATTRIBUTES = ("recipe", "roundings", "tick", "probe", "rounding_enabled", "count", "plain")
@@ -214,16 +214,6 @@ def load_quantization_state(model: nn.Module, state: dict[str, Any]) -> None:
         for role, rounding in layer.roundings.items():
             if isinstance(rounding.scaling, Delayed):
                 rounding.scaling.history.copy_(state[name][role])
-
-
-def stored_casts(model: nn.Module) -> dict[str, Cast]:
-    """Parameter name -> how the recipe rounds that weight; tied weights once."""
-    names = {id(p): n for n, p in model.named_parameters()}
-    found = {}
-    for layer in quant_layers(model).values():
-        if layer.recipe.weight.format is not None:
-            found[names[id(layer.weight)]] = layer.recipe.weight
-    return found
 
 
 def copy_without_recipe(model: nn.Module) -> nn.Module:

@@ -4,10 +4,13 @@
 and mantissa are set in one place. `optim/` sees only the members of its own `Grid` protocol.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-from altgrad.quantization.convert import stored_casts
+from altgrad.quantization.convert import quant_layers
 from altgrad.quantization.ops import round_values, ulp
 from altgrad.quantization.recipe import Cast
 from altgrad.quantization.scaling import scaling_of
@@ -19,17 +22,13 @@ class WeightGrid:
 
     Args:
         cast: format, scaling and overflow of the weight, as the recipe has it.
+        scaling: the one that the layer computes with, where it remembers earlier steps (delayed).
     """
 
-    def __init__(self, cast: Cast) -> None:
+    def __init__(self, cast: Cast, scaling: Any = None) -> None:
         assert cast.format is not None
-        if cast.scaling == "delayed":
-            raise ValueError(
-                "precision.weight.scaling=delayed cannot store weights: the scale would belong to "
-                "an earlier step; use precision.weight.scaling=tensor"
-            )
         self.cast, self.format = cast, cast.format
-        self.scaling = scaling_of(cast)
+        self.scaling = scaling_of(cast) if scaling is None else scaling
         self.mantissa_bits = cast.format.mantissa_bits
         self.uniform = cast.format.exponent_bits <= 1
 
@@ -68,5 +67,18 @@ def nearest_index(table: Tensor, x: Tensor) -> Tensor:
 
 def grids_of(model: nn.Module) -> dict[Tensor, WeightGrid]:
     """Parameter -> its grid, for every weight that the model's recipe rounds."""
-    parameters = dict(model.named_parameters())
-    return {parameters[name]: WeightGrid(cast) for name, cast in stored_casts(model).items()}
+    return {
+        layer.weight: WeightGrid(layer.recipe.weight, layer.roundings["weight"].scaling)
+        for layer in quant_layers(model).values()
+        if layer.recipe.weight.format is not None
+    }
+
+
+def refuse_delayed(grids: Mapping[Tensor, WeightGrid]) -> None:
+    """Raises ValueError where weights are to lie on a grid whose scale an earlier step decides."""
+    if any(grid.cast.scaling == "delayed" for grid in grids.values()):
+        raise ValueError(
+            "precision.weight.scaling=delayed cannot store weights, nor steer their steps: the "
+            "scale belongs to an earlier step; use precision.weight.scaling=tensor, or "
+            "precision.storage=master and an optimiser that does not know the grid (adamw, muon)"
+        )

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.fabric import Fabric
 from torch import Tensor
 
 from altgrad.data import (
+    DataError,
     Metadata,
     Tokenizer,
     document_token,
@@ -24,11 +24,19 @@ from altgrad.model.generate import stream
 from altgrad.training.config import TrainConfig
 from altgrad.training.fabric import launch, make_fabric, pick_compile, pick_compute, pick_device
 from altgrad.training.finetune import check_start
-from altgrad.training.loading import LoadedRun, load_run, make_network, read_config
+from altgrad.training.loading import (
+    LoadedRun,
+    kept_vocabulary,
+    load_run,
+    make_network,
+    read_config,
+    settle_base,
+)
 from altgrad.training.memory import keep_freed_memory
+from altgrad.training.reads import settle_storage
 from altgrad.training.recorder import Listener, Recorder
 from altgrad.training.resuming import Changes, changed_settings, refuse_changes
-from altgrad.training.run_folder import RunFolder, run_status
+from altgrad.training.run_folder import RunFolder, resolve_run, run_status
 from altgrad.training.settings import ConfigError
 from altgrad.training.sources import accept_code
 from altgrad.training.trainer import Trainer
@@ -47,8 +55,15 @@ def build_run(
     *,
     listeners: Sequence[Listener] = (),
     progress: Progress | None = None,
+    like: Path | None = None,
 ) -> Trainer:
-    """From settings to a trainer that can `train()`.
+    """From settings to a trainer that can `train()`: the one way, for one run and for arms.
+
+    Everything is seeded by `config.seed`. `compare` settles its arms by the same `settle` and
+    `settle_data`, before any of them runs.
+
+    Args:
+        like: a run whose tokenizer the text is read with, where this one goes on with it.
 
     Raises:
         ValueError: a setting, the corpus or the machine does not allow it; one line.
@@ -56,6 +71,8 @@ def build_run(
     config = copy.deepcopy(config)
     check_start(config)
     accept_code(config.to_dict())
+    if like is None:  # a run that goes on stores as it began
+        settle_storage(config)
     # 1 The machine: device, arithmetic, processes.
     left_to_us = config.precision.compute == "auto"
     device = settle(config)
@@ -63,13 +80,14 @@ def build_run(
         keep_freed_memory()
     fabric = make_fabric(config, device)
     launch(fabric)
-    # 2 The tokens, prepared once by the first process; the vocabulary follows the tokenizer.
-    data_dir = _prepare_once(fabric, config, progress)
+    # 2 The tokens, prepared once by the first process, and what follows from them.
+    if fabric.is_global_zero:
+        settle_data(copy.deepcopy(config), progress, like=like)
+    fabric.barrier()
+    data_dir = settle_data(config, like=like)
     metadata = load_metadata(data_dir)
-    fit_vocabulary(config, metadata)
-    fit_documents(config, data_dir)
     # 3 The network, initialised from its own generator, or from another run's weights.
-    model = make_network(config, metadata)
+    model = make_network(config)
     # 4 Who writes down what happens, and who is shown.
     recorder = Recorder(config, enabled=fabric.is_global_zero, listeners=listeners)
     sampler = make_sampler(model, data_dir, config) if metadata.tokenizer else None
@@ -124,7 +142,7 @@ def resume_run(
         )
     if config.finetune.name == "none":
         config.init_from = None  # all weights are in the checkpoint; the base may be gone
-    trainer = build_run(config, listeners=listeners, progress=progress)
+    trainer = build_run(config, listeners=listeners, progress=progress, like=run)
     _refuse_other_data(run, trainer.data_dir, changes)
     trainer.recorder.resumed_at = 0
     trainer.recorder.changes = changes
@@ -187,11 +205,29 @@ def _load_newest(trainer: Trainer, *, lenient: bool) -> None:
     trainer.remarks += trainer.load(saved, lenient=lenient)
 
 
-def _prepare_once(fabric: Fabric, config: TrainConfig, progress: Progress | None) -> Path:
-    if fabric.is_global_zero:
-        prepare(config.data, block_size=config.model.block_size, progress=progress)
-    fabric.barrier()
-    return prepare(config.data, block_size=config.model.block_size)
+def settle_data(
+    config: TrainConfig, progress: Progress | None = None, *, like: Path | None = None
+) -> Path:
+    """Prepare the tokens, fill in what follows from them and from the run to start from.
+
+    Raises:
+        ValueError: no text, or one that the model, or the run named by `init_from`, cannot read.
+    """
+    base = None if config.init_from is None else resolve_run(config.init_from)
+    try:
+        data_dir = prepare(
+            config.data,
+            block_size=config.model.block_size,
+            progress=progress,
+            vocabulary=next(filter(None, map(kept_vocabulary, filter(None, (like, base)))), None),
+        )
+    except DataError as error:
+        raise ConfigError(f"init_from={base}: {error}" if base else str(error)) from None
+    metadata = load_metadata(data_dir)
+    fit_vocabulary(config, metadata)
+    fit_documents(config, data_dir)
+    settle_base(config, metadata)
+    return data_dir
 
 
 def fit_vocabulary(config: TrainConfig, metadata: Metadata) -> None:
@@ -273,5 +309,6 @@ __all__ = [
     "read_config",
     "resume_run",
     "settle",
+    "settle_data",
     "stream_text",
 ]

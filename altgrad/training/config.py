@@ -127,7 +127,12 @@ class TrainConfig:
             object.__setattr__(self, name, coerce(settings[name], kinds[name], name))
         flat = {FLAT_NAMES[n]: value for n, value in settings.items() if n not in kinds}
         self._replace(flat)
+        self._seed_model()
         self.validate()
+
+    def _seed_model(self) -> None:
+        """`GPT(config.model)` draws the weights that a run of these settings starts from."""
+        object.__setattr__(self, "model", self.model.seeded(self.seed))
 
     def _replace(self, changes: dict[str, Any]) -> None:
         """Set full names; each group is built anew, so that it checks itself as a whole."""
@@ -165,6 +170,8 @@ class TrainConfig:
             self._replace({FLAT_NAMES[name]: value})
         else:
             object.__setattr__(self, name, coerce(value, kinds[name], name))
+        if name in ("seed", "model") or FLAT_NAMES.get(name, "").startswith("model."):
+            self._seed_model()
 
     def validate(self) -> None:
         """Refuse impossible values and pairs.

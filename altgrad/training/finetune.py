@@ -108,7 +108,7 @@ def check_same_tokens(ours: dict[str, Any] | None, theirs: dict[str, Any], run: 
         return
     raise ConfigError(
         f"the data is cut with the tokenizer {_shown(ours)}, init_from={run} reads "
-        f"{_shown(theirs)}; a base with data.tokenizer=byte or gpt2 reads any text."
+        f"{_shown(theirs)}; leave data.tokenizer out: it is taken over from there."
     )
 
 

@@ -1,4 +1,5 @@
-"""What was altered in the middle of a run: such a run is no repetition of any other."""
+"""What a run's folder says of its past: its first and last weights, and what was altered between
+(such a run is no repetition of any other)."""
 
 import json
 from pathlib import Path
@@ -8,6 +9,9 @@ from altgrad.training.line_log import read_jsonl
 from altgrad.training.run_folder import RunFolder
 
 Changes = dict[str, tuple[Any, Any]]
+
+GIVEN = "given"
+"""`from` in `weights.json`: the person brought the initial weights."""
 
 
 def alterations(run: Path) -> dict[str, int]:
@@ -34,3 +38,18 @@ def code_changes(environment: Path, now: dict[str, str]) -> Changes:
         return {}
     names = [name for name in {**then, **now} if then.get(name) != now.get(name)]
     return {name: (then.get(name), now.get(name)) for name in names}
+
+
+def read_initial(run: Path) -> dict[str, Any] | None:
+    """`weights.json` of a run; None where it does not say (older runs, killed before it began)."""
+    try:
+        content = json.loads(RunFolder(run).weights.read_text())
+        return content if isinstance(content["tensors"], dict) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def last_weights(run: Path) -> str | None:
+    """sha256 of a run's weights when it ended last; None where it does not say."""
+    found = [e["weights"] for e in read_jsonl(RunFolder(run).events) if e.get("weights")]
+    return found[-1] if found else None

@@ -92,14 +92,33 @@ def weights_sha256(checkpoint: Path) -> str:
     return str(read_manifest(checkpoint).files["model.safetensors"]["sha256"])
 
 
-def make_network(config: TrainConfig, metadata: Metadata | None = None) -> GPT:
+def make_network(config: TrainConfig) -> GPT:
     """A new network, or with `init_from` that run's, with adapters where they are asked for.
+
+    Raises:
+        ConfigError: the base is another network.
+    """
+    checkpoint = settle_base(config)
+    if config.init_from is None or checkpoint is None:
+        return GPT(config.model, initialisation_generator(config.seed))
+    base = stored_network(read_config(Path(config.init_from)), checkpoint)
+    model = GPT(config.model, initialisation_generator(config.seed))
+    model.load_state_dict(base.state_dict())
+    if config.finetune.name == "none":
+        return model
+    return adapt(model, config.finetune, seed=config.seed)
+
+
+def settle_base(config: TrainConfig, metadata: Metadata | None = None) -> Path | None:
+    """Which checkpoint `init_from` means, written into the settings; None if there is no base.
+
+    metadata: of the data, whose tokens must be those that the base reads.
 
     Raises:
         ConfigError: the base is another network, or reads other tokens than the data has.
     """
     if config.init_from is None:
-        return GPT(config.model, initialisation_generator(config.seed))
+        return None
     run = resolve_run(config.init_from)
     settings = read_config(run)
     checkpoint = pick_checkpoint(run, settings, config.finetune.base_sha256 or "best")
@@ -108,12 +127,16 @@ def make_network(config: TrainConfig, metadata: Metadata | None = None) -> GPT:
     config.model.vocab_size = settings.model.vocab_size
     if metadata is not None:
         check_same_tokens(metadata.tokenizer, run_tokenizer(run).describe(), str(run))
-    base = stored_network(settings, checkpoint)
-    model = GPT(config.model, initialisation_generator(config.seed))
-    model.load_state_dict(base.state_dict())
-    if config.finetune.name == "none":
-        return model
-    return adapt(model, config.finetune, seed=config.seed)
+    return checkpoint
+
+
+def kept_vocabulary(run: Path) -> str | None:
+    """The characters that a run of data.tokenizer=char reads, which other texts may lack."""
+    try:
+        tokenizer = json.loads(RunFolder(run).data.read_text())["tokenizer"]
+    except (OSError, ValueError, KeyError):
+        return None
+    return (tokenizer or {}).get("vocabulary")
 
 
 def run_tokenizer(run: Path) -> Tokenizer:

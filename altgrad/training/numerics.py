@@ -15,6 +15,7 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from altgrad.optim import OptimConfig, Storage, change_storage
+from altgrad.optim.build import needs_grid
 from altgrad.quantization import PerTensor
 from altgrad.quantization.convert import (
     ConversionReport,
@@ -30,7 +31,7 @@ from altgrad.quantization.convert import (
 from altgrad.quantization.ops import round_values
 from altgrad.quantization.recipe import ROLES, Cast, PrecisionConfig, Recipe, named_format
 from altgrad.quantization.sums import gradient_sums
-from altgrad.quantization.weight_grid import WeightGrid, grids_of
+from altgrad.quantization.weight_grid import WeightGrid, grids_of, refuse_delayed
 from altgrad.training.dead_neurons import DeadNeurons
 from altgrad.training.gradients import gradients_of, observe_gradient_stats
 from altgrad.training.grid_use import observe_grid_use
@@ -93,6 +94,8 @@ class Numerics:
         """How the optimiser stores weights and state: grids from the recipe, nothing set twice."""
         self.optim = optim
         grids = grids_of(self.model) if self.rounds else {}
+        if self.precision.storage != "master" or needs_grid(optim.name):
+            refuse_delayed(grids)
         return Storage(
             grids=grids,
             geometry=_placebo(optim.stiffness, list(grids)),

@@ -63,7 +63,12 @@ def plot_histograms(run: Path) -> list[Path]:
 def _spreads_of(run: Path) -> list[Spread]:
     from altgrad.data import prepare
     from altgrad.quantization import Recipe, apply_recipe
-    from altgrad.training.loading import pick_checkpoint, read_config, stored_network
+    from altgrad.training.loading import (
+        kept_vocabulary,
+        pick_checkpoint,
+        read_config,
+        stored_network,
+    )
     from altgrad.training.operands import first_batch, operand_spreads
 
     settings = read_config(run)
@@ -73,7 +78,7 @@ def _spreads_of(run: Path) -> list[Spread]:
     recipe = replace(settings.precision, native=False)
     apply_recipe(model, Recipe.of(recipe), seed=settings.seed)
     block = settings.model.block_size
-    folder = prepare(settings.data, block_size=block)
+    folder = prepare(settings.data, block_size=block, vocabulary=kept_vocabulary(run))
     x, y = first_batch(folder, block_size=block, batch_size=settings.data.batch_size)
     return operand_spreads(model, x, y, compute=settings.precision.compute)
 

@@ -61,6 +61,7 @@ class Recorder:
         self.checkpoint_dir = Path(config.checkpoint_dir or self.folder.checkpoints)
         self.resumed_at: int | None = None
         self.changes: Changes = {}
+        self.initial: dict[str, Any] | None = None  # what the run starts from: `weights.json`
         self.step = 0
         self.trackers = TrackerSet(
             config.tracker, trouble=self._tracker_trouble, opened=self._tracker_opened
@@ -142,6 +143,8 @@ class Recorder:
             folder.write_json(folder.environment, {**describe_environment(), "code": code})
         if not folder.data.exists():
             folder.write_json(folder.data, data)
+        if self.initial and not self.resumed_at:
+            folder.write_json(folder.weights, self.initial)
         if not folder.config.exists():
             self._write_settings()
 

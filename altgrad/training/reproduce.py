@@ -8,7 +8,7 @@ from typing import Any
 
 from altgrad.training.build import build_run, read_config, recorded_hashes
 from altgrad.training.config import TrainConfig
-from altgrad.training.history import alterations
+from altgrad.training.history import GIVEN, alterations, read_initial
 from altgrad.training.likeness import Likeness, compare_runs, read_numbers
 from altgrad.training.recorder import Listener
 from altgrad.training.run_folder import RunFolder
@@ -53,6 +53,7 @@ def reproduce(
         raise ConfigError(f"{run} has logged no step: there is nothing to reproduce.")
     trainer = build_run(settings_to_repeat(run, out), listeners=listeners, progress=progress)
     _require_the_same_data(run, trainer.data_dir)
+    _require_the_same_start(run, trainer.recorder.initial)
     trainer.train(min(steps, trainer.config.max_steps))
     again = trainer.recorder.folder
     likeness = compare_runs(run, again.root)
@@ -92,6 +93,18 @@ def _require_the_same_data(run: Path, data_dir: Path) -> None:
                 f"{data_dir / split}.bin is not what {run} was trained on (its sha256 differs from "
                 "data.json); bring the original data back."
             )
+
+
+def _require_the_same_start(run: Path, start: dict[str, Any] | None) -> None:
+    """Weights that were given lie in no settings: only a hash of them does."""
+    recorded = read_initial(run)
+    given = recorded is not None and recorded["from"] == GIVEN
+    if recorded and given and start and recorded["sha256"] != start["sha256"]:
+        raise ConfigError(
+            f"{run} started from weights that were given to it, not from those that its settings "
+            "draw, so no run of its settings repeats it; build_run(config) makes runs that can be "
+            "repeated."
+        )
 
 
 def compare_environments(then: Path, now: Path) -> dict[str, tuple[Any, Any]]:

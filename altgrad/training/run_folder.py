@@ -4,6 +4,7 @@
     environment.json   machine, versions, commit       events.jsonl    started, saved, finished, …
     data.json          corpus, tokenizer, sha256       checkpoints/ samples/ figures/
     code/              outside code it was begun with
+    weights.json       hashes of the initial weights
 
 The layout is public: other programs read it. It changes only together with `LAYOUT_VERSION`.
 """
@@ -33,6 +34,7 @@ class RunFolder:
     config = property(lambda self: self.root / "config.yaml")
     environment = property(lambda self: self.root / "environment.json")
     data = property(lambda self: self.root / "data.json")
+    weights = property(lambda self: self.root / "weights.json")
     metrics = property(lambda self: self.root / "metrics.jsonl")
     events = property(lambda self: self.root / "events.jsonl")
     checkpoints = property(lambda self: self.root / "checkpoints")

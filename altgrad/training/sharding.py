@@ -23,18 +23,18 @@ def model_state(model: nn.Module) -> dict[str, Tensor]:
     Of a network with adapters, the adapters alone: the base is another run's.
     """
     if is_adapted(model):
-        return {name: _whole(t) for name, t in adapter_state(model).items()}
+        return {name: whole(t) for name, t in adapter_state(model).items()}
     if not is_sharded(model):
         return model.state_dict()
     once = {name for name, _ in model.named_parameters()}
     tied = {name for name, _ in model.named_parameters(remove_duplicate=False)} - once
-    return {name: _whole(t) for name, t in model.state_dict().items() if name not in tied}
+    return {name: whole(t) for name, t in model.state_dict().items() if name not in tied}
 
 
 def optimizer_state(model: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
     """The optimiser's state dict with whole tensors."""
     state = optimizer.state_dict()
-    return _map_tensors(state, _whole) if is_sharded(model) else state
+    return _map_tensors(state, whole) if is_sharded(model) else state
 
 
 def load_model_state(model: nn.Module, weights: dict[str, Tensor]) -> None:
@@ -60,7 +60,8 @@ def load_optimizer_state(model: nn.Module, optimizer: Optimizer, state: Any) -> 
                 slots[name] = _like(value, parameter)
 
 
-def _whole(tensor: Tensor) -> Tensor:
+def whole(tensor: Tensor) -> Tensor:
+    """The tensor, gathered from all processes where it is sharded."""
     return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
 
 

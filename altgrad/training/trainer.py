@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from altgrad.data import load_metadata, load_tokens, make_batches
 from altgrad.optim import WeightAverage, build_optimizer, build_schedule
+from altgrad.optim.build import STORES
 from altgrad.quantization import unrounded
 from altgrad.quantization.fp32_linear import use_fast_products
 from altgrad.training import sharding
@@ -27,8 +28,10 @@ from altgrad.training.emergency import Emergency
 from altgrad.training.evaluation import Evaluator
 from altgrad.training.fabric import launch, make_fabric, pick_device
 from altgrad.training.facts import data_facts, start_facts
+from altgrad.training.fingerprint import initial_weights, tensor_hashes, whole_hash
 from altgrad.training.guards import Finding, NonFiniteGuard
 from altgrad.training.health import Health
+from altgrad.training.history import GIVEN
 from altgrad.training.interrupt import StopSignal
 from altgrad.training.keeper import Keeper
 from altgrad.training.metrics import compute_perplexity
@@ -40,6 +43,17 @@ from altgrad.training.speed import SpeedMeter
 from altgrad.training.step import StepOutcome, TrainingStep
 
 Metrics = dict[str, float]
+
+KEEPERS = {
+    **dict.fromkeys(STORES, "stored on the grid, and moved from number to number there"),
+    "lns_madam": "powers of a constant (the optimiser's logarithmic numbers), rounded copies used",
+}
+"""Optimisers that decide how weights are stored, in words."""
+
+NOT_DRAWN = (
+    "initial weights: given, not drawn from seed={seed}, so `altgrad reproduce` cannot draw them "
+    "again; build_run(config) and GPT(config.model) draw them"
+)
 
 
 class Trainer:
@@ -87,6 +101,9 @@ class Trainer:
         self.clock = RunClock(self.device)
         self.remarks: list[str] = []
         seed_dropout(config.seed, self.fabric.global_rank)
+        self.recorder.initial = initial_weights(model, config)
+        if self.recorder.initial["from"] == GIVEN:
+            self.remarks.append(NOT_DRAWN.format(seed=config.seed))
         self._set_up_network()
         self._set_up_data()
         self._set_up_saving()
@@ -237,12 +254,12 @@ class Trainer:
         end = self.config.max_steps if max_steps is None else max_steps
         self._open()
         self._result = {"val_loss": self._val_loss, "compile_s": 0.0}
-        status, error = "failed", None
+        status, error, weights = "failed", None, None
         try:
             with StopSignal() as stop:
                 reached = self._loop(end, stop)
                 self.keeper.finish(self.step)
-            status = reached
+            status, weights = reached, self._last_weights()
         except KeyboardInterrupt:
             status = "interrupted"
             raise
@@ -257,9 +274,18 @@ class Trainer:
                 step=self.step,
                 best_val_loss=self.best_val_loss,
                 error=error,
+                weights=weights,
                 **self.clock.costs(),
             )
         return self._summary(status)
+
+    def _last_weights(self) -> str:
+        """Hash of the weights as they are, averaged ones included; every process must call it."""
+        state = sharding.model_state(self.model)
+        if self.average is not None:
+            averaged = self.average.weights().items()
+            state |= {f"average.{name}": sharding.whole(t) for name, t in averaged}
+        return whole_hash(tensor_hashes(state))
 
     def _open(self) -> None:
         facts = start_facts(
@@ -280,6 +306,8 @@ class Trainer:
 
     def _storage_words(self) -> str:
         mode, how = self.config.precision.storage, self.config.precision.storage_rounding
+        if told := KEEPERS.get(self.config.optim.name):
+            return told
         if mode == "master":
             return "FP32 master weights, rounded copies used"
         return f"stored on the grid ({mode.replace('_', ' ')}, {how.replace('_', ' ')})"

@@ -2,7 +2,7 @@
 
 import copy
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 
 import altgrad
 from altgrad.optim import OPTIMIZERS, OptimConfig, Storage, build_optimizer, parameter_roles
+from altgrad.optim.build import READS
 from tests.optim.toy import ToyModel, toy_storage, train
 
 CONF = Path(altgrad.__file__).parent / "conf" / "optim"
@@ -110,6 +111,50 @@ def test_a_state_is_tensors_and_plain_values(config):
     for entry in state["state"].values():
         for key, value in entry.items():
             assert value is None or isinstance(value, torch.Tensor | int | float), key
+
+
+OTHER = {
+    "betas": [0.5, 0.6],
+    "eps": 0.01,
+    "momentum": 0.5,
+    "nesterov": False,
+    "ns_steps": 2,
+    "muon_scale": "match_rms_adamw",
+    "momentum_warmup_steps": 7,
+    "stiffness": "shuffled",
+    "match_rms": False,
+    "rung_clip": 0.05,
+    "free_lr": 0.5,
+    "madam_bound": 0.01,
+    "madam_scale": 0.5,
+    "lns_steps_per_octave": 16,
+    "exponent_lr_ratio": 3.0,
+}
+"""A value of each setting that only some optimisers read, far from the usual one."""
+
+
+def after_some_steps(config: OptimConfig) -> list[torch.Tensor]:
+    model = ToyModel()
+    train(model, build(model, config), range(4))
+    return [p.detach() for p in model.parameters()]
+
+
+def test_there_is_another_value_of_every_declared_setting():
+    assert set(OTHER) == {setting for reads in READS.values() for setting in reads}
+    assert set(READS) == set(OPTIMIZERS)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_an_optimiser_reads_what_it_declares_and_nothing_else(name, monkeypatch):
+    lr = 2.0 if name.startswith("grid") else 0.02  # rungs: far below one, chance decides
+    config = OptimConfig(name=name, lr=lr, momentum=0.9)
+    usual = after_some_steps(config)
+    # A placebo for optimisers without geometry is refused; here only the reading is asked.
+    monkeypatch.setattr(OptimConfig, "check", lambda self: None)
+    for setting, value in OTHER.items():
+        changed = after_some_steps(replace(config, **{setting: value}))
+        equal = all(torch.equal(p, q) for p, q in zip(usual, changed, strict=True))
+        assert equal != (setting in READS[name]), setting
 
 
 GRID_PRESETS = [name for name in PRESETS if name.startswith(("grid", "ulp", "manifold"))]

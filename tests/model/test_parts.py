@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from altgrad.model import GPT
+from altgrad.model.contract import check_contract
 from altgrad.model.parts import PARTS, resolve
 from tests.model.outside import NoCacheAttention
 from tests.model.tiny import awake, tiny_config, tokens
@@ -54,6 +55,70 @@ def test_what_cannot_be_found_is_one_clear_line(name, words):
         GPT(tiny_config(attention=name))
     assert f"model.attention={name.split(':')[0]}" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+NANOGPT = """
+import torch
+from torch import nn
+class FromNanoGPT(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+    def forward(self, x):
+        return x
+class NoForward(nn.Module):
+    def __init__(self, config, layer_idx):
+        super().__init__()
+class Anything(nn.Module):
+    def __init__(self, *how):
+        super().__init__()
+        self.c_proj = nn.Linear(how[0].n_embd, how[0].n_embd)
+    def forward(self, *a, **k):
+        return self.c_proj(a[0])
+"""
+
+
+@pytest.fixture
+def from_nanogpt(tmp_path, monkeypatch):
+    (tmp_path / "from_nanogpt_of_this_test.py").write_text(NANOGPT)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return "from_nanogpt_of_this_test"
+
+
+@pytest.mark.parametrize(
+    ("kind", "part", "lines"),
+    [
+        (
+            "attention",
+            "FromNanoGPT",
+            [
+                "__init__(self, config) must be `def __init__(self, config, layer_idx)`",
+                "forward(self, x) must be `def forward(self, x, cos_sin=None, kv_cache=None)`",
+            ],
+        ),
+        ("attention", "NoForward", ["`def forward(self, x, cos_sin=None, kv_cache=None)`"]),
+        ("norm", "FromNanoGPT", ["`def __init__(self, width, config)`"]),
+        ("residual", "FromNanoGPT", ["`def forward(self, x, x0)`"]),
+    ],
+)
+def test_a_part_of_another_shape_is_told_what_to_write(from_nanogpt, kind, part, lines):
+    with pytest.raises(ValueError, match="wrong signature") as caught:
+        resolve(kind, f"{from_nanogpt}:{part}")
+    assert "\n" not in str(caught.value)
+    for line in lines:
+        assert line in str(caught.value)
+
+
+def test_a_part_that_takes_what_it_is_given_is_taken(from_nanogpt):
+    for kind in PARTS:
+        resolve(kind, f"{from_nanogpt}:Anything")
+    GPT(tiny_config(attention=f"{from_nanogpt}:Anything"))(tokens())
+    resolve("mlp", f"{from_nanogpt}:FromNanoGPT")  # x in, x out: nanoGPT's MLP fits as it is
+
+
+def test_the_contract_is_what_our_own_parts_look_like():
+    for kind, table in PARTS.items():
+        for name in table.values():
+            check_contract(kind, name, resolve(kind, name))
 
 
 def test_an_error_inside_the_outside_module_is_told_with_its_place(tmp_path, monkeypatch):

@@ -51,6 +51,36 @@ def test_a_step_measures_every_role(make_trainer):
     assert all(math.isfinite(v) for k, v in metrics.items() if k.startswith("underflows%"))
 
 
+def test_weights_may_be_scaled_by_earlier_steps_where_masters_are_kept(make_trainer):
+    """The scale in use is the layer's own: twice the current one after the weights have halved."""
+    trainer = make_trainer(
+        {"format": "e4m3", "weight": CastConfig(scaling="delayed")},
+        diagnostics=DiagnosticsConfig(every_steps=1, rank_every_steps=1),
+    )
+    found = steps(trainer, 2)[-1]
+    assert 0 <= found["bit_stall/total"] <= 1
+    assert found["code_use/mean"] > 0
+    layer = next(iter(quant_layers(trainer.model).values()))
+    before = trainer.numerics.stalls.grids[layer.weight].scale(layer.weight).clone()
+    with torch.no_grad():
+        layer.weight.div_(2)
+    assert trainer.numerics.stalls.grids[layer.weight].scale(layer.weight) == before
+
+
+@pytest.mark.parametrize(
+    ("precision", "optim"),
+    [
+        ({"storage": "rounded"}, {"name": "adamw"}),
+        ({}, {"name": "ulp_adamw"}),
+        ({}, {"name": "grid", "nesterov": False}),
+    ],
+)
+def test_weights_are_not_stored_or_steered_by_an_earlier_scale(make_trainer, precision, optim):
+    delayed = {"format": "e4m3", "weight": CastConfig(scaling="delayed"), **precision}
+    with pytest.raises(ValueError, match="delayed cannot store weights"):
+        make_trainer(delayed, optim=OptimConfig(**optim))
+
+
 def test_a_plain_run_measures_nothing_unasked(make_trainer):
     (metrics,) = steps(make_trainer(), 1)
     assert set(metrics) == {"loss", "perplexity", "grad_norm", "lr", "skipped"}
