@@ -20,6 +20,7 @@ from altgrad.model.attention import CausalSelfAttention
 from altgrad.training.build import LoadedRun
 from altgrad.training.environment import has_fast_bf16
 from altgrad.training.fabric import pick_device
+from altgrad.training.run_data import require_same_tokens
 from altgrad.training.run_folder import write_atomically
 
 LOSS = "loss"
@@ -139,6 +140,8 @@ def _corpora(
     with arithmetic(compute, device):
         if LOSS in wishes.tasks:
             folder = prepare(run.config.data, block_size=model.config.block_size)
+            if run.folder is not None:
+                require_same_tokens(run.folder, folder, splits=["val"])
             results.append(evaluate_split(model, folder, **how))
         for path in wishes.texts:
             if path.is_dir():

@@ -35,6 +35,7 @@ from altgrad.training.metrics import compute_perplexity
 from altgrad.training.numerics import Numerics
 from altgrad.training.randomness import seed_dropout
 from altgrad.training.recorder import Recorder
+from altgrad.training.run_folder import FolderLostError
 from altgrad.training.run_state import GlobalRandom, Parts, collect, restore
 from altgrad.training.speed import SpeedMeter
 from altgrad.training.step import StepOutcome, TrainingStep
@@ -246,6 +247,8 @@ class Trainer:
         except KeyboardInterrupt:
             status = "interrupted"
             raise
+        except FolderLostError:
+            raise
         except Exception as failure:
             error = f"{type(failure).__name__}: {failure}"
             self.keeper.rescue(self.step, whole=not self._within_step)
@@ -259,6 +262,7 @@ class Trainer:
                 error=error,
                 **self.clock.costs(),
             )
+            self.keeper.release()
         return self._summary(status)
 
     def _open(self) -> None:
@@ -271,6 +275,7 @@ class Trainer:
         )
         if lines := self.numerics.report.lines():
             facts["rounding"] = f"\n{'':10}".join([*lines, f"weights: {self._storage_words()}"])
+        self.keeper.claim()
         self.recorder.open(data_facts(self.data_dir, self.metadata), facts)
         self.keeper.open()
         if planned := self.config.faults.announcement():
@@ -301,9 +306,13 @@ class Trainer:
             if finding.action == "stop":
                 return "diverged"
             improved = self._improved(metrics)
-            wanted, stopping = self._agreed(
-                self.keeper.saver.due_by_time() or stop.save_requested, stop.requested
+            wanted, stopping, lost = self._agreed(
+                self.keeper.saver.due_by_time() or stop.save_requested,
+                stop.requested,
+                not self.recorder.folder.is_ours(),
             )
+            if lost:
+                raise FolderLostError(self.recorder.folder.root)
             if improved or wanted or self.keeper.saver.due_by_step(self.step, end):
                 stop.save_requested = False
                 self.keeper.save(metrics.get("val_loss", math.inf))
@@ -420,6 +429,7 @@ class Trainer:
             "val_loss": val_loss,
             "extra": {
                 "best_val_loss": self.best_val_loss,
+                "metrics": self.recorder.metrics.record.to_dict(),
                 "manager": self.checkpoint_manager.state_with(self.step, val_loss),
                 **collect(self.parts, self.own_parts, self.fabric),
             },
