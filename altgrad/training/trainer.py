@@ -451,6 +451,7 @@ class Trainer:
             self.scaler.load_state_dict(saved.scaler)
         self.best_val_loss = saved.extra["best_val_loss"]
         rank = self.fabric.global_rank
+        _say_what_was_read(saved)
         remarks = restore(saved.extra, self.parts, self.own_parts, rank=rank, lenient=lenient)
         self.step = self.recorder.resumed_at = saved.step
         self._val_loss = saved.val_loss
@@ -458,3 +459,14 @@ class Trainer:
         if lost := self.checkpoint_manager.has_lost(saved.extra["manager"]):
             remarks.append(f"the best checkpoint so far, {lost}, is damaged or gone")
         return remarks
+
+
+def _say_what_was_read(saved: Checkpoint) -> None:
+    """The position of an order that counts micro-batches alone: of what, the settings tell."""
+    settings, state = saved.config, saved.extra["parts"].get("batches")
+    if not state or not settings:
+        return
+    data, block_size = settings["data"], settings["model"]["block_size"]
+    told = {"order": data.get("order", "random"), "block_size": block_size}
+    told |= {"seed": settings["seed"], "rows": state["position"] * data["batch_size"]}
+    saved.extra["parts"]["batches"] = told | state
