@@ -73,6 +73,7 @@ class Recorder:
         self.checkpoint_dir = Path(config.checkpoint_dir or self.folder.checkpoints)
         self.checkpoints_inside = is_inside(self.checkpoint_dir, self.folder.root)
         self.resumed_at: int | None = None
+        self.metric_lines: int | None = None  # of the checkpoint that is resumed, where it says
         self.changes: Changes = {}
         self.step = 0
         self.trackers = TrackerSet(
@@ -97,7 +98,7 @@ class Recorder:
             )
         remark = self.folder.create()
         other_code = self._enter(data)
-        self.folder.forget_metrics_after(self.resumed_at or 0)
+        self.folder.forget_metrics_after(self.resumed_at or 0, self.metric_lines)
         self.metrics.take_up()
         self._open_trackers()
         self._tell("opened", self.folder.root, self.resumed_at or 0, facts)
@@ -273,7 +274,7 @@ class Recorder:
         facts["metrics"] = self.metrics.record.to_dict()
         self._end(status, {k: v for k, v in facts.items() if v is not None})
         self.folder.unlock()
-        self.resumed_at = int(facts["step"])
+        self.resumed_at, self.metric_lines = int(facts["step"]), None
         self._tell("closed", status)
 
     def _end(self, status: str, facts: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import time
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -112,10 +113,12 @@ class RunFolder:
         """
         self._events.sync()
 
-    def forget_metrics_after(self, step: int) -> None:
-        """Drop metric lines of steps that a resumed run will take again, and a torn last line."""
+    def forget_metrics_after(self, step: int, lines: int | None = None) -> None:
+        """Drop metric lines of steps that a resumed run will take again, those behind the first
+        `lines`, and a torn last line."""
         if self.metrics.exists():
-            kept = [json_line(m) for m in read_jsonl(self.metrics) if m.get("step", step) <= step]
+            known = islice(read_jsonl(self.metrics), lines)
+            kept = [json_line(m) for m in known if m.get("step", step) <= step]
             write_atomically(self.metrics, "".join(kept))
 
 

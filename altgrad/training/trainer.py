@@ -441,7 +441,10 @@ class Trainer:
         Raises:
             CheckpointError: no checkpoint there, damaged, or it does not fit the model.
         """
-        self.remarks += self.load(load_checkpoint(find_checkpoint(path)))
+        saved = load_checkpoint(find_checkpoint(path))
+        if saved.run is not None and saved.run == self.recorder.run_id:
+            self.recorder.require_whole_metrics(saved)
+        self.remarks += self.load(saved)
 
     def load(self, saved: Checkpoint, *, lenient: bool = False) -> list[str]:
         """Take over a checkpoint; `lenient` as in `run_state.restore`, whose remarks come back."""
@@ -454,6 +457,7 @@ class Trainer:
         _say_what_was_read(saved)
         remarks = restore(saved.extra, self.parts, self.own_parts, rank=rank, lenient=lenient)
         self.step = self.recorder.resumed_at = saved.step
+        self.recorder.metric_lines = saved.extra.get("metrics", {}).get("lines")
         self._val_loss = saved.val_loss
         self.keeper.resumed(saved)
         if lost := self.checkpoint_manager.has_lost(saved.extra["manager"]):
