@@ -72,7 +72,7 @@ def show(arguments: argparse.Namespace) -> None:
 
     base = arguments.runs
     runs = [resolve_run(arguments.run, base)] if arguments.run else find_runs(base)
-    summaries = [summarise_run(run) for run in runs]
+    summaries = [summarise_run(runs[0])] if arguments.run else _summaries(runs)
     if arguments.json:
         print(json.dumps([s.to_dict() for s in summaries], indent=2))
         return
@@ -82,6 +82,19 @@ def show(arguments: argparse.Namespace) -> None:
         print_run(summaries[0])
     else:
         print_runs(summaries, base)
+
+
+def _summaries(runs: list[Path]) -> list[Any]:
+    """Of those that are runs of altgrad; the others are named."""
+    from altgrad.training.run_table import summarise_run
+
+    found = []
+    for run in runs:
+        try:
+            found.append(summarise_run(run))
+        except (ValueError, KeyError, TypeError) as error:
+            print(f"left out {run}: {' '.join(str(error).split())}", file=sys.stderr)
+    return found
 
 
 def watch(arguments: argparse.Namespace) -> int:

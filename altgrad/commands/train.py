@@ -54,21 +54,45 @@ def train(arguments: argparse.Namespace) -> int:
 
     words, how = split_resume_words(arguments.overrides)
     config = compose_config(words, arguments.config_dir)
-    from altgrad.training.build import build_run, resume_run, settle
+    from altgrad.training.build import build_run
     from altgrad.training.console import Console
-    from altgrad.training.resuming import newest_unfinished
 
     console = Console()
+    if how.auto and (run := _run_to_go_on_with(config, how.allow)):
+        return _go_on(run, config, how.allow, console)
+    return _run(build_run(config, listeners=[console], progress=console.preparing), console)
+
+
+def _run_to_go_on_with(config: Any, allow: tuple[str, ...]) -> Path | None:
+    """With `run_dir` the run in it, if there is one; else the newest one with these settings."""
+    from altgrad.training.resuming import newest_alike
+
+    if config.run_dir is None:
+        return newest_alike(config, allow=allow)
+    run = Path(config.run_dir)
+    return run if (run / "config.yaml").is_file() else None
+
+
+def _go_on(run: Path, config: Any, allow: tuple[str, ...], console: Any) -> int:
+    """Resume a run that stopped; of one that has ended say so, and train nothing.
+
+    Raises:
+        ConfigError: its settings are others, and not allowed to be.
+    """
+    from altgrad.training.build import read_config, resume_run
+    from altgrad.training.resuming import refuse_changes, settings_to_go_on_with
+    from altgrad.training.run_folder import run_status
+
+    changes = settings_to_go_on_with(read_config(run), config, run)[1]
+    refuse_changes(changes, allow)
+    status = run_status(run)
+    if not changes and status in ("finished", "diverged"):
+        has = "is finished" if status == "finished" else "has diverged"
+        console.say(f"{run} {has}: nothing to train")
+        return 0 if status == "finished" else 1
+    console.say(f"resuming {run}")
     watched: Any = {"listeners": [console], "progress": console.preparing}
-    if how.auto:
-        settle(config)
-        if run := newest_unfinished(config, allow=how.allow):
-            console.say(f"resuming {run}")
-            return _run(resume_run(run, config=config, allow=how.allow, **watched), console)
-        if is_finished(config.run_dir):
-            console.say(f"{config.run_dir} is finished already")
-            return 0
-    return _run(build_run(config, **watched), console)
+    return _run(resume_run(run, config=config, allow=allow, **watched), console)
 
 
 def is_finished(run_dir: str | None) -> bool:

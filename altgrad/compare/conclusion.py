@@ -13,7 +13,7 @@ from altgrad.compare.outcomes import Outcome, read_outcome
 from altgrad.compare.question import Question
 from altgrad.compare.record import Record, read_record
 from altgrad.compare.same import same_arms, say_the_same, void
-from altgrad.compare.state import is_outcome
+from altgrad.compare.state import is_outcome, state_of
 from altgrad.compare.verdict import NOT_SHOWN, Evidence, Rules, judge
 from altgrad.training.run_folder import write_atomically
 from altgrad.training.settings import ConfigError
@@ -85,7 +85,7 @@ def conclude(folder: Path) -> Conclusion:
         arm: [read_outcome(arm, seed, run, question) for seed, run in by_seed.items()]
         for arm, by_seed in runs.items()
     }
-    fairness.notes += _time_notes(outcomes, question)
+    fairness.notes += _time_notes(outcomes, question) + _damage_notes(outcomes, record)
     values = {arm: np.array([o.outcome for o in row]) for arm, row in outcomes.items()}
     rules = rules_of(question)
     others = {arm: v for arm, v in values.items() if arm != question.control}
@@ -118,6 +118,14 @@ def _time_notes(outcomes: dict[str, list[Outcome]], question: Question) -> list[
     return [f"the runs did not take equal time, though they were planned to: {listed}"]
 
 
+def _damage_notes(outcomes: dict[str, list[Outcome]], record: Record) -> list[str]:
+    """Runs that finished and yet do not count, by name."""
+    damaged = [o for row in outcomes.values() for o in row if o.state == "damaged"]
+    return [
+        f"{o.run} counts as lost: {o.error}; to make it whole: {record.command}" for o in damaged
+    ]
+
+
 def rules_of(question: Question) -> Rules:
     return Rules(
         delta=question.delta,
@@ -130,7 +138,7 @@ def rules_of(question: Question) -> Rules:
 
 def _refuse_unfinished(runs: dict[str, dict[int, Path]], record: Record) -> None:
     everything = [run for by_seed in runs.values() for run in by_seed.values()]
-    missing = [run for run in everything if not is_outcome(run)]
+    missing = [run for run in everything if not is_outcome(run) and state_of(run) != "damaged"]
     if missing or not everything:
         raise ConfigError(
             f"the comparison is not complete: {len(missing)} of {len(everything)} runs have not "

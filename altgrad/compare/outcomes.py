@@ -7,7 +7,8 @@ from typing import Any
 
 from altgrad.compare.question import Question
 from altgrad.compare.state import failure_of, state_of
-from altgrad.training.run_folder import RunFolder, read_jsonl
+from altgrad.training.run_folder import RunFolder, read_jsonl, what_is_lost
+from altgrad.training.run_table import read_settings
 from altgrad.training.settings import ConfigError
 
 
@@ -43,8 +44,10 @@ def read_outcome(arm: str, seed: int, run: Path, question: Question) -> Outcome:
     Raises:
         ConfigError: the run finished without ever logging the primary metric.
     """
-    state = state_of(run)
+    state, lost = state_of(run), what_is_lost(run)
     lines = list(read_jsonl(RunFolder(run).metrics))
+    if state == "finished" and (short := _too_short(run, lines)):
+        state, lost = "damaged", short
     values = [float(m[question.primary]) for m in lines if question.primary in m]
     if state == "finished" and len(values) < question.last:
         raise ConfigError(
@@ -64,15 +67,24 @@ def read_outcome(arm: str, seed: int, run: Path, question: Question) -> Outcome:
         train_s=lines[-1].get("train_s") if lines else None,
         tokens_per_s=rates[len(rates) // 2] if rates else None,
         peak_memory_bytes=_peak_memory(run),
-        error=failure_of(run) if state == "failed" else "",
+        error=failure_of(run) if state == "failed" else lost,
     )
 
 
+def _too_short(run: Path, lines: list[dict[str, Any]]) -> str:
+    """A run that ended well before its last step is not the run that was planned."""
+    planned = read_settings(RunFolder(run).config)["max_steps"]
+    last = lines[-1]["step"] if lines else 0
+    return f"it ended at step {last} of {planned}" if last < planned else ""
+
+
 def _peak_memory(run: Path) -> float | None:
-    """From the run's events: the largest number any of its processes measured."""
-    events = read_jsonl(RunFolder(run).events)
-    found = [e["peak_memory_bytes"] for e in events if e.get("peak_memory_bytes")]
-    return max(found, default=None)
+    """From the run's events: of the GPU if the run used one, else of its process."""
+    events = list(read_jsonl(RunFolder(run).events))
+    for name in ("peak_gpu_bytes", "peak_memory_bytes"):
+        if found := [e[name] for e in events if e.get(name)]:
+            return max(found)
+    return None
 
 
 def check_evaluations(settings: dict[str, Any], question: Question, arm: str) -> None:

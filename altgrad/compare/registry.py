@@ -48,5 +48,5 @@ class Registry:
 
 def _keys(runs: Iterable[Path]) -> Iterable[tuple[str, Path]]:
     for run in runs:
-        if state_of(run) in REUSABLE and (key := key_of_run(run)):
+        if (key := key_of_run(run)) and state_of(run) in REUSABLE:
             yield key, run

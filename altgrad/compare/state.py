@@ -12,12 +12,16 @@ GAVE_UP = "gave_up"
 
 
 def state_of(run: Path) -> str:
-    """`missing`, or the run's status as `altgrad show` gives it."""
+    """`missing`, or the run's status as `altgrad show` gives it (`damaged`: finished, but its
+    metrics are not what was written)."""
     return run_status(run) if RunFolder(run).config.is_file() else "missing"
 
 
 def is_outcome(run: Path) -> bool:
-    """Whether the run has ended for good: finished, diverged, or failed with no attempt left."""
+    """Whether the run has ended for good: finished, diverged, or failed with no attempt left.
+
+    A damaged one has not: asked for again, it is made whole.
+    """
     state = state_of(run)
     return state in ("finished", "diverged") or (state == "failed" and not attempt_allowed(run))
 

@@ -6,17 +6,14 @@ repeated, moved and preempted at will.
 """
 
 import os
-import resource
 import shutil
 import signal
-import sys
 import threading
 import time
 from collections.abc import Sequence
 from multiprocessing import connection, parent_process
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import torch
 import yaml
@@ -52,7 +49,6 @@ def run_task(task: Task) -> str:
     except Exception as error:
         _note_failure(task, run, error)
         raise
-    RunFolder(run).event("measured", peak_memory_bytes=peak_memory_bytes(task.settings))
     return status
 
 
@@ -94,14 +90,6 @@ def _note_failure(task: Task, run: Path, error: Exception) -> None:
     if not folder.config.is_file():
         write_atomically(folder.config, yaml.safe_dump(task.settings, sort_keys=False))
     folder.event("failed", error=f"{type(error).__name__}: {error}")
-
-
-def peak_memory_bytes(settings: dict[str, Any]) -> int:
-    """Largest memory so far: of the GPU if the run used one, else resident, of the process."""
-    if str(settings.get("device", "")).startswith("cuda") and torch.cuda.is_available():
-        return int(torch.cuda.max_memory_allocated())
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def main(task: Task, gpu: int | None, log: str) -> None:

@@ -52,7 +52,10 @@ class BatchSource:
         return batch
 
     def batch_at(self, index: int) -> tuple[Tensor, Tensor]:
-        """The global micro-batch number `index`, without moving the position."""
+        """The global micro-batch number `index`, without moving the position.
+
+        Its places follow from the index alone: another batch size needs nothing else.
+        """
         # The counter's low word counts draws within a batch; the index sits above it.
         philox = np.random.Philox(key=self.seed, counter=[0, index, 0, 0])
         drawn = philox.random_raw(self.batch_size)

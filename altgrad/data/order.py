@@ -1,11 +1,12 @@
 """In which order a run meets its tokens: at random places, by epochs, or by whole documents.
 
-Every order is a pure function of (seed, index), like `BatchSource`: an epoch's permutation comes
-from a Philox generator whose counter is the epoch, so a position is still one integer.
+Every order is a pure function of (seed, row): an epoch's permutation comes from a Philox generator
+whose counter is the epoch, so a position is still one integer.
 """
 
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -20,32 +21,83 @@ from altgrad.data.tokens import load_tokens
 SEARCH_TOKENS = 1 << 24
 
 
-class EpochSource(BatchSource):
+class RowSource(BatchSource):
+    """Rows in an order of their own, each read once an epoch.
+
+    The position is kept in rows, so that a run goes on with the next unread one in batches of any
+    size. `index` counts micro-batches of this size from `first_row` on.
+    """
+
+    order = ""
+
+    def __init__(self, tokens: np.ndarray, block_size: int, **how: int):
+        super().__init__(tokens, block_size, **how)
+        self.first_index, self.first_row = 0, 0
+
+    def rows_at(self, index: int) -> range:
+        start = self.first_row + (index - self.first_index) * self.batch_size
+        return range(start, start + self.batch_size)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The rows read so far by all processes together, and what they are rows of."""
+        return {**super().state_dict(), "rows": self.rows_at(self.position).start, **self._book()}
+
+    def _book(self) -> dict[str, Any]:
+        tokens, block_size = len(self.tokens), self.block_size
+        return {
+            "order": self.order, "tokens": tokens, "block_size": block_size, "seed": self.seed
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        before = {name: state.get(name, value) for name, value in self._book().items()}
+        self.first_index = self.position
+        self.first_row = self._row_to_go_on_with(before, state)
+
+    def _row_to_go_on_with(self, before: dict[str, Any], state: dict[str, Any]) -> int:
+        """Another text, or another order of it, begins at its first row."""
+        now = self._book()
+        if any(before[name] != now[name] for name in ("order", "tokens")):
+            return 0
+        for name, setting in (("block_size", "model.block_size"), ("seed", "seed")):
+            if before[name] != now[name]:
+                raise DataError(
+                    f"data.order={self.order} is within an epoch of blocks that "
+                    f"{setting}={before[name]} made; {setting}={now[name]} would read some of it "
+                    f"twice and some never: keep {setting}, or use another data.order"
+                )
+        return int(state.get("rows", self.position * self.batch_size))
+
+
+class EpochSource(RowSource):
     """Every block of the text once an epoch, shuffled; blocks do not overlap.
 
     Each epoch is cut at another offset, so that a token meets other neighbours at a block's edges.
     """
 
+    order = "epochs"
+
     def batch_at(self, index: int) -> tuple[Tensor, Tensor]:
         T, n = self.block_size, len(self.tokens)
         blocks = max(1, (n - T) // T)
         spare = min(T, n - blocks * T)  # offsets that leave room for every block
-        numbers = range(index * self.batch_size, (index + 1) * self.batch_size)
         places = [
             permutation(self.seed, i // blocks, blocks)[i % blocks] * T
             + offset(self.seed, i // blocks, spare)
-            for i in numbers
+            for i in self.rows_at(index)
         ]
         return gather(self.tokens, np.array(places), T)
 
 
-class DocumentSource(BatchSource):
+class DocumentSource(RowSource):
     """Every document once an epoch, shuffled, packed end to end and cut into blocks.
 
     A document keeps the end-of-text token that follows it; the last of the file, which nothing
     follows, borrows the first one's. Attention is kept inside a document by the network alone
     (`document_token`).
     """
+
+    order = "documents"
 
     def __init__(self, tokens: np.ndarray, block_size: int, *, starts: np.ndarray, **how: int):
         super().__init__(tokens, block_size, **how)
@@ -57,8 +109,7 @@ class DocumentSource(BatchSource):
 
     def batch_at(self, index: int) -> tuple[Tensor, Tensor]:
         rows = (int(self.lengths.sum()) - 1) // self.block_size
-        numbers = range(index * self.batch_size, (index + 1) * self.batch_size)
-        places = [self._row(n // rows, n % rows) for n in numbers]
+        places = [self._row(n // rows, n % rows) for n in self.rows_at(index)]
         return as_batch(self.tokens[np.stack(places)])
 
     def _row(self, epoch: int, row: int) -> np.ndarray:

@@ -20,6 +20,7 @@ from altgrad.model.attention import CausalSelfAttention
 from altgrad.training.build import LoadedRun
 from altgrad.training.environment import has_fast_bf16
 from altgrad.training.fabric import pick_device
+from altgrad.training.run_data import require_same_tokens
 from altgrad.training.run_folder import write_atomically
 
 LOSS = "loss"
@@ -143,6 +144,8 @@ def _corpora(
                 block_size=model.config.block_size,
                 vocabulary=run.tokenizer.describe().get("vocabulary"),
             )
+            if run.folder is not None:
+                require_same_tokens(run.folder, folder, splits=["val"])
             results.append(evaluate_split(model, folder, **how))
         for path in wishes.texts:
             if path.is_dir():

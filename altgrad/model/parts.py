@@ -24,8 +24,8 @@ from collections.abc import Iterable
 
 from torch import nn
 
-from altgrad.outside import load_outside, load_own
 from altgrad.model.contract import check_contract
+from altgrad.outside import load_outside, load_own
 
 PARTS: dict[str, dict[str, str]] = {
     "embedding": {

@@ -1,8 +1,8 @@
 """A run's whole birth, in order: machine, tokens, network, trainer."""
 
 import copy
-import json
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from altgrad.data import (
     load_metadata,
     load_tokenizer,
     prepare,
-    split_hashes,
 )
 from altgrad.model import GPT
 from altgrad.model.generate import stream
@@ -35,8 +34,9 @@ from altgrad.training.loading import (
 from altgrad.training.memory import keep_freed_memory
 from altgrad.training.reads import settle_storage
 from altgrad.training.recorder import Listener, Recorder
-from altgrad.training.resuming import Changes, changed_settings, refuse_changes
-from altgrad.training.run_folder import RunFolder, resolve_run, run_status
+from altgrad.training.resuming import refuse_changes, settings_to_go_on_with
+from altgrad.training.run_data import require_same_tokens
+from altgrad.training.run_folder import resolve_run, run_status
 from altgrad.training.settings import ConfigError
 from altgrad.training.sources import accept_code
 from altgrad.training.trainer import Trainer
@@ -56,6 +56,7 @@ def build_run(
     listeners: Sequence[Listener] = (),
     progress: Progress | None = None,
     like: Path | None = None,
+    check_data: Callable[[Path], None] = lambda _: None,
 ) -> Trainer:
     """From settings to a trainer that can `train()`: the one way, for one run and for arms.
 
@@ -64,6 +65,7 @@ def build_run(
 
     Args:
         like: a run whose tokenizer the text is read with, where this one goes on with it.
+        check_data: may refuse the folder of tokens.
 
     Raises:
         ValueError: a setting, the corpus or the machine does not allow it; one line.
@@ -85,6 +87,7 @@ def build_run(
         settle_data(copy.deepcopy(config), progress, like=like)
     fabric.barrier()
     data_dir = settle_data(config, like=like)
+    check_data(data_dir)
     metadata = load_metadata(data_dir)
     # 3 The network, initialised from its own generator, or from another run's weights.
     model = make_network(config)
@@ -133,70 +136,29 @@ def resume_run(
             its checkpoints can be used.
     """
     own = read_config(run)
-    config, changes = _settings_to_go_on_with(own, config, run)
+    config, changes = settings_to_go_on_with(own, config, run)
     refuse_changes(changes, allow)
     if run_status(run) == "finished" and not changes:
         raise ConfigError(
             f"{run} is finished ({own.max_steps} steps); to go on: altgrad resume {run} "
             f"max_steps={2 * own.max_steps} 'resume.allow=[max_steps]'."
         )
+    wished_base = config.init_from
     if config.finetune.name == "none":
         config.init_from = None  # all weights are in the checkpoint; the base may be gone
-    trainer = build_run(config, listeners=listeners, progress=progress, like=run)
-    _refuse_other_data(run, trainer.data_dir, changes)
+    same_tokens = partial(require_same_tokens, run, changed=changes)
+    trainer = build_run(
+        config, listeners=listeners, progress=progress, like=run, check_data=same_tokens
+    )
+    trainer.config.init_from = wished_base
     trainer.recorder.resumed_at = 0
     trainer.recorder.changes = changes
     _load_newest(trainer, lenient=bool(changes))
     return trainer
 
 
-def _settings_to_go_on_with(
-    own: TrainConfig, wished: TrainConfig | None, run: Path
-) -> tuple[TrainConfig, Changes]:
-    config = copy.deepcopy(wished or own)
-    settle(config)
-    if config.model.vocab_size is None:
-        config.model.vocab_size = own.model.vocab_size
-    if config.model.document_token is None and config.data.mask_documents:
-        config.model.document_token = own.model.document_token
-    config.checkpoint_dir = _moved(own.checkpoint_dir, own.run_dir, run)
-    config.run_dir = str(run)
-    return config, changed_settings(own, config)
-
-
-def _moved(checkpoint_dir: str | None, old_run: str | None, run: Path) -> str | None:
-    """Checkpoints that lay in the run's folder moved along with it."""
-    if checkpoint_dir is None or old_run is None:
-        return checkpoint_dir
-    if not Path(checkpoint_dir).is_relative_to(old_run):
-        return checkpoint_dir
-    return str(run / Path(checkpoint_dir).relative_to(old_run))
-
-
-def _refuse_other_data(run: Path, data_dir: Path, changes: Changes) -> None:
-    """Raises ConfigError unless the tokens are those the run was trained on so far."""
-    recorded = recorded_hashes(run)
-    if any(name.startswith("data.") for name in changes) or recorded is None:
-        return
-    found = split_hashes(data_dir)
-    different = [split for split in recorded if recorded[split] != found.get(split)]
-    if different:
-        raise ConfigError(
-            f"the {different[0]} split in {data_dir} is not the one {run} was trained on "
-            "(its sha256 differs from data.json); bring the original data back."
-        )
-
-
-def recorded_hashes(run: Path) -> dict[str, str] | None:
-    """Split -> sha256, out of `data.json`; None if a run was killed before it was written."""
-    try:
-        return json.loads(RunFolder(run).data.read_text())["sha256"]
-    except (OSError, ValueError, KeyError):
-        return None
-
-
 def _load_newest(trainer: Trainer, *, lenient: bool) -> None:
-    found = trainer.checkpoint_manager.load_newest()
+    found = trainer.checkpoint_manager.load_newest(trainer.recorder.require_whole_metrics)
     if found is None:
         trainer.remarks.append("no checkpoint yet: the run starts again from its first step")
         return

@@ -4,7 +4,9 @@ What lies in one of them, and how it gets there whole: `checkpoint_files`.
 """
 
 import math
+import os
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +26,13 @@ from altgrad.training.checkpoint_files import (
 )
 from altgrad.training.disk import Disk
 from altgrad.training.manifest import MANIFEST, CheckpointError, looks_whole, read_manifest
+from altgrad.training.run_folder import RunFolder
+from altgrad.training.run_table import checkpoint_folder, read_settings
 from altgrad.training.weights import load_into
 
 NAME = re.compile(r"step_\d{8,}")
+REPLACED = re.compile(r"\.(step_\d{8,})\.old")
+"""A checkpoint that was being replaced when the process was killed."""
 ASIDE = "aside_"
 """Before the name of a checkpoint that a resumed run must not meet again: damaged, or from a
 future that is now taken anew. `altgrad gc` removes them."""
@@ -46,7 +52,8 @@ class CheckpointManager:
     Args:
         directory: made at the first save.
         max_checkpoints: how many of the newest to keep.
-        run: id of the run; checkpoints of another run in the same folder are left alone.
+        run: id of the run; checkpoints of another run in the same folder are left alone. None
+            takes everybody's.
         disk: another one for tests.
     """
 
@@ -112,6 +119,8 @@ class CheckpointManager:
     def write(self, captured: Captured) -> Path:
         """The second half of `save`: to the disk, and remove what is no longer kept."""
         path = self.directory / f"step_{captured.step:08d}"
+        if (other := self.owner_of(path)) is not None:
+            raise PermissionError(f"{path} is a checkpoint of another run ({other})")
         write_checkpoint(path, captured, self.disk)
         self._remove_surplus()
         return path
@@ -122,11 +131,20 @@ class CheckpointManager:
 
     def _is_mine(self, path: Path) -> bool:
         """A damaged checkpoint says no owner: it is taken for ours, so that it gets reported."""
+        return os.path.exists(path / MANIFEST) and self.owner_of(path) is None
+
+    def owner_of(self, path: Path) -> str | None:
+        """The id of another run that a checkpoint says it is of; None if it says none, or ours."""
         try:
             owner = read_manifest(path).run
         except CheckpointError:
-            return (path / MANIFEST).exists()
-        return self.run is None or owner is None or owner == self.run
+            return None
+        return owner if None not in (owner, self.run) and owner != self.run else None
+
+    def others(self) -> dict[Path, str]:
+        """Checkpoints of other runs -> whose."""
+        found = {path: self.owner_of(path) for path in self.named()}
+        return {path: owner for path, owner in found.items() if owner is not None}
 
     def latest(self) -> Path | None:
         """The newest checkpoint, or None."""
@@ -138,8 +156,12 @@ class CheckpointManager:
         rated = [(loss, path) for path in self.all() if math.isfinite(loss := read_val_loss(path))]
         return min(rated)[1] if rated else None
 
-    def load_newest(self) -> tuple[Path, Checkpoint, list[Skipped]] | None:
+    def load_newest(
+        self, check: Callable[[Checkpoint], None] = lambda _: None
+    ) -> tuple[Path, Checkpoint, list[Skipped]] | None:
         """The newest checkpoint that verifies, and those that had to be skipped; None = no any.
+
+        `check` may refuse one by a CheckpointError.
 
         Raises:
             CheckpointError: there are checkpoints, but none verifies.
@@ -147,7 +169,9 @@ class CheckpointManager:
         skipped: list[Skipped] = []
         for path in reversed(self.named()):
             try:
-                return path, self._load_own(path), skipped
+                saved = self._load_own(path)
+                check(saved)
+                return path, saved, skipped
             except CheckpointError as error:
                 skipped.append(Skipped(path, str(error)))
         if not skipped:
@@ -155,15 +179,34 @@ class CheckpointManager:
         reasons = " ".join(s.reason for s in skipped)
         raise CheckpointError(f"no checkpoint in {self.directory} can be used: {reasons}")
 
+    def newest_whole(self) -> Path:
+        """The newest checkpoint every file of which is what was written.
+
+        Raises:
+            CheckpointError: there is none.
+        """
+        for path in reversed(self.all()):
+            if _verifies(path):
+                return path
+        others = self.others()
+        theirs = f": those there are of another run ({min(others.values())})" if others else ""
+        raise CheckpointError(f"no checkpoint in {self.directory}{theirs}.")
+
     def named(self) -> list[Path]:
-        """Everything that is named like a checkpoint, whatever is in it."""
-        found = [p for p in self.directory.glob("step_*") if NAME.fullmatch(p.name)]
-        return sorted(found, key=step_of)
+        """Everything that is named like a checkpoint, whatever is in it; oldest first.
+
+        One that was being replaced when the process was killed counts where no other has its name.
+        """
+        found = {p.name: p for p in self.directory.glob("step_*") if NAME.fullmatch(p.name)}
+        for old in self.directory.glob(".step_*.old"):
+            if match := REPLACED.fullmatch(old.name):
+                found.setdefault(match[1], old)
+        return [found[name] for name in sorted(found, key=lambda n: int(n[5:]))]
 
     def _load_own(self, path: Path) -> Checkpoint:
         saved = load_checkpoint(path)
-        if None not in (saved.run, self.run) and saved.run != self.run:
-            raise CheckpointError(f"{path} belongs to another run ({saved.run}).")
+        if (owner := self.owner_of(path)) is not None:
+            raise CheckpointError(f"{path} belongs to another run ({owner}).")
         return saved
 
     def set_aside(self, path: Path) -> Path:
@@ -212,8 +255,8 @@ def _state_of(thing: Any) -> Any:
 
 
 def step_of(path: Path) -> int:
-    """`step_00000500` -> 500."""
-    return int(path.name.rpartition("_")[2])
+    """`step_00000500` -> 500, and so of one that was being replaced."""
+    return int(path.name.rpartition("_")[2].removesuffix(".old"))
 
 
 def read_val_loss(path: Path) -> float:
@@ -265,11 +308,20 @@ def find_checkpoint(path: str | Path) -> Path:
     path = Path(path)
     if path.is_file() or (path / MANIFEST).is_file():
         return path
-    for directory in (path, path / "checkpoints"):
-        for candidate in reversed(CheckpointManager(directory).all()):
-            if _verifies(candidate):
-                return candidate
-    raise CheckpointError(f"no checkpoint in {path}.")
+    if RunFolder(path).config.is_file():
+        return checkpoints_of(path).newest_whole()
+    return CheckpointManager(path).newest_whole()
+
+
+def checkpoints_of(run: Path, *, keep: int = 1) -> CheckpointManager:
+    """The checkpoints of a run folder, wherever its settings say they lie; of no other run.
+
+    Raises:
+        ValueError: its config.yaml cannot be read.
+    """
+    folder = RunFolder(run)
+    settings = read_settings(folder.config)
+    return CheckpointManager(checkpoint_folder(run, settings), keep, run=folder.run_id())
 
 
 def _verifies(path: Path) -> bool:

@@ -31,6 +31,7 @@ from altgrad.training.manifest import (
     Manifest,
     open_regular,
     read_manifest,
+    readable,
 )
 from altgrad.training.tensor_file import HEADER_LIMIT, parse_header, tensor_pieces, tensors_of
 from altgrad.training.weights import without_aliases
@@ -256,7 +257,7 @@ def _read_state(path: Path, expected: dict[str, Any]) -> dict[str, Any]:
 def _read_checked(path: Path, expected: dict[str, Any], room: Callable[[int], memoryview]) -> None:
     """Read a file into `room(bytes done)`, piece by piece, and compare size and sha256."""
     digest, done = hashlib.sha256(), 0
-    with open_regular(path, size=expected["bytes"]) as file:
+    with open_regular(path, size=expected["bytes"]) as file, readable(path):
         while done < expected["bytes"]:
             piece = room(done)
             count = file.readinto(piece)

@@ -18,10 +18,17 @@ def close_run(trainer: Trainer, summary: dict[str, Any], console: Console) -> No
     if summary["status"] == "diverged":
         console.say(f"stopped at step {summary['step']}: the loss or its gradient is not finite.")
     if trainer.sampler is not None and summary["status"] == "finished":
-        console.sample(trainer.sampler(trainer.step, FINAL_SAMPLE_TOKENS))
+        _final_sample(trainer, console)
     console.say(_picture(run, console))
     console.say(_figures(summary))
     console.say(f"run folder: {run}")
+
+
+def _final_sample(trainer: Trainer, console: Console) -> None:
+    try:
+        console.sample(trainer.sampler(trainer.step, FINAL_SAMPLE_TOKENS))
+    except Exception as error:  # a loss that is NaN, a prompt: decoration costs nothing else
+        console.say(f"no sample: {error}")
 
 
 def _picture(run: Path, console: Console) -> str:

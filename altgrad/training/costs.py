@@ -4,11 +4,32 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from altgrad.training.energy import EnergyMeter
+
+
+def forget_peak() -> None:
+    """From here on the peak counts from what is resident now, where the system allows that.
+
+    A process begins with the peak of the one that started it: behind a large one, the same run
+    would seem to need twice the memory.
+    """
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_resident_bytes() -> int:
+    """Largest resident memory of this process since `forget_peak`; of its whole life elsewhere."""
+    with suppress(OSError, ValueError, IndexError):
+        status = Path("/proc/self/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0]) * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 class RunClock:
@@ -17,7 +38,7 @@ class RunClock:
     Attributes:
         train_s: training alone: no compilation, no evaluation, no saving.
         wall_s: everything from the start of `train()`. energy_j: None where nothing tells it.
-        peak_memory_bytes: of the process. peak_gpu_bytes: of the first GPU, None without.
+        peak_memory_bytes: of the process since the run began in it. peak_gpu_bytes: of the first GPU, None without.
     """
 
     def __init__(
@@ -31,6 +52,7 @@ class RunClock:
     def start(self) -> None:
         """A session begins."""
         self._start = self.clock()
+        forget_peak()
         gpu = self.device is not None and self.device.type == "cuda"
         self._energy = EnergyMeter(gpus=1 if gpu else 0)
 
@@ -46,9 +68,7 @@ class RunClock:
 
     @property
     def peak_memory_bytes(self) -> int:
-        unit = 1 if sys.platform == "darwin" else 1024
-        now = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-        return max(now, self._before["peak_memory_bytes"])
+        return max(peak_resident_bytes(), self._before["peak_memory_bytes"])
 
     @property
     def peak_gpu_bytes(self) -> int | None:

@@ -17,7 +17,11 @@ class Disk:
     """Five operations; after each of them what was asked for is on the disk, not in a cache."""
 
     def make_folder(self, path: Path) -> None:
+        """And those above it that are missing: a folder's name lies in the one above."""
+        missing = [path, *(above for above in path.parents if not above.exists())]
         path.mkdir(parents=True)
+        for folder in reversed(missing):
+            self.flush_folder(folder.parent)
 
     def write(self, path: Path, pieces: Iterable[Piece]) -> dict[str, int | str]:
         """Write a file and flush it; returns its `bytes` and `sha256`, taken in the same pass."""

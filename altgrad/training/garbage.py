@@ -3,12 +3,17 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from altgrad.training.checkpoint import ASIDE, CheckpointManager, remove_checkpoint
+from altgrad.training.checkpoint import (
+    ASIDE,
+    CheckpointManager,
+    checkpoints_of,
+    remove_checkpoint,
+)
 from altgrad.training.checkpoint_files import verify_files
 from altgrad.training.disk import Disk
-from altgrad.training.manifest import CheckpointError
-from altgrad.training.run_folder import RunFolder
-from altgrad.training.run_table import read_settings
+from altgrad.training.manifest import CheckpointError, UnreadableError, read_manifest
+from altgrad.training.run_folder import RunFolder, is_inside
+from altgrad.training.run_table import checkpoint_folder, read_settings
 
 
 @dataclass(frozen=True)
@@ -23,23 +28,37 @@ class Garbage:
 def find_garbage(run: Path, *, keep: int | None = None, anomalies: bool = False) -> list[Garbage]:
     """What `collect_garbage` would remove; reads every byte of every checkpoint.
 
+    Where the checkpoints lie outside the run's folder, only those that say they are this run's; and
+    nowhere one that the disk does not give out now, but may again.
+
     Args:
         keep: how many of the newest checkpoints stay, beside the best; by default the run's own
             `max_checkpoints`.
         anomalies: the states kept with bad batches, too.
     """
     settings = read_settings(RunFolder(run).config)
-    folder = Path(settings["checkpoint_dir"] or RunFolder(run).checkpoints)
+    folder = checkpoint_folder(run, settings)
     keep = settings["max_checkpoints"] if keep is None else keep
     if keep < 1:
         raise ValueError(f"--keep {keep} must be at least 1.")
-    manager = CheckpointManager(folder, keep, run=RunFolder(run).run_id())
+    manager = checkpoints_of(run, keep=keep)
     found = [_garbage(p, "left by a process that was killed") for p in folder.glob(".step_*")]
     found += [_garbage(p, "set aside when the run was resumed") for p in folder.glob(f"{ASIDE}*")]
     found += _surplus(manager)
     if anomalies:
         found += [_garbage(p, "anomaly") for p in (folder / "anomalies").glob("step_*")]
-    return found
+    inside = is_inside(folder, run)
+    return [g for g in found if _may_go(g.path, manager.run, inside=inside)]
+
+
+def _may_go(path: Path, run: str | None, *, inside: bool) -> bool:
+    try:
+        owner = read_manifest(path).run
+    except UnreadableError:
+        return False
+    except CheckpointError:
+        return inside
+    return inside if None in (owner, run) else owner == run
 
 
 def _surplus(manager: CheckpointManager) -> list[Garbage]:
@@ -49,6 +68,8 @@ def _surplus(manager: CheckpointManager) -> list[Garbage]:
         try:
             verify_files(path)
             sound.append(path)
+        except UnreadableError:
+            continue
         except CheckpointError as error:
             damaged.append(_garbage(path, str(error)))
     if not sound:
@@ -73,8 +94,9 @@ def collect_garbage(
     folder = RunFolder(run)
     folder.lock()
     try:
-        settings = read_settings(folder.config)
-        CheckpointManager(settings["checkpoint_dir"] or folder.checkpoints).tidy()
+        manager = checkpoints_of(run)
+        if is_inside(manager.directory, run):
+            manager.tidy()
         found = find_garbage(run, keep=keep, anomalies=anomalies)
         for garbage in found:
             _remove(garbage.path)

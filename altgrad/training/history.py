@@ -17,12 +17,13 @@ GIVEN = "given"
 def alterations(run: Path) -> dict[str, int]:
     """What a run went on with that it had not begun with -> the step from which on.
 
-    Settings have their full names; `code of altgrad`, `code of torch`: the run was resumed by
+    Settings have their full names; `the tokens`: it read others; `code of altgrad`, `code of torch`: the run was resumed by
     another version.
     """
     found: dict[str, int] = {}
     for event in read_jsonl(RunFolder(run).events):
         names = [*event.get("changed", {}), *(f"code of {part}" for part in event.get("code", {}))]
+        names += ["the tokens"] if event.get("data_before") else []
         found |= {name: event.get("step", 0) for name in names if name not in found}
     return found
 

@@ -1,6 +1,7 @@
 """`metrics.jsonl`: always on, one line a step, written at once, so that nothing logged is lost."""
 
-from altgrad.training.line_log import LineLog
+from altgrad.training.line_log import LineLog, json_line
+from altgrad.training.metrics_record import Record, record_of
 from altgrad.training.run_folder import RunFolder
 
 
@@ -9,9 +10,16 @@ class JsonlTracker:
 
     def __init__(self, folder: RunFolder) -> None:
         self.lines = LineLog(folder.metrics)
+        self.record = Record()
+
+    def take_up(self) -> None:
+        """Go on behind what the file holds."""
+        self.record = record_of(self.lines.path)
 
     def log(self, step: int, metrics: dict[str, float]) -> None:
-        self.lines.append({"step": step, **metrics})
+        line = json_line({"step": step, **metrics}).encode()
+        self.record.add(line, step)
+        self.lines.append_line(line)
 
     def sync(self) -> None:
         self.lines.sync()

@@ -14,7 +14,9 @@ from torch import Tensor
 from altgrad.training.checkpoint import Checkpoint, CheckpointError, CheckpointManager, step_of
 from altgrad.training.config import TrainConfig
 from altgrad.training.recorder import Recorder
+from altgrad.training.run_folder import FileLock
 from altgrad.training.saving import Saver
+from altgrad.training.settings import ConfigError
 
 State = dict[str, Any]
 
@@ -48,22 +50,47 @@ class Keeper:
             background=config.checkpoint_background,
             before_write=recorder.sync,
         )
-        self.aside: list[Path] = []
+        self._owner_lock = FileLock(folder / ".lock")
+        self._resumed_step: int | None = None
+
+    def claim(self) -> None:
+        """Before a session writes anything: the folder of checkpoints is this run's alone.
+
+        Raises:
+            ConfigError: another run's checkpoints lie there, or one is being written there.
+        """
+        if not self.fabric.is_global_zero or self.recorder.checkpoints_inside:
+            return
+        folder = self.manager.directory
+        if others := self.manager.others():
+            raise ConfigError(
+                f"checkpoint_dir={folder} holds the checkpoints of another run "
+                f"({min(others.values())}): name a folder of this run's own, or move those away."
+            )
+        if not folder.is_dir():
+            self.manager.disk.make_folder(folder)
+        if not self._owner_lock.take():
+            raise ConfigError(
+                f"checkpoint_dir={folder}: another run is saving there; name another folder."
+            )
+
+    def release(self) -> None:
+        self._owner_lock.release()
 
     def open(self) -> None:
         """At the start of a session: clear what a killed one left, start the clock."""
         if self.fabric.is_global_zero:
             self.manager.tidy()
-            for path in self.aside:
-                if path.exists():
+            if self._resumed_step is not None:
+                later = [p for p in self.manager.named() if step_of(p) > self._resumed_step]
+                for path in later:
                     self.manager.set_aside(path)
-        self.aside.clear()
+        self._resumed_step = None
         self.saver.restart_clock()
 
     def resumed(self, saved: Checkpoint) -> None:
         """From here on `saved` is the newest: later ones, damaged or not, are of another future."""
-        self.saver.last_step = saved.step
-        self.aside = [p for p in self.manager.named() if step_of(p) > saved.step]
+        self.saver.last_step = self._resumed_step = saved.step
 
     def save(self, val_loss: float) -> None:
         state = self.state_of(val_loss)

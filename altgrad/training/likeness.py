@@ -103,18 +103,10 @@ def relative_difference(a: Any, b: Any) -> float:
 def last_weights_equal(first: Path, second: Path) -> bool | None:
     import torch
 
-    from altgrad.training.checkpoint import CheckpointManager, load_weights, step_of
+    from altgrad.training.checkpoint import checkpoints_of, load_weights, step_of
 
-    newest = [CheckpointManager(_checkpoints(run)).latest() for run in (first, second)]
+    newest = [checkpoints_of(run).latest() for run in (first, second)]
     if newest[0] is None or newest[1] is None or step_of(newest[0]) != step_of(newest[1]):
         return None
     a, b = (load_weights(path) for path in newest if path is not None)
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-
-
-def _checkpoints(run: Path) -> Path:
-    from altgrad.training.run_table import read_settings
-
-    return Path(
-        read_settings(RunFolder(run).config)["checkpoint_dir"] or RunFolder(run).checkpoints
-    )

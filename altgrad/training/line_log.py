@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from altgrad.training.disk import Disk
+
 
 class LineLog:
     """Appends dicts as lines.
@@ -18,10 +20,14 @@ class LineLog:
         self.path = path
         self._handle: int | None = None
         self._waiting = b""
+        self._is_new = False
 
     def append(self, content: dict[str, Any]) -> OSError | None:
         """Returns why the line could not be written yet, or None."""
-        self._waiting += json_line(content).encode()
+        return self.append_line(json_line(content).encode())
+
+    def append_line(self, line: bytes) -> OSError | None:
+        self._waiting += line
         return self.flush()
 
     def flush(self) -> OSError | None:
@@ -50,6 +56,7 @@ class LineLog:
 
     def _open(self) -> int:
         if self._handle is None:
+            self._is_new = not self.path.exists()
             self._handle = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
             _cut_torn_line(self._handle)
         return self._handle
@@ -64,6 +71,9 @@ class LineLog:
             raise error
         if self._handle is not None:
             os.fsync(self._handle)
+            if self._is_new:
+                Disk().flush_folder(self.path.parent)
+                self._is_new = False
 
     def close(self) -> None:
         """Further appends open the file again."""

@@ -5,43 +5,49 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from altgrad.data import Metadata, Tokenizer, load_tokenizer
 from altgrad.model import GPT
 from altgrad.quantization import Recipe, apply_recipe
 from altgrad.training.adapters import adapt, load_adapters, merge
-from altgrad.training.checkpoint import CheckpointManager, find_checkpoint, load_into, load_weights
+from altgrad.training.checkpoint import (
+    CheckpointManager,
+    checkpoints_of,
+    load_into,
+    load_weights,
+    step_of,
+)
 from altgrad.training.config import TrainConfig
 from altgrad.training.finetune import check_same_network, check_same_tokens
 from altgrad.training.manifest import read_manifest
 from altgrad.training.randomness import initialisation_generator
 from altgrad.training.run_folder import RunFolder, resolve_run
+from altgrad.training.run_table import read_settings
 from altgrad.training.settings import ConfigError
 from altgrad.trust import said_by
 
 
 @dataclass
 class LoadedRun:
-    """A finished (or stopped) run, ready to be used."""
+    """A finished (or stopped) run, ready to be used. folder: where it lies, if it does."""
 
     config: TrainConfig
     model: GPT
     tokenizer: Tokenizer
     step: int
+    folder: Path | None = None
 
 
 def read_config(run: Path) -> TrainConfig:
     """The resolved settings of a run folder.
 
     Raises:
-        ConfigError: missing, or of another version of altgrad.
+        ConfigError: missing, not ours, or of another version of altgrad.
     """
-    path = RunFolder(run).config
     try:
-        return TrainConfig.from_dict(said_by(path, yaml.safe_load(path.read_text())))
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"cannot read {path}: {error}") from None
+        settings = read_settings(RunFolder(run).config)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    return TrainConfig.from_dict(settings)
 
 
 def load_run(run: Path, *, which: str = "best") -> LoadedRun:
@@ -51,11 +57,11 @@ def load_run(run: Path, *, which: str = "best") -> LoadedRun:
     are merged into their base: the model is a plain network.
     """
     config = read_config(run)
-    checkpoint = pick_checkpoint(run, config, which)
+    checkpoint = pick_checkpoint(run, which)
     model = stored_network(config, checkpoint)
     if config.precision.simulate and not config.precision.native:
         apply_recipe(model, Recipe.of(config.precision), seed=config.seed)
-    return LoadedRun(config, model.eval(), run_tokenizer(run), int(checkpoint.name[5:]))
+    return LoadedRun(config, model.eval(), run_tokenizer(run), step_of(checkpoint), run)
 
 
 def stored_network(config: TrainConfig, checkpoint: Path) -> GPT:
@@ -70,12 +76,12 @@ def stored_network(config: TrainConfig, checkpoint: Path) -> GPT:
     return merge(adapted)
 
 
-def pick_checkpoint(run: Path, config: TrainConfig, which: str) -> Path:
+def pick_checkpoint(run: Path, which: str) -> Path:
     """The `best` or `latest` checkpoint of a run, or the one whose weights have this sha256."""
-    manager = CheckpointManager(config.checkpoint_dir or RunFolder(run).checkpoints)
+    manager = checkpoints_of(run)
     if which not in ("best", "latest"):
         return _with_weights(manager, which)
-    return (manager.best() if which == "best" else None) or find_checkpoint(manager.directory)
+    return (manager.best() if which == "best" else None) or manager.newest_whole()
 
 
 def _with_weights(manager: CheckpointManager, sha256: str) -> Path:
@@ -121,7 +127,7 @@ def settle_base(config: TrainConfig, metadata: Metadata | None = None) -> Path |
         return None
     run = resolve_run(config.init_from)
     settings = read_config(run)
-    checkpoint = pick_checkpoint(run, settings, config.finetune.base_sha256 or "best")
+    checkpoint = pick_checkpoint(run, config.finetune.base_sha256 or "best")
     config.init_from, config.finetune.base_sha256 = str(run.resolve()), weights_sha256(checkpoint)
     check_same_network(config.model, settings.model, str(run))
     config.model.vocab_size = settings.model.vocab_size

@@ -7,9 +7,10 @@ checkpoint can change unnoticed. Loads no torch.
 import hashlib
 import io
 import json
-import math
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,10 @@ MANIFEST_LIMIT = 1 << 20
 
 class CheckpointError(ValueError):
     """A checkpoint that cannot be used: which file, what is wrong with it."""
+
+
+class UnreadableError(CheckpointError):
+    """The disk does not give a file out. It may do so again: nothing is known of its content."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ def read_manifest(folder: Path) -> Manifest:
         CheckpointError: naming the file and what is wrong with it.
     """
     path = folder / MANIFEST
-    with open_regular(path, limit=MANIFEST_LIMIT) as file:
+    with open_regular(path, limit=MANIFEST_LIMIT) as file, readable(path):
         text = file.read(MANIFEST_LIMIT) or b""
     try:
         content = json.loads(text)
@@ -79,12 +84,12 @@ def _checked(path: Path, text: bytes, content: dict[str, Any]) -> Manifest:
         raise CheckpointError(f"{path} is damaged: it differs from its own digest.")
     try:
         manifest = Manifest(**content)
-        step, loss = manifest.step, float(manifest.val_loss)
+        step, _ = manifest.step, float(manifest.val_loss)  # inf: not evaluated; NaN: diverged
         sizes = {name: entry["bytes"] for name, entry in manifest.files.items()}
     except (TypeError, KeyError, ValueError, AttributeError):
         raise CheckpointError(f"{path} is not a manifest of altgrad.") from None
     honest = all(type(n) is int and n >= 0 for n in [step, *sizes.values()])
-    if set(sizes) != set(FILES) or not honest or math.isnan(loss):
+    if set(sizes) != set(FILES) or not honest:
         raise CheckpointError(f"{path} speaks of other files than {', '.join(FILES)}.")
     return manifest
 
@@ -105,13 +110,22 @@ def open_regular(path: Path, *, size: int | None = None, limit: int | None = Non
     except FileNotFoundError:
         raise CheckpointError(f"{path} is missing.") from None
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be opened: {error.strerror}.") from None
+        raise UnreadableError(f"{path} cannot be opened: {error.strerror}.") from None
     file = io.FileIO(handle, "rb")
     problem = _what_is_wrong(os.fstat(handle), size, limit)
     if problem:
         file.close()
         raise CheckpointError(f"{path} {problem}.")
     return file
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Reading inside: a disk that fails names the file, as every other damage does."""
+    try:
+        yield
+    except OSError as error:
+        raise UnreadableError(f"{path} cannot be read: {error.strerror}.") from None
 
 
 def _what_is_wrong(found: os.stat_result, size: int | None, limit: int | None) -> str:

@@ -19,8 +19,8 @@ PEAK_FLOPS = {
 
 
 def compute_perplexity(loss: float) -> float:
-    """exp(loss) for a loss in nats per token; inf where it exceeds the range of a float."""
-    return math.exp(loss) if loss < 700 else math.inf
+    """exp(loss) for a loss in nats per token; inf where it exceeds the range of a float, NaN of NaN."""
+    return math.inf if loss >= 700 else math.exp(loss)
 
 
 def bits_per_byte(loss: float, bytes_per_token: float) -> float:

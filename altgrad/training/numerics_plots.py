@@ -70,15 +70,17 @@ def _spreads_of(run: Path) -> list[Spread]:
         stored_network,
     )
     from altgrad.training.operands import first_batch, operand_spreads
+    from altgrad.training.run_data import require_same_tokens
 
     settings = read_config(run)
     if not settings.precision.simulate:
         raise ValueError(f"{run} rounds nothing; --numerics is for runs with a number format")
-    model = stored_network(settings, pick_checkpoint(run, settings, "latest"))
+    model = stored_network(settings, pick_checkpoint(run, "latest"))
     recipe = replace(settings.precision, native=False)
     apply_recipe(model, Recipe.of(recipe), seed=settings.seed)
     block = settings.model.block_size
     folder = prepare(settings.data, block_size=block, vocabulary=kept_vocabulary(run))
+    require_same_tokens(run, folder)
     x, y = first_batch(folder, block_size=block, batch_size=settings.data.batch_size)
     return operand_spreads(model, x, y, compute=settings.precision.compute)
 

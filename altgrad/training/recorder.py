@@ -6,17 +6,29 @@ passes it on. On processes other than the first it is disabled and silent.
 
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 import yaml
 
+from altgrad.training.checkpoint_files import Checkpoint
 from altgrad.training.config import TrainConfig
 from altgrad.training.environment import describe_environment
 from altgrad.training.guards import Finding
 from altgrad.training.history import Changes, code_changes
 from altgrad.training.jsonl import JsonlTracker
-from altgrad.training.run_folder import LAYOUT_VERSION, RunFolder, new_run_path, write_atomically
+from altgrad.training.manifest import CheckpointError
+from altgrad.training.metrics_record import what_is_missing
+from altgrad.training.run_data import replaced_tokens
+from altgrad.training.run_folder import (
+    LAYOUT_VERSION,
+    FolderLostError,
+    RunFolder,
+    is_inside,
+    new_run_path,
+    write_atomically,
+)
 from altgrad.training.saving import SaveOutcome
 from altgrad.training.sources import changed_sources, code_versions, keep_sources
 from altgrad.training.tracker_set import TrackerSet
@@ -59,7 +71,9 @@ class Recorder:
         self.run_id = self.folder.run_id() or _new_id(self.folder)
         self.metrics = JsonlTracker(self.folder)
         self.checkpoint_dir = Path(config.checkpoint_dir or self.folder.checkpoints)
+        self.checkpoints_inside = is_inside(self.checkpoint_dir, self.folder.root)
         self.resumed_at: int | None = None
+        self.metric_lines: int | None = None  # of the checkpoint that is resumed, where it says
         self.changes: Changes = {}
         self.initial: dict[str, Any] | None = None  # what the run starts from: `weights.json`
         self.step = 0
@@ -83,12 +97,14 @@ class Recorder:
             raise ValueError(
                 f"{root} already holds a run; `altgrad resume {root}`, or choose another run_dir."
             )
-        self.folder.create()
-        self._describe(data)
-        self.folder.forget_metrics_after(self.resumed_at or 0)
-        other_code = self._enter()
+        remark = self.folder.create()
+        other_code = self._enter(data)
+        self.folder.forget_metrics_after(self.resumed_at or 0, self.metric_lines)
+        self.metrics.take_up()
         self._open_trackers()
         self._tell("opened", self.folder.root, self.resumed_at or 0, facts)
+        if remark:
+            self.note(self.resumed_at or 0, remark)
         for part, (then, now) in other_code.items():
             self.note(
                 self.resumed_at or 0,
@@ -101,13 +117,33 @@ class Recorder:
                 f"not as in {self.folder.code}, the code the run began with: {', '.join(changed)}",
             )
 
-    def _enter(self) -> Changes:
-        """The first event of a session; settings changed on purpose are recorded with it, and so
-        is code that is not what the run began with, which comes back."""
+    def require_whole_metrics(self, saved: Checkpoint) -> None:
+        """Refuse a checkpoint whose steps are not all in `metrics.jsonl`: the run would end without
+        them.
+
+        Raises:
+            CheckpointError: naming what is missing.
+        """
+        written = saved.extra.get("metrics")
+        missing = what_is_missing(self.folder.metrics, written, whole=False) if written else ""
+        if missing:
+            raise CheckpointError(
+                f"{missing}; bring it back, or start another run from these weights: "
+                f"init_from={self.folder.root}."
+            )
+
+    def _enter(self, data: dict[str, Any]) -> Changes:
+        """The first event of a session; settings changed on purpose are recorded with it, with the
+        tokens they replaced, and so is code that is not what the run began with, which comes
+        back."""
+        self._describe(data)
         kind = "started" if self.resumed_at is None else "resumed"
         facts: dict[str, Any] = {"run": self.run_id, "layout": LAYOUT_VERSION}
         if self.changes:
             facts["changed"] = self.changes
+            if before := replaced_tokens(self.folder, data):
+                facts["data_before"] = before
+                self.folder.write_json(self.folder.data, data)
             self._write_settings()
         code = code_changes(self.folder.environment, code_versions(self.config.to_dict()))
         if code:
@@ -160,7 +196,9 @@ class Recorder:
 
         Raises:
             OSError: the disk refuses.
+            FolderLostError: it would be saved where another run may be by now.
         """
+        self.require_our_folder()
         self.metrics.sync()
         self.folder.sync()
 
@@ -242,10 +280,24 @@ class Recorder:
             return
         self.metrics.close(status)
         self.trackers.close(status, checkpoints or {})
-        self.folder.event(status, **{k: v for k, v in facts.items() if v is not None})
+        facts["metrics"] = self.metrics.record.to_dict()
+        self._end(status, {k: v for k, v in facts.items() if v is not None})
         self.folder.unlock()
-        self.resumed_at = int(facts["step"])
+        self.resumed_at, self.metric_lines = int(facts["step"]), None
         self._tell("closed", status)
+
+    def _end(self, status: str, facts: dict[str, Any]) -> None:
+        """The last line of a session; on a folder that is no longer ours nothing is written."""
+        if not self.folder.is_ours():
+            return
+        self.folder.event(status, **facts)
+        with suppress(OSError):  # a disk that refuses has been told of, or gets it at the next start
+            self.folder.sync()
+
+    def require_our_folder(self) -> None:
+        """Raises FolderLostError if the run's folder was moved, deleted or taken by another."""
+        if not self.folder.is_ours():
+            raise FolderLostError(self.folder.root)
 
 
 def _new_id(folder: RunFolder) -> str | None:

@@ -3,14 +3,16 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from altgrad.training.build import build_run, read_config, recorded_hashes
+from altgrad.training.build import build_run, read_config
 from altgrad.training.config import TrainConfig
 from altgrad.training.history import GIVEN, alterations, read_initial
 from altgrad.training.likeness import Likeness, compare_runs, read_numbers
 from altgrad.training.recorder import Listener
+from altgrad.training.run_data import require_same_tokens
 from altgrad.training.run_folder import RunFolder
 from altgrad.training.settings import ConfigError
 from altgrad.training.sources import changed_sources
@@ -51,8 +53,8 @@ def reproduce(
     steps = max(read_numbers(run), default=0)
     if not steps:
         raise ConfigError(f"{run} has logged no step: there is nothing to reproduce.")
-    trainer = build_run(settings_to_repeat(run, out), listeners=listeners, progress=progress)
-    _require_the_same_data(run, trainer.data_dir)
+    settings, same_tokens = settings_to_repeat(run, out), partial(require_same_tokens, run)
+    trainer = build_run(settings, listeners=listeners, progress=progress, check_data=same_tokens)
     _require_the_same_start(run, trainer.recorder.initial)
     trainer.train(min(steps, trainer.config.max_steps))
     again = trainer.recorder.folder
@@ -81,18 +83,6 @@ def settings_to_repeat(run: Path, out: Path | None) -> TrainConfig:
     config.run_dir, config.checkpoint_dir = str(out) if out else None, None
     config.tracker.names = []
     return config
-
-
-def _require_the_same_data(run: Path, data_dir: Path) -> None:
-    """By reading every token: a description can outlive a changed file."""
-    from altgrad.data.files import sha256_of
-
-    for split, recorded in (recorded_hashes(run) or {}).items():
-        if sha256_of(data_dir / f"{split}.bin") != recorded:
-            raise ConfigError(
-                f"{data_dir / split}.bin is not what {run} was trained on (its sha256 differs from "
-                "data.json); bring the original data back."
-            )
 
 
 def _require_the_same_start(run: Path, start: dict[str, Any] | None) -> None:

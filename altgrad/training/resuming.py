@@ -1,17 +1,19 @@
 """Which stopped run to continue, and which of its settings may be different this time."""
 
+import copy
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from altgrad.training.config import TrainConfig, all_setting_names
-from altgrad.training.run_folder import find_runs, run_status
+from altgrad.training.run_folder import find_runs, resolve_run, run_status
+from altgrad.training.run_table import checkpoint_folder
 from altgrad.training.settings import ConfigError, get_setting, refuse_unknown
 
 PLACES = ("run_dir", "checkpoint_dir")
 """Where a run lies is not what it is: a folder that was moved is still the same run."""
 
-UNFINISHED = ("interrupted", "failed")
+UNFINISHED = ("interrupted", "failed", "damaged")
 
 Changes = dict[str, tuple[Any, Any]]
 
@@ -49,22 +51,64 @@ def _allowed(name: str, allow: list[str]) -> bool:
     return any(name == word or name.startswith(f"{word}.") for word in allow)
 
 
-def newest_unfinished(
+def settings_to_go_on_with(
+    own: TrainConfig, wished: TrainConfig | None, run: Path
+) -> tuple[TrainConfig, Changes]:
+    """The settings of a resumed run, and in what they differ from its `own`.
+
+    What a run decides for itself (device, vocabulary, base) is its own wherever `wished` leaves it
+    open, so that the words a run was started with are the words it is resumed with.
+    """
+    from altgrad.training.build import settle
+
+    config = copy.deepcopy(wished or own)
+    settle(config)
+    if config.model.vocab_size is None:
+        config.model.vocab_size = own.model.vocab_size
+    if config.model.document_token is None and config.data.mask_documents:
+        config.model.document_token = own.model.document_token
+    if config.init_from is not None and own.init_from is not None:
+        _take_over_base(config, own)
+    config.checkpoint_dir = (
+        None if own.checkpoint_dir is None else str(checkpoint_folder(run, own.to_dict()))
+    )
+    config.run_dir = str(run)
+    return config, changed_settings(own, config)
+
+
+def _take_over_base(config: TrainConfig, own: TrainConfig) -> None:
+    """A base is the same if its weights are, wherever it lies and however it is called."""
+    from altgrad.training.loading import pick_checkpoint
+
+    sha256 = config.finetune.base_sha256 or own.finetune.base_sha256
+    try:
+        base = resolve_run(config.init_from)
+        if str(base.resolve()) != own.init_from:
+            pick_checkpoint(base, sha256 or "best")
+    except ValueError:  # gone, or another one
+        same = config.init_from == own.init_from
+    else:
+        same = sha256 is not None or str(base.resolve()) == own.init_from
+    if same:
+        config.init_from, config.finetune.base_sha256 = own.init_from, sha256
+
+
+def newest_alike(
     config: TrainConfig, *, base: str | Path = "runs", allow: Iterable[str] = ()
 ) -> Path | None:
-    """The newest run below `base` (or in `config.run_dir`) that has these settings and stopped.
+    """The newest run below `base` that has these settings, stopped or ended; else None.
 
     Settings named by `allow` may differ. Runs that are going on are left alone.
     """
+    runs = [run for run in find_runs(base) if run_status(run) != "running"]
+    return next((run for run in reversed(runs) if _is_alike(run, config, allow)), None)
+
+
+def _is_alike(run: Path, config: TrainConfig, allow: Iterable[str]) -> bool:
     from altgrad.training.build import read_config
 
-    runs = [Path(config.run_dir)] if config.run_dir else find_runs(base)
-    for run in reversed(runs):
-        if not (run / "config.yaml").is_file() or run_status(run) not in UNFINISHED:
-            continue
-        try:
-            refuse_changes(changed_settings(read_config(run), config), allow)
-        except ConfigError:
-            continue
-        return run
-    return None
+    try:
+        refuse_changes(settings_to_go_on_with(read_config(run), config, run)[1], allow)
+    except ConfigError:
+        return False
+    return True

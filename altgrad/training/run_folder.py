@@ -14,13 +14,27 @@ import hashlib
 import json
 import os
 import time
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from altgrad.training.disk import Disk
 from altgrad.training.line_log import LineLog, json_line, read_jsonl
+from altgrad.training.metrics_record import what_a_finished_run_lost
 
 LAYOUT_VERSION = 1
 END_STATES = ("finished", "interrupted", "failed", "diverged")
+
+
+class FolderLostError(ValueError):
+    """The run's folder does not lie where it was any more, or another process has it."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(
+            f"{root} was moved, deleted or taken by another process while the run wrote it (its "
+            ".lock is not the one that was taken): stopped without writing more; `altgrad resume` "
+            "the folder where it is now."
+        )
 
 
 class RunFolder:
@@ -28,7 +42,7 @@ class RunFolder:
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
-        self._lock: int | None = None
+        self._lock = FileLock(self.root / ".lock")
         self._events = LineLog(self.root / "events.jsonl")
 
     config = property(lambda self: self.root / "config.yaml")
@@ -42,33 +56,38 @@ class RunFolder:
     figures = property(lambda self: self.root / "figures")
     code = property(lambda self: self.root / "code")
 
-    def create(self) -> None:
+    def create(self) -> str:
         """Make the folder, take its lock and point `latest` beside it here.
+
+        Returns:
+            What a person should know of it, or an empty text.
 
         Raises:
             ValueError: another process is writing this run, or the folder cannot be made.
         """
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
+            if not self.root.is_dir():
+                Disk().make_folder(self.root)
         except OSError as error:
             raise ValueError(f"cannot make the run folder {self.root}: {error.strerror}.") from None
         self.lock()
-        _point(self.root.parent / "latest", self.root)
+        return _point(self.root.parent / "latest", self.root)
 
     def lock(self) -> None:
         """Hold the run for this process until it ends or `unlock()`."""
-        if self._lock is not None:
-            return
         try:
-            lock = os.open(self.root / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+            taken = self._lock.take()
         except OSError as error:
             raise ValueError(f"cannot write into {self.root}: {error.strerror}.") from None
-        if not _locked_soon(lock):
-            os.close(lock)
+        if not taken:
             raise ValueError(
                 f"another process is writing {self.root}; wait for it, or choose another run_dir."
             )
-        self._lock = lock
+
+    def is_ours(self) -> bool:
+        """Whether the path still leads to the folder that is locked: it was not moved, deleted or
+        taken by another process."""
+        return self._lock.is_in_place()
 
     def run_id(self) -> str | None:
         """The id that the run got when it was started; None if it was not, or cannot be read."""
@@ -81,9 +100,7 @@ class RunFolder:
 
     def unlock(self) -> None:
         self._events.close()
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        self._lock.release()
 
     def write_json(self, path: Path, content: Any) -> None:
         write_atomically(path, json.dumps(content, indent=2, sort_keys=False) + "\n")
@@ -100,11 +117,54 @@ class RunFolder:
         """
         self._events.sync()
 
-    def forget_metrics_after(self, step: int) -> None:
-        """Drop metric lines of steps that a resumed run will take again, and a torn last line."""
+    def forget_metrics_after(self, step: int, lines: int | None = None) -> None:
+        """Drop metric lines of steps that a resumed run will take again, those behind the first
+        `lines`, and a torn last line."""
         if self.metrics.exists():
-            kept = [json_line(m) for m in read_jsonl(self.metrics) if m.get("step", step) <= step]
+            known = islice(read_jsonl(self.metrics), lines)
+            kept = [json_line(m) for m in known if m.get("step", step) <= step]
             write_atomically(self.metrics, "".join(kept))
+
+
+class FileLock:
+    """A file that one living process holds."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._handle: int | None = None
+
+    def take(self) -> bool:
+        """Whether it is ours now, or was before.
+
+        Raises:
+            OSError: the file cannot be made.
+        """
+        if self._handle is None:
+            handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+            if not _locked_soon(handle):
+                os.close(handle)
+                return False
+            self._handle = handle
+        return True
+
+    def is_in_place(self) -> bool:
+        """False once the path leads to another file than the one that is held, or to none."""
+        if self._handle is None:
+            return True
+        try:
+            return os.path.samestat(os.fstat(self._handle), os.stat(self.path))
+        except OSError:
+            return False
+
+    def release(self) -> None:
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+
+def is_inside(path: Path, folder: Path) -> bool:
+    """Links followed: what a folder only points at does not lie in it."""
+    return path.resolve().is_relative_to(folder.resolve())
 
 
 def _locked_soon(lock: int, patience_s: float = 0.5) -> bool:
@@ -121,17 +181,25 @@ def _locked_soon(lock: int, patience_s: float = 0.5) -> bool:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Either the old content or the new one is there, whatever happens in between."""
+    """Either the old content or the new one is there, whatever happens in between; the new one for
+    good once this returns."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with temporary.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+    Disk().flush_folder(path.parent)
 
 
-def _point(link: Path, target: Path) -> None:
-    """A relative symbolic link, replaced in one step; a file system without links has none."""
+def _point(link: Path, target: Path) -> str:
+    """A relative symbolic link, replaced in one step; a file system without links has none.
+
+    Returns:
+        Why the link was left alone, or an empty text.
+    """
+    if os.path.lexists(link) and not _points_at_a_run(link):
+        return f"{link} is not a link to a run: it is left as it is" if link != target else ""
     temporary = link.with_name(f".latest.{os.getpid()}")
     try:
         temporary.unlink(missing_ok=True)
@@ -139,6 +207,14 @@ def _point(link: Path, target: Path) -> None:
         temporary.replace(link)
     except OSError:
         temporary.unlink(missing_ok=True)
+    return ""
+
+
+def _points_at_a_run(link: Path) -> bool:
+    """A link as `_point` makes them: to a neighbour that is, or before it was deleted was, a run."""
+    if not link.is_symlink() or link.readlink().name != str(link.readlink()):
+        return False
+    return not link.exists() or any((link / name).is_file() for name in (".lock", "config.yaml"))
 
 
 def new_run_path(config: dict[str, Any], base: str | Path = "runs") -> Path:
@@ -161,12 +237,29 @@ def is_locked(root: Path) -> bool:
 
 
 def run_status(root: Path) -> str:
-    """`running`, `finished`, `interrupted`, `failed` or `diverged`; a killed run is interrupted."""
+    """`running`, `finished`, `interrupted`, `failed` or `diverged`; a killed run is interrupted.
+
+    A finished run whose metrics are not what was written is `damaged`.
+    """
     if is_locked(root):
         return "running"
-    kinds = [e.get("event", "") for e in read_jsonl(root / "events.jsonl")]
-    last = next((k for k in reversed(kinds) if k in (*END_STATES, "started", "resumed")), "")
+    last = _last_session_event(root).get("event")
+    if last == "finished" and what_is_lost(root):
+        return "damaged"
     return last if last in END_STATES else "interrupted"
+
+
+def what_is_lost(root: Path) -> str:
+    """What the record of a finished run lacks, in words; empty if it is whole, or not finished."""
+    last = _last_session_event(root)
+    return what_a_finished_run_lost(root, last) if last.get("event") == "finished" else ""
+
+
+def _last_session_event(root: Path) -> dict[str, Any]:
+    """The last start or end of a session."""
+    kinds = (*END_STATES, "started", "resumed")
+    events = [e for e in read_jsonl(root / "events.jsonl") if e.get("event") in kinds]
+    return events[-1] if events else {}
 
 
 def find_runs(base: str | Path = "runs") -> list[Path]:

@@ -94,10 +94,23 @@ def read_settings(path: Path) -> dict[str, Any]:
     """A run's `config.yaml` as a plain dict.
 
     Raises:
-        ValueError: unreadable.
+        ValueError: unreadable, or some other program's.
     """
     try:
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        return said_by(path, yaml.load(path.read_text(), Loader=loader))
-    except (OSError, yaml.YAMLError) as error:
+        settings = said_by(path, yaml.load(path.read_text(), Loader=loader))
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise ValueError(f"cannot read {path}: {error}") from None
+    if not isinstance(settings, dict) or not settings.keys() >= {"max_steps", "model", "data"}:
+        raise ValueError(f"{path} is not the config.yaml of a run of altgrad")
+    return settings
+
+
+def checkpoint_folder(run: Path, settings: dict[str, Any]) -> Path:
+    """Where a run's checkpoints lie; those that lay in its folder moved along with it."""
+    named, old_run = settings.get("checkpoint_dir"), settings.get("run_dir")
+    if not named:
+        return RunFolder(run).checkpoints
+    if old_run and Path(named).is_relative_to(old_run):
+        return run / Path(named).relative_to(old_run)
+    return Path(named)

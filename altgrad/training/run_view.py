@@ -1,13 +1,15 @@
 """Tables of runs for the terminal."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from altgrad.training.console import duration
 from altgrad.training.line_log import read_jsonl
 from altgrad.training.run_table import RunSummary
 
@@ -83,13 +85,37 @@ def number(value: float | None, form: str) -> str:
     return "" if value is None else format(value, form)
 
 
+def without_unit(name: str) -> str:
+    """`wall_s` -> `wall`: the value says its unit itself."""
+    return re.sub(r"(?<!_per)_(s|bytes|j)$", "", name)
+
+
+def in_words(name: str, value: Any) -> str:
+    """A value for a person: its unit out of the name, five digits of what has no end."""
+    if value is None:
+        return ""
+    if isinstance(value, dict):
+        return ", ".join(f"{without_unit(k)} {in_words(k, v)}" for k, v in value.items())
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if name.endswith("_bytes"):
+        return f"{value / 2**20:,.0f} MiB"
+    if name.endswith("_per_s"):
+        return f"{value:,.0f}"
+    if name.endswith("_j"):
+        return f"{value:,.0f} J"
+    if name.endswith("_s"):
+        return f"{value:.2g} s" if value < 10 else duration(value)
+    return f"{value:.5g}" if isinstance(value, float) else str(value)
+
+
 def print_run(s: RunSummary) -> None:
     """One run: its line, its files, what happened to it."""
     console = make_console()
     for key, value in s.to_dict().items():
-        console.print(f"{key:>14}  {'' if value is None else value}", markup=False)
+        console.print(f"{without_unit(key):>14}  {in_words(key, value)}", markup=False)
     console.print("events:", style="bold")
     for event in read_jsonl(Path(s.path) / "events.jsonl"):
         facts = {k: v for k, v in event.items() if k not in ("time", "event")}
-        text = ", ".join(f"{k} {v}" for k, v in facts.items())
+        text = ", ".join(f"{without_unit(k)} {in_words(k, v)}" for k, v in facts.items())
         console.print(f"{event['event']:>14}  {text}", markup=False)

@@ -38,6 +38,7 @@ from altgrad.training.metrics import compute_perplexity
 from altgrad.training.numerics import Numerics
 from altgrad.training.randomness import seed_dropout
 from altgrad.training.recorder import Recorder
+from altgrad.training.run_folder import FolderLostError
 from altgrad.training.run_state import GlobalRandom, Parts, collect, restore
 from altgrad.training.speed import SpeedMeter
 from altgrad.training.step import StepOutcome, TrainingStep
@@ -263,6 +264,8 @@ class Trainer:
         except KeyboardInterrupt:
             status = "interrupted"
             raise
+        except FolderLostError:
+            raise
         except Exception as failure:
             error = f"{type(failure).__name__}: {failure}"
             self.keeper.rescue(self.step, whole=not self._within_step)
@@ -277,6 +280,7 @@ class Trainer:
                 weights=weights,
                 **self.clock.costs(),
             )
+            self.keeper.release()
         return self._summary(status)
 
     def _last_weights(self) -> str:
@@ -297,6 +301,7 @@ class Trainer:
         )
         if lines := self.numerics.report.lines():
             facts["rounding"] = f"\n{'':10}".join([*lines, f"weights: {self._storage_words()}"])
+        self.keeper.claim()
         self.recorder.open(data_facts(self.data_dir, self.metadata), facts)
         self.keeper.open()
         if planned := self.config.faults.announcement():
@@ -329,9 +334,13 @@ class Trainer:
             if finding.action == "stop":
                 return "diverged"
             improved = self._improved(metrics)
-            wanted, stopping = self._agreed(
-                self.keeper.saver.due_by_time() or stop.save_requested, stop.requested
+            wanted, stopping, lost = self._agreed(
+                self.keeper.saver.due_by_time() or stop.save_requested,
+                stop.requested,
+                not self.recorder.folder.is_ours(),
             )
+            if lost:
+                raise FolderLostError(self.recorder.folder.root)
             if improved or wanted or self.keeper.saver.due_by_step(self.step, end):
                 stop.save_requested = False
                 self.keeper.save(metrics.get("val_loss", math.inf))
@@ -448,6 +457,7 @@ class Trainer:
             "val_loss": val_loss,
             "extra": {
                 "best_val_loss": self.best_val_loss,
+                "metrics": self.recorder.metrics.record.to_dict(),
                 "manager": self.checkpoint_manager.state_with(self.step, val_loss),
                 **collect(self.parts, self.own_parts, self.fabric),
             },
@@ -459,7 +469,10 @@ class Trainer:
         Raises:
             CheckpointError: no checkpoint there, damaged, or it does not fit the model.
         """
-        self.remarks += self.load(load_checkpoint(find_checkpoint(path)))
+        saved = load_checkpoint(find_checkpoint(path))
+        if saved.run is not None and saved.run == self.recorder.run_id:
+            self.recorder.require_whole_metrics(saved)
+        self.remarks += self.load(saved)
 
     def load(self, saved: Checkpoint, *, lenient: bool = False) -> list[str]:
         """Take over a checkpoint; `lenient` as in `run_state.restore`, whose remarks come back."""
@@ -469,10 +482,23 @@ class Trainer:
             self.scaler.load_state_dict(saved.scaler)
         self.best_val_loss = saved.extra["best_val_loss"]
         rank = self.fabric.global_rank
+        _say_what_was_read(saved)
         remarks = restore(saved.extra, self.parts, self.own_parts, rank=rank, lenient=lenient)
         self.step = self.recorder.resumed_at = saved.step
+        self.recorder.metric_lines = saved.extra.get("metrics", {}).get("lines")
         self._val_loss = saved.val_loss
         self.keeper.resumed(saved)
         if lost := self.checkpoint_manager.has_lost(saved.extra["manager"]):
             remarks.append(f"the best checkpoint so far, {lost}, is damaged or gone")
         return remarks
+
+
+def _say_what_was_read(saved: Checkpoint) -> None:
+    """The position of an order that counts micro-batches alone: of what, the settings tell."""
+    settings, state = saved.config, saved.extra["parts"].get("batches")
+    if not state or not settings:
+        return
+    data, block_size = settings["data"], settings["model"]["block_size"]
+    told = {"order": data.get("order", "random"), "block_size": block_size}
+    told |= {"seed": settings["seed"], "rows": state["position"] * data["batch_size"]}
+    saved.extra["parts"]["batches"] = told | state

@@ -131,3 +131,41 @@ def test_documents_that_nothing_tells_apart_cannot_be_masked(config, tmp_path):
 def test_an_unknown_order_is_refused():
     with pytest.raises(DataError, match=r"'epoch' \(did you mean 'epochs'\?\)"):
         DataConfig(order="epoch")
+
+
+@pytest.mark.parametrize("order", ["epochs", "documents"])
+@pytest.mark.parametrize(("before", "after"), [(3, 2), (2, 5), (4, 1)])
+def test_another_batch_size_goes_on_with_the_next_unread_row(config, order, before, after):
+    config.order, config.batch_size = order, before
+    whole = rows(batches(config), 60)
+    source = batches(config)
+    read = rows(source, 2 * before)
+    config.batch_size = after
+    resumed = batches(config)
+    resumed.load_state_dict(source.state_dict())
+    read += rows(resumed, 3 * after)
+    config.batch_size = before
+    third = batches(config)
+    third.load_state_dict(resumed.state_dict())
+    read += rows(third, before)
+    assert read == whole[: len(read)]
+
+
+@pytest.mark.parametrize("order", ["epochs", "documents"])
+def test_within_an_epoch_the_seed_and_the_block_cannot_change(config, order):
+    config.order = order
+    source = batches(config)
+    source.next_batch()
+    with pytest.raises(DataError, match=r"seed=1 made; seed=2 would read some of it twice"):
+        batches(config, seed=2).load_state_dict(source.state_dict())
+    other = make_batches(config, prepare(config), 4, seed=1)
+    with pytest.raises(DataError, match=r"keep model\.block_size"):
+        other.load_state_dict(source.state_dict())
+
+
+def test_another_order_begins_at_its_first_row(config):
+    state = {"position": 7, "rows": 21, "order": "random", "block_size": 8, "seed": 1}
+    config.order = "epochs"
+    source = batches(config)
+    source.load_state_dict(state)
+    assert rows(source, 3) == rows(batches(config), 3)

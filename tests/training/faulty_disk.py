@@ -65,3 +65,51 @@ class FaultyDisk(Disk):
         if folder.exists() and self.error is None:
             self._count()
         super().remove(folder)
+
+
+class FlushLedger:
+    """Knows what a power cut would leave: `os.fsync` on a file keeps its content as it is then, on
+    a folder the names in it as they are then. Nothing else is kept.
+
+    `with FlushLedger() as ledger: …; assert ledger.lost(folder) == []`
+    """
+
+    def __init__(self) -> None:
+        self._contents: dict[tuple[int, int], bytes] = {}
+        self._names: dict[tuple[int, int], dict[str, tuple[int, int]]] = {}
+        self._real = os.fsync
+
+    def __enter__(self) -> "FlushLedger":
+        os.fsync = self._note
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.fsync = self._real
+
+    def _note(self, handle: int) -> None:
+        self._real(handle)
+        found = os.fstat(handle)
+        path = Path(os.readlink(f"/proc/self/fd/{handle}"))
+        if path.is_dir():
+            self._names[_identity(found)] = _names_in(path)
+        else:
+            self._contents[_identity(found)] = path.read_bytes()
+
+    def lost(self, folder: Path, *, but: tuple[str, ...] = ()) -> list[str]:
+        """What of `folder`, its own name included, would be gone or other; names in `but` may."""
+        looked_at = [p for p in [folder, *sorted(folder.rglob("*"))] if p.name not in but]
+        return [str(p.relative_to(folder.parent)) for p in looked_at if not self._is_kept(p)]
+
+    def _is_kept(self, path: Path) -> bool:
+        own = _identity(path.lstat())
+        if self._names.get(_identity(path.parent.stat()), {}).get(path.name) != own:
+            return False
+        return path.is_symlink() or path.is_dir() or self._contents.get(own) == path.read_bytes()
+
+
+def _identity(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino
+
+
+def _names_in(folder: Path) -> dict[str, tuple[int, int]]:
+    return {entry.name: _identity(entry.stat(follow_symlinks=False)) for entry in os.scandir(folder)}

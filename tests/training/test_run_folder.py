@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from altgrad.cli import main
 from altgrad.training.run_folder import (
     RunFolder,
     find_runs,
@@ -13,6 +14,7 @@ from altgrad.training.run_folder import (
     resolve_run,
     run_status,
 )
+from altgrad.training.run_view import in_words, without_unit
 
 
 def make_run(root, *events):
@@ -74,3 +76,53 @@ def test_no_run_is_one_clear_line(tmp_path):
         resolve_run(None, tmp_path)
     with pytest.raises(ValueError, match="not a run folder"):
         resolve_run("nothing", tmp_path)
+
+
+def test_a_file_or_a_folder_of_somebody_named_latest_stays(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    (tmp_path / "a" / "latest").write_text("precious")
+    (tmp_path / "b" / "notes").mkdir()
+    (tmp_path / "b" / "latest").symlink_to("notes")
+    for base in ("a", "b"):
+        said = RunFolder(tmp_path / base / "run").create()
+        assert "latest is not a link to a run" in said
+    assert (tmp_path / "a" / "latest").read_text() == "precious"
+    assert (tmp_path / "b" / "latest").resolve().name == "notes"
+
+
+def test_a_link_to_a_run_that_was_deleted_is_replaced(tmp_path):
+    (tmp_path / "latest").symlink_to("gone")
+    folder = RunFolder(tmp_path / "run")
+    assert folder.create() == ""
+    assert (tmp_path / "latest").resolve().name == "run"
+
+
+def test_what_is_no_run_is_left_out_of_show_and_named(tmp_path, capsys):
+    for name, text in {"empty": "", "foreign": "a: 1", "bad": "a: [", "list": "- 1"}.items():
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / "config.yaml").write_text(text)
+    assert main(["show"]) == 0
+    said = capsys.readouterr()
+    assert said.err.count("left out") == 4
+    assert "runs/foreign/config.yaml is not the config.yaml of a run" in said.err
+    assert main(["show", "foreign"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("peak_memory_bytes", 456_789_123, "436 MiB"),
+        ("train_s", 3725.123456789, "1 h 02 min"),
+        ("waited_s", 0.0123456, "0.012 s"),
+        ("energy_j", 1234.5678, "1,235 J"),
+        ("tokens_per_s", 20483.123, "20,483"),
+        ("val_loss", 2.123456789012345, "2.1235"),
+        ("seed", 1337, "1337"),
+        ("best_val_loss", None, ""),
+    ],
+)
+def test_show_says_units_and_no_more_digits_than_one_reads(name, value, words):
+    assert in_words(name, value) == words
+    assert without_unit("wall_s") == "wall"
+    assert without_unit("tokens_per_s") == "tokens_per_s"
