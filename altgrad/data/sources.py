@@ -1,14 +1,16 @@
 """From settings to files on this disk: a named corpus, or somebody's own files."""
 
+import dataclasses
 import glob
 import hashlib
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from altgrad.data.compressed import inner_name
 from altgrad.data.config import DataConfig, cache_root
 from altgrad.data.corpora import Corpus, find_corpus
 from altgrad.data.errors import DataError
@@ -54,15 +56,18 @@ class Source:
 
 def find_source(config: DataConfig) -> Source:
     """What `config` names. Raises DataError for what is missing, unknown, or there twice."""
+    config = dataclasses.replace(config)
+    keep_stdin(config)
     if config.path is None:
         return _corpus_source(config, find_corpus(config.name))
     if config.shards is not None:
         raise DataError(f"data.shards={config.shards} goes with a sharded corpus, not data.path")
-    own = {WHOLE if config.val_path is None else "train": _own_files(config.path, config)}
+    own = {WHOLE if config.val_path is None else "train": _own_files(config.path, "data.path")}
     if config.val_path is not None:
-        own["val"] = _own_files(config.val_path, config, setting="data.val_path")
+        own["val"] = _own_files(config.val_path, "data.val_path")
     _refuse_duplicates([file for files in own.values() for file in files])
-    name = "stdin" if config.path == "-" else Path(config.path).expanduser().resolve().stem
+    path = Path(config.path).expanduser()
+    name = "stdin" if path.parent == _stdin_folder(config) else path.resolve().stem
     return Source(name.replace("*", "_"), "your own", own)
 
 
@@ -128,11 +133,7 @@ def _shards(config: DataConfig, corpus: Corpus, files: list[HubFile]) -> list[Hu
 # -- own files -------------------------------------------------------------------------------------
 
 
-def _own_files(
-    path: str, config: DataConfig, *, setting: str = "data.path"
-) -> tuple[SourceFile, ...]:
-    if path == "-":
-        return (_from_stdin(config),)
+def _own_files(path: str, setting: str) -> tuple[SourceFile, ...]:
     paths = _expand(path, setting)
     return tuple(SourceFile(p, sha256_of(p), p.stat().st_size) for p in paths)
 
@@ -143,7 +144,7 @@ def _expand(path: str, setting: str) -> list[Path]:
     if here.is_file():
         return [here]
     if here.is_dir():
-        found = sorted(p for p in here.rglob("*") if p.is_file() and _is_text(p.relative_to(here)))
+        found = sorted(_texts_below(here))
         if not found:
             known = " ".join(KINDS)
             raise DataError(f"{setting}={path}: the folder holds no file of these kinds: {known}")
@@ -157,23 +158,55 @@ def _expand(path: str, setting: str) -> list[Path]:
     raise DataError(f"{setting}={path}: there is no such file")
 
 
-def _is_text(path: Path) -> bool:
-    plain = path.name.lower().removesuffix(".gz").removesuffix(".zst")
-    hidden = any(part.startswith(".") for part in path.parts)
-    return Path(plain).suffix in KINDS and not hidden
+def _texts_below(folder: Path, holders: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """The texts in a folder and those below it, linked ones too; a link to a folder that holds it
+    leads nowhere new."""
+    here = folder.resolve()
+    if here in holders:
+        return
+    for path in folder.iterdir():
+        if path.name.startswith("."):
+            continue
+        if path.is_dir():
+            yield from _texts_below(path, (*holders, here))
+        elif Path(inner_name(path.name)).suffix in KINDS:
+            if not path.exists():
+                raise DataError(f"{path} is a link to {path.readlink()}, which is not there")
+            yield path
 
 
-def _from_stdin(config: DataConfig) -> SourceFile:
-    """Keep the standard input in the cache, under its own hash."""
-    folder = cache_root(config) / "corpora" / "stdin"
+def keep_stdin(config: DataConfig) -> None:
+    """Put the standard input, where `config` names it, into the cache and name that file instead:
+    it can be read once, and a run reads its text again when it is resumed.
+
+    Raises DataError for an empty one, or where training and validation would both read it.
+    """
+    if config.path == "-" == config.val_path:
+        raise DataError("data.path and data.val_path cannot both be the standard input")
+    if config.path == "-":
+        config.path = str(_from_stdin(config))
+    if config.val_path == "-":
+        config.val_path = str(_from_stdin(config))
+
+
+def _stdin_folder(config: DataConfig) -> Path:
+    return (cache_root(config) / "corpora" / "stdin").absolute()
+
+
+def _from_stdin(config: DataConfig) -> Path:
+    """The standard input as a file in the cache, under its own hash."""
+    folder = _stdin_folder(config)
     folder.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256()
     with disk_errors(folder), tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
         while block := sys.stdin.buffer.read(1 << 20):
             digest.update(block)
             file.write(block)
-    path = Path(file.name).replace(folder / f"{digest.hexdigest()[:16]}.txt")
-    return SourceFile(path, digest.hexdigest(), path.stat().st_size)
+    kept = Path(file.name).replace(folder / f"{digest.hexdigest()[:16]}.txt")
+    if not kept.stat().st_size:
+        kept.unlink()
+        raise DataError("data.path=-: the standard input is empty; pipe a text into it")
+    return kept
 
 
 def _refuse_duplicates(files: list[SourceFile]) -> None:
@@ -195,6 +228,8 @@ def recipe_of(
     recipe: dict[str, object] = {"files": hashes, "tokenizer": tokenizer, "share": config.share}
     if WHOLE in source.splits:
         recipe["val_fraction"] = config.val_fraction
+    if tokenizer["name"] == "file":
+        recipe["lost"] = "counted"  # Folders made before that was done say nothing of it.
     kinds = {kind_of(file.path) for files in source.splits.values() for file in files}
     if kinds != {"text"}:
         recipe["text_field"] = config.text_field

@@ -6,6 +6,7 @@ stands for), `end_of_text` (the token between documents, or None) and `describe(
 `meta.json` out of which `load_tokenizer` builds it again.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -31,6 +32,13 @@ class Tokenizer(Protocol):
     def decode(self, ids: Sequence[int]) -> str: ...
     def token_bytes(self, token: int) -> bytes: ...
     def describe(self) -> dict[str, Any]: ...
+
+
+CONTRACT = (
+    *("name", "vocab_size", "end_of_text"),
+    *("encode", "encode_array", "decode", "token_bytes", "describe"),
+)
+"""What an outside tokenizer must have: the parts of `Tokenizer`."""
 
 
 class CharTokenizer:
@@ -132,7 +140,39 @@ def identify(name: str, cache: Path) -> dict[str, Any]:
     if ":" not in name and name not in tiktoken_names():
         allowed = dict.fromkeys([*TOKENIZERS, *tiktoken_names()])
         raise refuse_unknown(name, allowed, what="data.tokenizer")
-    return {"name": name}
+    return _identify_outside(name) if ":" in name else {"name": name}
+
+
+def _identify_outside(name: str) -> dict[str, Any]:
+    """The code of an outside tokenizer and what it says of itself: with either the tokens change.
+
+    Raises DataError for one that does not keep the contract of `Tokenizer`.
+    """
+    made = _outside(name)
+    missing = [part for part in CONTRACT if not hasattr(made, part)]
+    if missing:
+        raise DataError(
+            f"data.tokenizer={name} has no {', '.join(missing)}; a tokenizer needs "
+            f"{', '.join(CONTRACT)}"
+        )
+    described = made.describe()
+    if described.get("name") != name:
+        raise DataError(
+            f"data.tokenizer={name}: its describe() must give {{'name': {name!r}}}, by which it is "
+            f"found again, not {described!r}"
+        )
+    return {"name": name, "source": tokenizer_source(name), "described": described}
+
+
+def tokenizer_source(name: str) -> str:
+    """sha256 of the code behind `package.module:Class`: its module, or all of its package."""
+    module = import_module(name.partition(":")[0])
+    file = getattr(module, "__file__", None)
+    if file is None:
+        return ""
+    inside = sorted(Path(file).parent.rglob("*.py")) if module.__package__ else [Path(file)]
+    digests = [f"{path.name} {sha256_of(path)}" for path in inside]
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 
 def build_tokenizer(identity: dict[str, Any], characters: str, cache: Path) -> Tokenizer:

@@ -36,6 +36,10 @@ NO_BF16 = (
     "this processor has no bf16 instructions: computing in fp32, which takes longer per step "
     "(docs/speed.md)"
 )
+LOSES_TEXT = (
+    "the tokenizer loses text: what it gives back is not what it was given, so bits per byte are "
+    "not measured, and losses compare with those of the same tokenizer only"
+)
 
 Progress = Callable[[int, int], None]
 Sampler = Callable[..., str]
@@ -75,6 +79,8 @@ def build_run(
     trainer = Trainer(config, model, data_dir, fabric=fabric, recorder=recorder, sampler=sampler)
     if left_to_us and device.type == "cpu" and config.precision.compute == "32-true":
         trainer.remarks.append(NO_BF16)
+    if sum(info.lost or 0 for info in metadata.splits.values()):
+        trainer.remarks.append(LOSES_TEXT)
     return trainer
 
 

@@ -85,7 +85,7 @@ def test_a_missing_file_is_named(tmp_path):
     [
         (b"", "is empty"),
         ("caf\u00e9s".encode("latin1"), r"not UTF-8 \(byte 0xe9 at offset 3\); .*iconv"),
-        ("Hamlet".encode("utf-16"), "is not UTF-8|NUL byte"),
+        ("Hamlet".encode("utf-16"), "begins as UTF-16; convert it: iconv -f utf-16"),
         (b"abc\0def", "NUL byte at offset 3"),
         (b"cut in a char \xf0\x9f\x99", r"offset 14, where it ends: was it cut off\?"),
     ],
