@@ -4,6 +4,7 @@ import copy
 from pathlib import Path
 
 from altgrad.data import load_metadata, prepare, split_hashes
+from altgrad.data.sources import keep_stdin
 from altgrad.training.build import fit_vocabulary
 from altgrad.training.config import TrainConfig
 from altgrad.training.fabric import pick_compile, pick_compute, pick_device
@@ -29,6 +30,7 @@ def settle(config: TrainConfig, *, elsewhere: bool = False) -> tuple[TrainConfig
         config.device = str(device)
         config.precision.compute = pick_compute(config.precision.compute, device)
         config.compile = pick_compile(config.compile, device)
+    keep_stdin(config.data)
     data_dir: Path = prepare(config.data, block_size=config.model.block_size)
     fit_vocabulary(config, load_metadata(data_dir))
     return config, data_hash(split_hashes(data_dir))

@@ -49,9 +49,9 @@ class Partial:
         self.counts = state["counts"]
         for left in self.folder.glob(".part-*"):
             shutil.rmtree(left)
-        for file in self.folder.glob("*.bin"):
-            if file.stem not in self.counts:
-                file.unlink()
+        for path in self.folder.glob("*.bin"):
+            if path.stem not in self.counts:
+                path.unlink()
         for split in self.counts:
             with open(self._path(split), "r+b") as file:
                 file.truncate(self._size(split))

@@ -7,8 +7,9 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import TextIO
 
 from altgrad.data.compressed import inner_name
 from altgrad.data.config import DataConfig, cache_root
@@ -194,12 +195,16 @@ def _stdin_folder(config: DataConfig) -> Path:
 
 
 def _from_stdin(config: DataConfig) -> Path:
-    """The standard input as a file in the cache, under its own hash."""
-    folder = _stdin_folder(config)
+    return _keep(sys.stdin, _stdin_folder(config))
+
+
+@lru_cache(maxsize=4)  # It can be read only once: a second question has the same answer.
+def _keep(stream: TextIO, folder: Path) -> Path:
+    """What a stream holds as a file in `folder`, under its own hash."""
     folder.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256()
     with disk_errors(folder), tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
-        while block := sys.stdin.buffer.read(1 << 20):
+        while block := stream.buffer.read(1 << 20):
             digest.update(block)
             file.write(block)
     kept = Path(file.name).replace(folder / f"{digest.hexdigest()[:16]}.txt")

@@ -185,8 +185,12 @@ def build_tokenizer(identity: dict[str, Any], characters: str, cache: Path) -> T
     return _outside(name) if ":" in name else tiktoken_encoding(name)
 
 
-def load_tokenizer(where: Metadata | str | Path, *, cache: Path | None = None) -> Tokenizer:
+def load_tokenizer(
+    where: Metadata | str | Path, *, cache: Path | None = None, beside: Path | None = None
+) -> Tokenizer:
     """The tokenizer that made a folder of tokens, from its `Metadata` or the folder itself.
+
+    beside: a folder that may hold its `tokenizer.json`, by default that of the tokens.
 
     Raises DataError when the folder does not say (a plain one, without `meta.json`), or when the
     `tokenizer.json` it was made with is neither beside it nor in the cache.
@@ -197,13 +201,14 @@ def load_tokenizer(where: Metadata | str | Path, *, cache: Path | None = None) -
         raise DataError(f"{meta.corpus} has no meta.json, so its tokenizer is not known")
     cache = cache or cache_root(DataConfig())
     if identity["name"] == FileTokenizer.name:
-        beside = None if isinstance(where, Metadata) else Path(where) / FILE
+        if not isinstance(where, Metadata):
+            beside = beside or Path(where)
         return FileTokenizer(_find_file(identity["sha256"], beside, cache))
     return build_tokenizer(identity, identity.get("vocabulary", ""), cache)
 
 
 def _find_file(digest: str, beside: Path | None, cache: Path) -> Path:
-    for path in (beside, _kept(cache, digest)):
+    for path in (beside / FILE if beside else None, _kept(cache, digest)):
         if path is not None and path.is_file() and sha256_of(path) == digest:
             return path
     raise DataError(

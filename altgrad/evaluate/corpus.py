@@ -50,7 +50,7 @@ def evaluate_split(
     from altgrad.data import load_metadata
 
     metadata = load_metadata(data_dir)
-    metadata.refuse_too_large(model.config.vocab_size)
+    metadata.refuse_too_large(model.config.vocab_size or 0)
     tokens, info = load_tokens(data_dir, split), metadata.splits[split]
     name = f"{metadata.corpus}, {split} split"
     return _result(model, name, tokens, info.bytes, info.lost or 0, batch_size, progress)
@@ -98,8 +98,9 @@ def _result(
     progress: Progress | None,
 ) -> CorpusResult:
     loss = mean_loss(model, tokens, batch_size=batch_size, progress=progress)
-    known = n_bytes and not lost
-    bits = bits_per_byte(loss, predicted=len(tokens) - 1, n_bytes=n_bytes) if known else None
+    bits = None
+    if n_bytes and not lost:
+        bits = bits_per_byte(loss, predicted=len(tokens) - 1, n_bytes=n_bytes)
     return CorpusResult(name, len(tokens), n_bytes, loss, compute_perplexity(loss), bits, lost)
 
 
