@@ -28,6 +28,7 @@ FIRST_BYTES = {
     rb"7z\xbc\xaf": "a 7z archive; unpack it",
     rb"PAR1[\x00-\x1f]": "parquet; name it .parquet",
     rb"%PDF-": "PDF; extract its text first",
+    rb"\xff\xfe\0\0|\0\0\xfe\xff": "UTF-32; convert it: iconv -f utf-32 -t utf-8",
     rb"\xff\xfe|\xfe\xff": "UTF-16; convert it: iconv -f utf-16 -t utf-8",
 }
 """How files begin that are no plain text -> what they are, and the cure."""

@@ -92,6 +92,8 @@ def load_metadata(folder: str | Path) -> Metadata:
         return _describe_plain(folder, {})
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError("it is no JSON object")
         if "dtype" in content and "splits" not in content:
             return _describe_plain(folder, content)
         version = content["format_version"]
@@ -101,7 +103,8 @@ def load_metadata(folder: str | Path) -> Metadata:
         raise
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
-            f"{path} is damaged ({error}); delete {folder} and prepare again"
+            f"{path} is damaged ({error}); delete {folder}, if its text is at hand, and prepare "
+            "again"
         ) from error
     raise DataError(f"{path} has format version {version}, this altgrad reads {FORMAT_VERSION}")
 

@@ -27,7 +27,15 @@ from altgrad.data.metadata import (
     load_metadata,
     smallest_dtype,
 )
-from altgrad.data.sources import WHOLE, Progress, Source, find_source, recipe_of, rule_of
+from altgrad.data.sources import (
+    WHOLE,
+    Progress,
+    Source,
+    find_source,
+    recipe_of,
+    refuse_edited,
+    rule_of,
+)
 
 if TYPE_CHECKING:
     from altgrad.data.passages import Scan
@@ -153,6 +161,7 @@ def _write_tokens(
     cache = cache_root(config)
     tokenizer = build_tokenizer(identity, found.vocabulary if found else "", cache)
     splits = _encode_all(config, source, folder, tokenizer, found, count)
+    refuse_edited(source)
     _finish_folder(folder, _describe(config, source, tokenizer, splits), tokenizer)
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from altgrad.data.compressed import DAMAGE, inner_name, refuse_other_kinds, unpacked
 from altgrad.data.errors import DataError
+from altgrad.data.files import DiskError
 
 PIECE_BYTES = 1 << 20
 LONGEST_WORD_CHARACTERS = 1 << 20
@@ -42,7 +43,7 @@ def read_pieces(path: Path, *, text_field: str = "text") -> Iterator[Piece]:
         yield from READERS[kind_of(path)](path, text_field)
     except (*DAMAGE, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
-            raise
+            raise DiskError(f"{path} cannot be read: {error.strerror}") from error
         raise DataError(f"{path} is cut off or corrupt ({error}); bring it again") from error
 
 

@@ -16,7 +16,7 @@ from altgrad.data.config import DataConfig, cache_root
 from altgrad.data.corpora import Corpus, find_corpus
 from altgrad.data.errors import DataError
 from altgrad.data.fetch import PublishedFile, fetch
-from altgrad.data.files import disk_errors, sha256_of
+from altgrad.data.files import disk_errors, make_folder, sha256_of
 from altgrad.data.hub import HubFile, Manifest, fetch_files, load_manifest
 from altgrad.data.readers import KINDS, kind_of
 
@@ -27,12 +27,13 @@ WHOLE = "whole"
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One file: where it lies, what is in it, where it came from."""
+    """One file: where it lies, what is in it, where it came from, when somebody last changed it."""
 
     path: Path
     sha256: str
     size_bytes: int
     origin: str | None = None
+    changed_ns: int | None = None
 
     def describe(self, split: str) -> dict[str, str | None]:
         return {"file": self.path.name, "sha256": self.sha256, "url": self.origin, "split": split}
@@ -135,8 +136,28 @@ def _shards(config: DataConfig, corpus: Corpus, files: list[HubFile]) -> list[Hu
 
 
 def _own_files(path: str, setting: str) -> tuple[SourceFile, ...]:
-    paths = _expand(path, setting)
-    return tuple(SourceFile(p, sha256_of(p), p.stat().st_size) for p in paths)
+    try:
+        return tuple(_own_file(found) for found in _expand(path, setting))
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename not in (None, path) else ""
+        raise DataError(f"{setting}={path[:200]}: {error.strerror}{where[:200]}") from error
+
+
+def _own_file(path: Path) -> SourceFile:
+    stat = path.stat()
+    return SourceFile(path, sha256_of(path), stat.st_size, changed_ns=stat.st_mtime_ns)
+
+
+def refuse_edited(source: Source) -> None:
+    """Raises DataError for a file that was changed since its hash was taken: the tokens would be
+    kept under the name of another text."""
+    for files in source.splits.values():
+        for file in files:
+            if file.changed_ns is None:
+                continue
+            stat = file.path.stat()
+            if (stat.st_size, stat.st_mtime_ns) != (file.size_bytes, file.changed_ns):
+                raise DataError(f"{file.path} was changed while it was read; start again")
 
 
 def _expand(path: str, setting: str) -> list[Path]:
@@ -201,7 +222,7 @@ def _from_stdin(config: DataConfig) -> Path:
 @lru_cache(maxsize=4)  # It can be read only once: a second question has the same answer.
 def _keep(stream: TextIO, folder: Path) -> Path:
     """What a stream holds as a file in `folder`, under its own hash."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     digest = hashlib.sha256()
     with disk_errors(folder), tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
         while block := stream.buffer.read(1 << 20):

@@ -4,7 +4,15 @@ import json
 import numpy as np
 import pytest
 
-from altgrad.data import DataConfig, DataError, load_metadata, load_tokenizer, load_tokens, prepare
+from altgrad.data import (
+    DataConfig,
+    DataError,
+    load_metadata,
+    load_tokenizer,
+    load_tokens,
+    prepare,
+    readers,
+)
 from altgrad.data.files import sha256_of
 from altgrad.data.tokenizers import ByteTokenizer
 
@@ -180,3 +188,40 @@ def test_a_newer_description_is_refused(config):
     (folder / "meta.json").write_text(json.dumps({**content, "format_version": 99}))
     with pytest.raises(DataError, match="format version 99, this altgrad reads 1"):
         load_metadata(folder)
+
+
+def test_a_text_that_is_edited_while_it_is_read_is_not_kept(config, text_file, tmp_path):
+    config.tokenizer = "byte"
+
+    def edit(done, total):
+        if done == total:
+            text_file.write_text(text_file.read_text() + ".")
+
+    with pytest.raises(DataError, match=r"own\.txt was changed while it was read; start again"):
+        prepare(config, progress=edit)
+    assert list((tmp_path / "cache").rglob("*.bin")) == []
+
+
+def test_a_cache_that_cannot_be_is_one_line(config, text_file):
+    config.cache_dir = str(text_file)
+    with pytest.raises(DataError, match=r"cannot make the folder .*set data\.cache_dir"):
+        prepare(config)
+
+
+def test_a_text_that_cannot_be_read_is_one_line(config, monkeypatch):
+    def fail(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr("altgrad.data.sources.sha256_of", fail)
+    with pytest.raises(DataError, match=r"data\.path=.*own\.txt: Permission denied"):
+        prepare(config)
+
+
+def test_a_disk_that_fails_while_the_text_is_read_is_one_line(config, monkeypatch):
+    def fail(path, text_field):
+        raise OSError(errno.EIO, "Input/output error")
+        yield
+
+    monkeypatch.setitem(readers.READERS, "text", fail)
+    with pytest.raises(DataError, match=r"own\.txt cannot be read: Input/output error"):
+        prepare(config)
