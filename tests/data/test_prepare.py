@@ -225,3 +225,12 @@ def test_a_disk_that_fails_while_the_text_is_read_is_one_line(config, monkeypatc
     monkeypatch.setitem(readers.READERS, "text", fail)
     with pytest.raises(DataError, match=r"own\.txt cannot be read: Input/output error"):
         prepare(config)
+
+
+def test_the_command_takes_a_path_in_place_of_a_preset(text_file, tmp_path, capsys):
+    from altgrad.cli import main
+
+    words = [f"data.path={text_file}", f"data.cache_dir={tmp_path / 'cache'}"]
+    assert main(["data", "prepare", *words]) in (0, None)
+    made = DataConfig(path=str(text_file), cache_dir=str(tmp_path / "cache"))
+    assert capsys.readouterr().out.strip() == str(prepare(made))
