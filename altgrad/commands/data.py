@@ -41,7 +41,9 @@ def _add_data(
         ("prepare", prepare_corpus, "download and tokenize a corpus"),
     ):
         action = add_command(actions, name, partial(call, compose), summary)
-        action.add_argument("name", help="a preset of the group `data`, such as shakespeare_char")
+        action.add_argument(
+            "name", help="a preset of the group `data`, such as shakespeare_char, or data.path=TEXT"
+        )
         add_overrides(action)
 
 
@@ -95,7 +97,9 @@ def print_corpus(compose: Compose, arguments: argparse.Namespace) -> None:
 
 
 def prepare_corpus(compose: Compose, arguments: argparse.Namespace) -> None:
-    config = compose([f"data={arguments.name}", *arguments.overrides], arguments.config_dir).data
+    # A preset, or at once a setting of the default one: `data prepare data.path=my.txt`.
+    first = arguments.name if "=" in arguments.name else f"data={arguments.name}"
+    config = compose([first, *arguments.overrides], arguments.config_dir).data
     from altgrad.data import prepare
 
     with progress_bar() as progress:

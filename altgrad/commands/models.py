@@ -22,7 +22,7 @@ def _add_sample(commands: Any) -> None:
     parser = add_command(commands, "sample", sample, "write text with a trained model")
     parser.add_argument("run", nargs="?", help="a run folder or its name (default: the latest)")
     add_trust(parser)
-    parser.add_argument("--prompt", default="\n", help="text to go on from")
+    parser.add_argument("--prompt", help="text to go on from (a line break)")
     parser.add_argument("--tokens", type=int, default=500, help="how many tokens to write (500)")
     parser.add_argument("--temperature", type=float, default=0.8, help="0 is greedy (0.8)")
     parser.add_argument("--top-k", type=int, help="only the k likeliest tokens")
@@ -120,15 +120,17 @@ def sample(arguments: argparse.Namespace) -> None:
 
 def sample_more(loaded: Any, arguments: argparse.Namespace, how: dict[str, Any]) -> None:
     from altgrad.interchange.writing import converse, write_batch
+    from altgrad.training.prompts import opening
 
     if arguments.interactive:
         converse(loaded, read_line, write_piece, tokens=arguments.tokens, **how)
         return
     if arguments.count < 1:
         raise ValueError(f"--count {arguments.count} must be at least 1")
-    texts = write_batch(loaded, arguments.prompt, arguments.tokens, arguments.count, **how)
+    prompt = opening(loaded.tokenizer)[0] if arguments.prompt is None else arguments.prompt
+    texts = write_batch(loaded, prompt, arguments.tokens, arguments.count, **how)
     for number, text in enumerate(texts, start=1):
-        print(f"--- {number} of {len(texts)}\n{arguments.prompt}{text}")
+        print(f"--- {number} of {len(texts)}\n{prompt}{text}")
 
 
 def read_line() -> str | None:

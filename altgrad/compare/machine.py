@@ -3,6 +3,7 @@
 import copy
 
 from altgrad.data import split_hashes
+from altgrad.data.sources import keep_stdin
 from altgrad.training import build
 from altgrad.training.config import TrainConfig
 from altgrad.training.finetune import check_start
@@ -28,6 +29,7 @@ def settle(config: TrainConfig, *, elsewhere: bool = False) -> tuple[TrainConfig
         _refuse_open(config)
     else:
         build.settle(config)
+    keep_stdin(config.data)
     data_dir = build.settle_data(config)
     return config, data_hash(split_hashes(data_dir))
 

@@ -11,12 +11,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from altgrad.data.bpe import BytePairTokenizer
 from altgrad.data.errors import DataError
 from altgrad.data.passages import Passage
-from altgrad.data.tokenizers import Tokenizer
+from altgrad.data.tokenizers import ByteTokenizer, CharTokenizer, Tokenizer
 
 CHUNK_CHARACTERS = 1 << 19
 AUTOMATIC_ABOVE_BYTES = 64 << 20
+LOSSLESS = (CharTokenizer, ByteTokenizer, BytePairTokenizer)
 
 
 class Chunk(NamedTuple):
@@ -30,7 +32,10 @@ class Chunk(NamedTuple):
 
 @dataclass(frozen=True)
 class Encoded:
-    """A chunk's tokens as they go to the disk, and what they were made from."""
+    """A chunk's tokens as they go to the disk, and what they were made from.
+
+    lost: texts that the tokenizer does not give back as they were.
+    """
 
     split: str
     content: bytes
@@ -38,6 +43,7 @@ class Encoded:
     bytes: int
     characters: int
     documents: int
+    lost: int
     file_bytes: int
 
 
@@ -65,17 +71,18 @@ def chunks(passages: Iterator[Passage], size: int | None = None) -> Iterator[Chu
 
 
 def encode_chunk(chunk: Chunk, tokenizer: Tokenizer, dtype: str) -> Encoded:
-    end = tokenizer.end_of_text
+    """The tokens of a chunk, for training and for evaluation alike.
+
+    Raises DataError for tokens outside the vocabulary, and for documents that nothing can separate.
+    """
     parts = [np.empty(0, dtype=dtype)]
+    lost = 0
     for text, separated in chunk.texts:
         if separated:
-            if end is None:
-                raise DataError(
-                    f"the tokenizer {tokenizer.name} has no end-of-text token to put between "
-                    "documents; use data.tokenizer=gpt2, byte or char"
-                )
-            parts.append(np.array([end], dtype=dtype))
-        parts.append(tokenizer.encode_array(text).astype(dtype))
+            parts.append(np.array([_end_of_text(tokenizer)], dtype=dtype))
+        ids = encode_checked(tokenizer, text)
+        lost += not gives_back(tokenizer, ids, text)
+        parts.append(ids.astype(dtype))
     tokens = np.concatenate(parts)
     texts = [text for text, _ in chunk.texts]
     return Encoded(
@@ -85,8 +92,49 @@ def encode_chunk(chunk: Chunk, tokenizer: Tokenizer, dtype: str) -> Encoded:
         bytes=sum(len(text.encode()) for text in texts),
         characters=sum(map(len, texts)),
         documents=chunk.documents,
+        lost=lost,
         file_bytes=chunk.file_bytes,
     )
+
+
+def encode_checked(tokenizer: Tokenizer, text: str) -> np.ndarray:
+    """Token ids of `text`, all of them whole numbers from 0 up to the vocabulary's size."""
+    ids = np.asarray(tokenizer.encode_array(text))
+    if not ids.size:
+        return ids.astype(np.int64)
+    place = f"in the text that begins {text[:40]!r}"
+    if ids.dtype.kind not in "iu" or ids.ndim != 1:
+        raise DataError(
+            f"the tokenizer {tokenizer.name} gave {ids.ndim}-dimensional {ids.dtype} {place}; "
+            "encode_array must give one flat array of whole numbers"
+        )
+    for bad in (int(ids.min()), int(ids.max())):
+        if not 0 <= bad < tokenizer.vocab_size:
+            raise DataError(
+                f"the tokenizer {tokenizer.name} gave the token {bad} {place}; its vocab_size="
+                f"{tokenizer.vocab_size} allows 0 to {tokenizer.vocab_size - 1}"
+            )
+    return ids
+
+
+def gives_back(tokenizer: Tokenizer, ids: np.ndarray, text: str) -> bool:
+    """Whether `ids` decode to `text` again; the built-in tokenizers do by their making."""
+    return type(tokenizer) in LOSSLESS or tokenizer.decode(ids.tolist()) == text
+
+
+def _end_of_text(tokenizer: Tokenizer) -> int:
+    end = tokenizer.end_of_text
+    if end is None:
+        raise DataError(
+            f"the tokenizer {tokenizer.name} has no end-of-text token to put between "
+            "documents; use data.tokenizer=gpt2, byte or char"
+        )
+    if not 0 <= end < tokenizer.vocab_size:
+        raise DataError(
+            f"the tokenizer {tokenizer.name} has end_of_text={end}; its vocab_size="
+            f"{tokenizer.vocab_size} allows 0 to {tokenizer.vocab_size - 1}"
+        )
+    return end
 
 
 def encode_in_order(

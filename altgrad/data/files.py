@@ -13,7 +13,7 @@ from altgrad.data.errors import DataError
 
 
 class DiskError(DataError):
-    """The disk is full or may not be written to; what was done so far is kept."""
+    """The disk is full, or cannot be read or written; what was done so far is kept."""
 
 
 def sha256_of(path: Path) -> str:
@@ -30,9 +30,20 @@ def fsync(path: Path) -> None:
         os.close(handle)
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it. Raises DiskError where that cannot be."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DiskError(
+            f"cannot make the folder {path}: {os.strerror(error.errno or 0)}; set data.cache_dir "
+            "(or $ALTGRAD_CACHE) to a folder that can be written"
+        ) from error
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Write `path` so that a reader, or a crash, never meets half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with disk_errors(path), temporary_folder(path.parent) as folder:
         part = folder / path.name
         part.write_bytes(content)
@@ -46,7 +57,7 @@ def lock(target: Path) -> Iterator[None]:
     """Let one process at a time make `target`; the others wait."""
     import fcntl
 
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     with open(target.with_name(f".{target.name}.lock"), "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

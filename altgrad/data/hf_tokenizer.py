@@ -26,13 +26,17 @@ class FileTokenizer:
         self._inner.encode_special_tokens = True
         self._inner.no_padding()
         self._inner.no_truncation()
-        self.vocab_size = int(self._inner.get_vocab_size(with_added_tokens=True))
+        ids = self._inner.get_vocab(with_added_tokens=True).values()
+        self.vocab_size = max(ids, default=-1) + 1  # not their count: there may be holes
         known = (self._inner.token_to_id(name) for name in ENDS_OF_TEXT)
         self.end_of_text: int | None = next((token for token in known if token is not None), None)
         self._byte_of = byte_level_alphabet()
 
     def encode(self, text: str) -> list[int]:
-        return list(self._inner.encode(text, add_special_tokens=False).ids)
+        try:
+            return list(self._inner.encode(text, add_special_tokens=False).ids)
+        except Exception as error:  # The library raises bare Exception here too.
+            raise DataError(f"{self.path} cannot encode {text[:40]!r} ({error})") from error
 
     def encode_array(self, text: str) -> np.ndarray:
         return np.array(self.encode(text), dtype=np.int64)

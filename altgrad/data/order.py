@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from altgrad.data.batches import BatchSource, as_batch, gather
-from altgrad.data.config import DataConfig
+from altgrad.data.config import DataConfig, cache_root
 from altgrad.data.errors import DataError
 from altgrad.data.metadata import load_metadata
 from altgrad.data.tokenizers import load_tokenizer
@@ -171,16 +171,18 @@ def make_batches(
         return BatchSource(tokens, block_size, **how)
     if config.order == "epochs":
         return EpochSource(tokens, block_size, **how)
-    return DocumentSource(tokens, block_size, starts=_starts_of(folder, tokens), **how)
+    return DocumentSource(
+        tokens, block_size, starts=_starts_of(folder, tokens, cache_root(config)), **how
+    )
 
 
-def document_token(folder: str | Path) -> int:
+def document_token(folder: str | Path, *, cache: Path | None = None) -> int:
     """The end-of-text token between the documents of a prepared folder, for `mask_documents`.
 
     Raises DataError where nothing tells documents apart, or where there is only one.
     """
     meta = load_metadata(folder)
-    end_of_text = load_tokenizer(folder).end_of_text if meta.tokenizer else None
+    end_of_text = load_tokenizer(folder, cache=cache).end_of_text if meta.tokenizer else None
     if end_of_text is None:
         raise DataError(
             f"data.mask_documents=true: {meta.corpus} has no end-of-text token that would tell "
@@ -193,9 +195,9 @@ def document_token(folder: str | Path) -> int:
     return end_of_text
 
 
-def _starts_of(folder: str | Path, tokens: np.ndarray) -> np.ndarray:
+def _starts_of(folder: str | Path, tokens: np.ndarray, cache: Path) -> np.ndarray:
     meta = load_metadata(folder)
-    end_of_text = load_tokenizer(folder).end_of_text
+    end_of_text = load_tokenizer(folder, cache=cache).end_of_text
     starts = np.zeros(1) if end_of_text is None else document_starts(tokens, end_of_text)
     if len(starts) < 2:
         raise DataError(

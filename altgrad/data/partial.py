@@ -6,20 +6,27 @@ those chunks goes on exactly where it was.
 """
 
 import json
+import shutil
+import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
+from altgrad.data import encode
 from altgrad.data.encode import Encoded
+from altgrad.data.errors import DataError
 from altgrad.data.files import fsync, sha256_of, write_whole
 from altgrad.data.metadata import SplitInfo
 from altgrad.data.passages import Scan
 
 STATE = "state.json"
 SAVE_EVERY_CHUNKS = 16
+ZERO = {"tokens": 0, "bytes": 0, "characters": 0, "documents": 0, "lost": 0}
+"""What is counted of a split."""
 
 
 class Partial:
@@ -27,42 +34,70 @@ class Partial:
 
     def __init__(self, folder: Path, dtype: str):
         self.folder, self.itemsize = folder, np.dtype(dtype).itemsize
-        self.chunks_done = 0
-        self.file_bytes_done = 0
-        self.counts: dict[str, dict[str, int]] = {}
+        self.chunks_done: int
+        self.file_bytes_done: int
+        self.counts: dict[str, dict[str, int]]
         self._files: dict[str, IO[bytes]] = {}
         folder.mkdir(parents=True, exist_ok=True)
         self._restore()
 
-    @property
-    def resumable(self) -> bool:
-        return (self.folder / STATE).is_file()
-
     def _restore(self) -> None:
-        if not self.resumable:
-            return
-        state = json.loads((self.folder / STATE).read_text())
+        """Cut every file back to what the state vouches for; nothing else may stay."""
+        state = self._read_state()
         self.chunks_done = state["chunks_done"]
         self.file_bytes_done = state["file_bytes_done"]
         self.counts = state["counts"]
-        for split, count in self.counts.items():
+        for left in self.folder.glob(".part-*"):
+            shutil.rmtree(left)
+        for path in self.folder.glob("*.bin"):
+            if path.stem not in self.counts:
+                path.unlink()
+        for split in self.counts:
             with open(self._path(split), "r+b") as file:
-                file.truncate(count["tokens"] * self.itemsize)
+                file.truncate(self._size(split))
+
+    def _read_state(self) -> dict[str, Any]:
+        """The state of an earlier attempt, or an empty one: where it cannot be trusted all is done
+        again."""
+        fresh: dict[str, Any] = {"chunks_done": 0, "file_bytes_done": 0, "counts": {}}
+        path = self.folder / STATE
+        if not path.is_file():
+            return fresh
+        try:
+            state = json.loads(path.read_bytes())
+            self._check(state)
+        except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+            why = f"{type(error).__name__}: {error}"
+            warnings.warn(f"{path} cannot be gone on with ({why}): begun again", stacklevel=2)
+            path.unlink()
+            return fresh
+        return state
+
+    def _check(self, state: dict[str, Any]) -> None:
+        if state["chunk_characters"] != encode.CHUNK_CHARACTERS:
+            raise ValueError("it counts chunks of another size")
+        for split, count in state["counts"].items():
+            numbers = [count[name] for name in ZERO]
+            numbers += [state["chunks_done"], state["file_bytes_done"]]
+            if any(type(number) is not int or number < 0 for number in numbers):
+                raise ValueError("its counts are not numbers")
+            found, needed = self._path(split).stat().st_size, count["tokens"] * self.itemsize
+            if found < needed:
+                raise ValueError(f"{split}.bin has {found:,} bytes, fewer than {needed:,}")
+
+    def _size(self, split: str) -> int:
+        return self.counts[split]["tokens"] * self.itemsize
 
     def _path(self, split: str) -> Path:
         return self.folder / f"{split}.bin"
 
     def add(self, encoded: Encoded) -> None:
         """Append a chunk; every now and then make what is there safe."""
-        zero = {"tokens": 0, "bytes": 0, "characters": 0, "documents": 0}
-        count = self.counts.setdefault(encoded.split, zero)
+        count = self.counts.setdefault(encoded.split, dict(ZERO))
         for name in count:
             count[name] += getattr(encoded, name)
         if encoded.split not in self._files:
-            mode = "r+b" if self._path(encoded.split).is_file() and self.chunks_done else "wb"
-            file = open(self._path(encoded.split), mode)  # noqa: SIM115 - closed in `close`
-            file.seek(0, 2)
-            self._files[encoded.split] = file
+            self._files[encoded.split] = open(self._path(encoded.split), "ab")  # noqa: SIM115
         self._files[encoded.split].write(encoded.content)
         self.chunks_done += 1
         self.file_bytes_done += encoded.file_bytes
@@ -74,8 +109,9 @@ class Partial:
             file.flush()
             fsync(self._path(split))
         names = ("chunks_done", "file_bytes_done", "counts")
-        state = json.dumps({name: getattr(self, name) for name in names})
-        write_whole(self.folder / STATE, state.encode())
+        state = {name: getattr(self, name) for name in names}
+        state["chunk_characters"] = encode.CHUNK_CHARACTERS
+        write_whole(self.folder / STATE, json.dumps(state).encode())
 
     def close(self) -> None:
         for file in self._files.values():
@@ -83,8 +119,18 @@ class Partial:
         self._files = {}
 
     def finish(self) -> dict[str, SplitInfo]:
-        """Close the files and say what is in them."""
+        """Close the files and say what is in them.
+
+        Raises DataError when somebody else has written into them.
+        """
         self.close()
+        for split in self.counts:
+            found = self._path(split).stat().st_size
+            if found != self._size(split):
+                raise DataError(
+                    f"{self._path(split)} has {found:,} bytes instead of {self._size(split):,}: "
+                    "something else changed it; prepare again"
+                )
         return {
             split: SplitInfo(**count, sha256=sha256_of(self._path(split)))
             for split, count in self.counts.items()
@@ -95,7 +141,8 @@ def scanned(folder: Path, do_scan: Callable[[], Scan]) -> Scan:
     """The scan of an earlier attempt in the same folder, or a new one, kept there."""
     path = folder / "scan.json"
     if path.is_file():
-        return Scan(**json.loads(path.read_text()))
+        with suppress(ValueError, TypeError):  # a damaged one is made again
+            return Scan(**json.loads(path.read_bytes()))
     found = do_scan()
     write_whole(path, json.dumps(asdict(found)).encode())
     return found

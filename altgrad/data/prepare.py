@@ -27,7 +27,15 @@ from altgrad.data.metadata import (
     load_metadata,
     smallest_dtype,
 )
-from altgrad.data.sources import WHOLE, Progress, Source, find_source, recipe_of, rule_of
+from altgrad.data.sources import (
+    WHOLE,
+    Progress,
+    Source,
+    find_source,
+    recipe_of,
+    refuse_edited,
+    rule_of,
+)
 
 if TYPE_CHECKING:
     from altgrad.data.passages import Scan
@@ -59,7 +67,33 @@ def prepare(
 
 def _own_token_folder(config: DataConfig) -> Path | None:
     path = Path(config.path).expanduser() if config.path else None
-    return path if path and (path / "train.bin").is_file() else None
+    if not path or not (path / "train.bin").is_file():
+        return None
+    _refuse_unhonoured(config, path)
+    return path
+
+
+def _refuse_unhonoured(config: DataConfig, folder: Path) -> None:
+    """Raises DataError for settings that tokens which are there already cannot follow."""
+    usual = DataConfig()
+    names = ["val_path", "val_fraction", "share", "shards", "text_field"]
+    names += [] if _made_with(config, folder) else ["tokenizer"]
+    for name in names:
+        value = getattr(config, name)
+        if value != getattr(usual, name):
+            raise DataError(
+                f"data.{name}={value}: {folder} holds tokens that are prepared already, which "
+                f"nothing can change; leave data.{name} out, or give the text itself as data.path"
+            )
+
+
+def _made_with(config: DataConfig, folder: Path) -> bool:
+    """Whether the tokens in `folder` are those of the tokenizer that `config` names."""
+    from altgrad.data.tokenizers import identify
+
+    theirs = load_metadata(folder).tokenizer or {}
+    asked = identify(config.tokenizer, cache_root(config))
+    return all(theirs.get(key) == asked[key] for key in ("name", "sha256") if key in asked)
 
 
 def _cached_folder(config: DataConfig, progress: Progress | None, vocabulary: str | None) -> Path:
@@ -150,6 +184,7 @@ def _write_tokens(
     if "vocabulary" in identity:
         _refuse_unknown_characters(source, characters, identity["vocabulary"])
     splits = _encode_all(config, source, folder, tokenizer, found, count)
+    refuse_edited(source)
     _finish_folder(folder, _describe(config, source, tokenizer, splits), tokenizer)
 
 

@@ -6,14 +6,14 @@ parquet are one document each.
 """
 
 import codecs
-import gzip
 import json
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
+from altgrad.data.compressed import DAMAGE, inner_name, refuse_other_kinds, unpacked
 from altgrad.data.errors import DataError
+from altgrad.data.files import DiskError
 
 PIECE_BYTES = 1 << 20
 LONGEST_WORD_CHARACTERS = 1 << 20
@@ -38,22 +38,24 @@ def read_pieces(path: Path, *, text_field: str = "text") -> Iterator[Piece]:
     try:
         if path.stat().st_size == 0:
             raise DataError(f"{path} is empty; give a file with some text in it")
+        if inner_name(path.name) == path.name.lower() and kind_of(path) != "parquet":
+            refuse_other_kinds(path)
         yield from READERS[kind_of(path)](path, text_field)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+    except (*DAMAGE, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise DiskError(f"{path} cannot be read: {error.strerror}") from error
         raise DataError(f"{path} is cut off or corrupt ({error}); bring it again") from error
 
 
 def kind_of(path: Path) -> str:
     """The reader for a file name; a compressed file is read by what stands before `.gz`, `.zst`."""
-    name = path.name.lower().removesuffix(".gz").removesuffix(".zst")
-    suffix = Path(name).suffix
-    return KINDS.get(suffix, "text")
+    return KINDS.get(Path(inner_name(path.name)).suffix, "text")
 
 
 def _read_text(path: Path, text_field: str) -> Iterator[Piece]:
     del text_field
     decode = _strict_decoder(path)
-    with open(path, "rb") as raw, _decompressed(path, raw) as file:
+    with open(path, "rb") as raw, unpacked(path, raw) as file:
         waiting, used = "", 0
         while block := file.read(PIECE_BYTES):
             waiting += decode(block, False)
@@ -112,7 +114,7 @@ def _strict_decoder(path: Path) -> Callable[[bytes, bool], str]:
 
 
 def _read_jsonl(path: Path, text_field: str) -> Iterator[Piece]:
-    with open(path, "rb") as raw, _decompressed(path, raw) as file:
+    with open(path, "rb") as raw, unpacked(path, raw) as file:
         used, number = 0, 0
         while line := file.readline(LONGEST_LINE_BYTES + 1):
             number += 1
@@ -123,7 +125,10 @@ def _read_jsonl(path: Path, text_field: str) -> Iterator[Piece]:
                 )
             if not line.strip():
                 continue
-            text = _text_of(_parse(line, path, number), text_field, f"{path} line {number}")
+            where = f"{path} line {number}"
+            text = _text_of(_parse(line, path, number), text_field, where)
+            if b"\\u" in line:
+                _refuse_surrogates(text, where)
             position = raw.tell()
             yield Piece(text, True, position - used)
             used = position
@@ -131,10 +136,10 @@ def _read_jsonl(path: Path, text_field: str) -> Iterator[Piece]:
 
 def _parse(line: bytes, path: Path, number: int) -> Any:
     try:
-        return json.loads(line)
+        return json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
     except UnicodeDecodeError as error:
         raise DataError(f"{path} line {number} is not UTF-8; convert the file") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path} line {number} is not JSON ({error}); was it cut off?") from error
 
 
@@ -150,6 +155,18 @@ def _text_of(document: Any, field: str, where: str) -> str:
     return text
 
 
+def _refuse_surrogates(text: str, where: str) -> None:
+    """JSON can escape half a character, which no UTF-8 text, and so no tokenizer, can hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = ascii(text[error.start])[1:-1]
+        raise DataError(
+            f"{where} holds {half}, half of a surrogate pair, which is no character; "
+            "mend that line or leave it out"
+        ) from None
+
+
 def _read_parquet(path: Path, text_field: str) -> Iterator[Piece]:
     try:
         import pyarrow as pa
@@ -159,7 +176,7 @@ def _read_parquet(path: Path, text_field: str) -> Iterator[Piece]:
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             yield from _parquet_rows(path, file, text_field)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{path} is cut off or not parquet ({reason}); bring it again") from error
 
@@ -182,24 +199,6 @@ def _parquet_rows(path: Path, file: Any, text_field: str) -> Iterator[Piece]:
             if not isinstance(text, str | None):
                 raise DataError(f"{path}: column {text_field!r} holds no text; set data.text_field")
             yield Piece(text or "", True, size * done // rows - before)
-
-
-def _decompressed(path: Path, raw: IO[bytes]) -> Any:
-    if path.suffix.lower() == ".gz":
-        return gzip.GzipFile(fileobj=raw)
-    if path.suffix.lower() == ".zst":
-        return _zstd(path, raw)
-    return raw
-
-
-def _zstd(path: Path, raw: IO[bytes]) -> Any:
-    try:
-        import zstandard
-    except ImportError:
-        raise DataError(f"reading {path} needs zstandard: pip install 'altgrad[hf]'") from None
-    import io
-
-    return io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(raw))
 
 
 READERS: dict[str, Callable[[Path, str], Iterator[Piece]]] = {

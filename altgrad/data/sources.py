@@ -1,19 +1,22 @@
 """From settings to files on this disk: a named corpus, or somebody's own files."""
 
+import dataclasses
 import glob
 import hashlib
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import TextIO
 
+from altgrad.data.compressed import inner_name
 from altgrad.data.config import DataConfig, cache_root
 from altgrad.data.corpora import Corpus, find_corpus
 from altgrad.data.errors import DataError
 from altgrad.data.fetch import PublishedFile, fetch
-from altgrad.data.files import disk_errors, sha256_of
+from altgrad.data.files import disk_errors, make_folder, sha256_of
 from altgrad.data.hub import HubFile, Manifest, fetch_files, load_manifest
 from altgrad.data.readers import KINDS, kind_of
 
@@ -24,12 +27,13 @@ WHOLE = "whole"
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One file: where it lies, what is in it, where it came from."""
+    """One file: where it lies, what is in it, where it came from, when somebody last changed it."""
 
     path: Path
     sha256: str
     size_bytes: int
     origin: str | None = None
+    changed_ns: int | None = None
 
     def describe(self, split: str) -> dict[str, str | None]:
         return {"file": self.path.name, "sha256": self.sha256, "url": self.origin, "split": split}
@@ -54,15 +58,18 @@ class Source:
 
 def find_source(config: DataConfig) -> Source:
     """What `config` names. Raises DataError for what is missing, unknown, or there twice."""
+    config = dataclasses.replace(config)
+    keep_stdin(config)
     if config.path is None:
         return _corpus_source(config, find_corpus(config.name))
     if config.shards is not None:
         raise DataError(f"data.shards={config.shards} goes with a sharded corpus, not data.path")
-    own = {WHOLE if config.val_path is None else "train": _own_files(config.path, config)}
+    own = {WHOLE if config.val_path is None else "train": _own_files(config.path, "data.path")}
     if config.val_path is not None:
-        own["val"] = _own_files(config.val_path, config, setting="data.val_path")
+        own["val"] = _own_files(config.val_path, "data.val_path")
     _refuse_duplicates([file for files in own.values() for file in files])
-    name = "stdin" if config.path == "-" else Path(config.path).expanduser().resolve().stem
+    path = Path(config.path).expanduser()
+    name = "stdin" if path.parent == _stdin_folder(config) else path.resolve().stem
     return Source(name.replace("*", "_"), "your own", own)
 
 
@@ -128,13 +135,29 @@ def _shards(config: DataConfig, corpus: Corpus, files: list[HubFile]) -> list[Hu
 # -- own files -------------------------------------------------------------------------------------
 
 
-def _own_files(
-    path: str, config: DataConfig, *, setting: str = "data.path"
-) -> tuple[SourceFile, ...]:
-    if path == "-":
-        return (_from_stdin(config),)
-    paths = _expand(path, setting)
-    return tuple(SourceFile(p, sha256_of(p), p.stat().st_size) for p in paths)
+def _own_files(path: str, setting: str) -> tuple[SourceFile, ...]:
+    try:
+        return tuple(_own_file(found) for found in _expand(path, setting))
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename not in (None, path) else ""
+        raise DataError(f"{setting}={path[:200]}: {error.strerror}{where[:200]}") from error
+
+
+def _own_file(path: Path) -> SourceFile:
+    stat = path.stat()
+    return SourceFile(path, sha256_of(path), stat.st_size, changed_ns=stat.st_mtime_ns)
+
+
+def refuse_edited(source: Source) -> None:
+    """Raises DataError for a file that was changed since its hash was taken: the tokens would be
+    kept under the name of another text."""
+    for files in source.splits.values():
+        for file in files:
+            if file.changed_ns is None:
+                continue
+            stat = file.path.stat()
+            if (stat.st_size, stat.st_mtime_ns) != (file.size_bytes, file.changed_ns):
+                raise DataError(f"{file.path} was changed while it was read; start again")
 
 
 def _expand(path: str, setting: str) -> list[Path]:
@@ -143,7 +166,7 @@ def _expand(path: str, setting: str) -> list[Path]:
     if here.is_file():
         return [here]
     if here.is_dir():
-        found = sorted(p for p in here.rglob("*") if p.is_file() and _is_text(p.relative_to(here)))
+        found = sorted(_texts_below(here))
         if not found:
             known = " ".join(KINDS)
             raise DataError(f"{setting}={path}: the folder holds no file of these kinds: {known}")
@@ -157,23 +180,59 @@ def _expand(path: str, setting: str) -> list[Path]:
     raise DataError(f"{setting}={path}: there is no such file")
 
 
-def _is_text(path: Path) -> bool:
-    plain = path.name.lower().removesuffix(".gz").removesuffix(".zst")
-    hidden = any(part.startswith(".") for part in path.parts)
-    return Path(plain).suffix in KINDS and not hidden
+def _texts_below(folder: Path, holders: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """The texts in a folder and those below it, linked ones too; a link to a folder that holds it
+    leads nowhere new."""
+    here = folder.resolve()
+    if here in holders:
+        return
+    for path in folder.iterdir():
+        if path.name.startswith("."):
+            continue
+        if path.is_dir():
+            yield from _texts_below(path, (*holders, here))
+        elif Path(inner_name(path.name)).suffix in KINDS:
+            if not path.exists():
+                raise DataError(f"{path} is a link to {path.readlink()}, which is not there")
+            yield path
 
 
-def _from_stdin(config: DataConfig) -> SourceFile:
-    """Keep the standard input in the cache, under its own hash."""
-    folder = cache_root(config) / "corpora" / "stdin"
-    folder.mkdir(parents=True, exist_ok=True)
+def keep_stdin(config: DataConfig) -> None:
+    """Put the standard input, where `config` names it, into the cache and name that file instead:
+    it can be read once, and a run reads its text again when it is resumed.
+
+    Raises DataError for an empty one, or where training and validation would both read it.
+    """
+    if config.path == "-" == config.val_path:
+        raise DataError("data.path and data.val_path cannot both be the standard input")
+    if config.path == "-":
+        config.path = str(_from_stdin(config))
+    if config.val_path == "-":
+        config.val_path = str(_from_stdin(config))
+
+
+def _stdin_folder(config: DataConfig) -> Path:
+    return (cache_root(config) / "corpora" / "stdin").absolute()
+
+
+def _from_stdin(config: DataConfig) -> Path:
+    return _keep(sys.stdin, _stdin_folder(config))
+
+
+@lru_cache(maxsize=4)  # It can be read only once: a second question has the same answer.
+def _keep(stream: TextIO, folder: Path) -> Path:
+    """What a stream holds as a file in `folder`, under its own hash."""
+    make_folder(folder)
     digest = hashlib.sha256()
     with disk_errors(folder), tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
-        while block := sys.stdin.buffer.read(1 << 20):
+        while block := stream.buffer.read(1 << 20):
             digest.update(block)
             file.write(block)
-    path = Path(file.name).replace(folder / f"{digest.hexdigest()[:16]}.txt")
-    return SourceFile(path, digest.hexdigest(), path.stat().st_size)
+    kept = Path(file.name).replace(folder / f"{digest.hexdigest()[:16]}.txt")
+    if not kept.stat().st_size:
+        kept.unlink()
+        raise DataError("data.path=-: the standard input is empty; pipe a text into it")
+    return kept
 
 
 def _refuse_duplicates(files: list[SourceFile]) -> None:
@@ -195,6 +254,8 @@ def recipe_of(
     recipe: dict[str, object] = {"files": hashes, "tokenizer": tokenizer, "share": config.share}
     if WHOLE in source.splits:
         recipe["val_fraction"] = config.val_fraction
+    if tokenizer["name"] == "file":
+        recipe["lost"] = "counted"  # Folders made before that was done say nothing of it.
     kinds = {kind_of(file.path) for files in source.splits.values() for file in files}
     if kinds != {"text"}:
         recipe["text_field"] = config.text_field

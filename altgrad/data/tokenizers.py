@@ -18,7 +18,7 @@ from altgrad.data.errors import DataError, refuse_unknown
 from altgrad.data.files import sha256_of, write_whole
 from altgrad.data.hf_tokenizer import FILE, FileTokenizer
 from altgrad.data.metadata import Metadata, load_metadata
-from altgrad.outside import load_outside
+from altgrad.outside import load_outside, source_of
 
 
 class Tokenizer(Protocol):
@@ -33,8 +33,11 @@ class Tokenizer(Protocol):
     def describe(self) -> dict[str, Any]: ...
 
 
-CONTRACT = [*Tokenizer.__annotations__, *(n for n in vars(Tokenizer) if not n.startswith("_"))]
-"""What a tokenizer from outside must have."""
+CONTRACT = (
+    *("name", "vocab_size", "end_of_text"),
+    *("encode", "encode_array", "decode", "token_bytes", "describe"),
+)
+"""What an outside tokenizer must have: the parts of `Tokenizer`."""
 
 
 class CharTokenizer:
@@ -136,7 +139,23 @@ def identify(name: str, cache: Path) -> dict[str, Any]:
     if ":" not in name and name not in tiktoken_names():
         allowed = dict.fromkeys([*TOKENIZERS, *tiktoken_names()])
         raise refuse_unknown(name, allowed, what="data.tokenizer")
-    return {"name": name}
+    return _identify_outside(name) if ":" in name else {"name": name}
+
+
+def _identify_outside(name: str) -> dict[str, Any]:
+    """The code of an outside tokenizer and what it says of itself: with either the tokens change.
+
+    Raises DataError for one that does not keep the contract of `Tokenizer`.
+    """
+    made = _outside(name)
+    described = made.describe()
+    if described.get("name") != name:
+        raise DataError(
+            f"data.tokenizer={name}: its describe() must give {{'name': {name!r}}}, by which it is "
+            f"found again, not {described!r}"
+        )
+    source = source_of(name, setting="data.tokenizer").version
+    return {"name": name, "source": source, "described": described}
 
 
 def build_tokenizer(identity: dict[str, Any], characters: str, cache: Path) -> Tokenizer:
@@ -149,8 +168,12 @@ def build_tokenizer(identity: dict[str, Any], characters: str, cache: Path) -> T
     return _outside(name) if ":" in name else tiktoken_encoding(name)
 
 
-def load_tokenizer(where: Metadata | str | Path, *, cache: Path | None = None) -> Tokenizer:
+def load_tokenizer(
+    where: Metadata | str | Path, *, cache: Path | None = None, beside: Path | None = None
+) -> Tokenizer:
     """The tokenizer that made a folder of tokens, from its `Metadata` or the folder itself.
+
+    beside: a folder that may hold its `tokenizer.json`, by default that of the tokens.
 
     Raises DataError when the folder does not say (a plain one, without `meta.json`), or when the
     `tokenizer.json` it was made with is neither beside it nor in the cache.
@@ -161,13 +184,14 @@ def load_tokenizer(where: Metadata | str | Path, *, cache: Path | None = None) -
         raise DataError(f"{meta.corpus} has no meta.json, so its tokenizer is not known")
     cache = cache or cache_root(DataConfig())
     if identity["name"] == FileTokenizer.name:
-        beside = None if isinstance(where, Metadata) else Path(where) / FILE
+        if not isinstance(where, Metadata):
+            beside = beside or Path(where)
         return FileTokenizer(_find_file(identity["sha256"], beside, cache))
     return build_tokenizer(identity, identity.get("vocabulary", ""), cache)
 
 
 def _find_file(digest: str, beside: Path | None, cache: Path) -> Path:
-    for path in (beside, _kept(cache, digest)):
+    for path in (beside / FILE if beside else None, _kept(cache, digest)):
         if path is not None and path.is_file() and sha256_of(path) == digest:
             return path
     raise DataError(
@@ -198,7 +222,10 @@ def _outside(name: str) -> Tokenizer:
     except ValueError as error:
         raise DataError(str(error)) from error
     if missing := [n for n in CONTRACT if not hasattr(made, n)]:
-        raise DataError(f"data.tokenizer={name} has no {', '.join(missing)}; it needs all of them")
+        raise DataError(
+            f"data.tokenizer={name} has no {', '.join(missing)}; a tokenizer needs "
+            f"{', '.join(CONTRACT)}"
+        )
     return made
 
 

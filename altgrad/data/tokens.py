@@ -11,7 +11,7 @@ from altgrad.data.metadata import Metadata, load_metadata
 def load_tokens(folder: str | Path, split: str) -> np.memmap:
     """The tokens of `split` ("train" or "val") of a prepared folder, read-only, shape (N,).
 
-    A folder of plain `uint16` files without `meta.json`, as nanoGPT makes it, is accepted. Raises
+    A folder of plain files without `meta.json`, as nanoGPT or llm.c makes it, is accepted. Raises
     DataError for an unknown split, a missing file, or one whose size contradicts `meta.json`.
     """
     meta = load_metadata(folder)
@@ -19,18 +19,19 @@ def load_tokens(folder: str | Path, split: str) -> np.memmap:
         raise refuse_unknown(split, meta.splits, what="split")
     path = Path(folder) / f"{split}.bin"
     _check_size(path, meta, split)
-    return np.memmap(path, dtype=meta.dtype, mode="r")
+    return np.memmap(path, dtype=meta.dtype, mode="r", offset=meta.splits[split].offset)
 
 
 def _check_size(path: Path, meta: Metadata, split: str) -> None:
     if not path.is_file():
         raise DataError(f"{path} is missing; prepare the corpus again")
-    expected = meta.splits[split].tokens * np.dtype(meta.dtype).itemsize
+    info = meta.splits[split]
+    expected = info.offset + info.tokens * np.dtype(meta.dtype).itemsize
     found = path.stat().st_size
     if found != expected:
         raise DataError(
             f"{path} has {found:,} bytes instead of {expected:,}: it was cut off or changed; "
             f"delete {path.parent} and prepare again"
         )
-    if not found:
+    if not info.tokens:
         raise DataError(f"{path} is empty; prepare the corpus again")

@@ -111,7 +111,8 @@ def continued(
     start = torch.tensor([begin + tokenizer.encode(context)], device=device)
     ids: list[int] = []
     text = ""
-    for token in stream(model, start, max_new_tokens=tokens, temperature=temperature):
+    how = {"temperature": temperature, "vocab_size": tokenizer.vocab_size}
+    for token in stream(model, start, max_new_tokens=tokens, **how):
         ids.append(int(token))
         text = tokenizer.decode(ids)
         if any(stop in text for stop in stops):

@@ -152,7 +152,9 @@ def _corpora(
                 check_same_tokenizer(path, run)
                 results.append(evaluate_split(model, path, **how))
             else:
-                results.append(evaluate_file(model, run.tokenizer, path, **how))
+                results.append(
+                    evaluate_file(model, run.tokenizer, path, config=run.config.data, **how)
+                )
     return results
 
 

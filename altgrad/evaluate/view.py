@@ -67,6 +67,8 @@ def corpus_line(result: CorpusResult) -> str:
     line = f"{result.text}: loss {result.loss:.4f} · perplexity {result.perplexity:.3f}"
     if result.bits_per_byte is not None:
         line += f" · {result.bits_per_byte:.4f} bits/byte"
+    elif result.lost:
+        line += f" · no bits/byte: the tokenizer loses {result.lost:,} piece(s) of this text"
     return f"{line} · {result.tokens:,} tokens"
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from altgrad.model.generate import stream
 from altgrad.training.build import LoadedRun
+from altgrad.training.prompts import prompt_ids
 
 CUT_OFF = "\ufffd"
 
@@ -72,18 +73,20 @@ def write(
     Raises:
         ValueError: an impossible setting, or a character that the tokenizer does not know.
     """
-    ids = run.tokenizer.encode(prompt)
+    ids = prompt_ids(run.tokenizer, prompt)
     device = next(run.model.parameters()).device
     start = torch.tensor([ids], dtype=torch.long, device=device)
-    drawn = stream(run.model, start, max_new_tokens=tokens, **how)
+    known = run.tokenizer.vocab_size
+    drawn = stream(run.model, start, max_new_tokens=tokens, vocab_size=known, **how)
     return Writing(run, prompt, ids, drawn, list(stop))
 
 
 def write_batch(run: LoadedRun, prompt: str, tokens: int, count: int, **how: Any) -> list[str]:
     """`count` continuations drawn side by side, one token of each at a time."""
     device = next(run.model.parameters()).device
-    ids = run.tokenizer.encode(prompt)
+    ids = prompt_ids(run.tokenizer, prompt)
     start = torch.tensor([ids] * count, dtype=torch.long, device=device)
+    how = {"vocab_size": run.tokenizer.vocab_size, **how}
     made = run.model.generate(start, tokens, **how)[:, len(ids) :]
     return [run.tokenizer.decode(_before(row, run)) for row in made.tolist()]
 

@@ -61,13 +61,15 @@ def stream(
     seed: int | None = None,
     generator: torch.Generator | None = None,
     use_cache: bool | None = None,
+    vocab_size: int | None = None,
 ) -> Iterator[Int[Tensor, "B 1"]]:
     """Yield `max_new_tokens` tokens, one [B, 1] tensor at a time, as they are drawn.
 
     `use_cache=None` uses the KV cache where the attention fills it, as an outside one need not;
     True insists on it. `seed` (default 0) makes a generator of its own; or give `generator`, on
-    idx's device. Dropout is off; the model's training mode is left as it was. Raises ValueError for
-    impossible settings.
+    idx's device. `vocab_size`: only tokens below it are drawn, where the model's vocabulary was
+    padded beyond the tokenizer's. Dropout is off; the model's training mode is left as it was.
+    Raises ValueError for impossible settings.
     """
     _check(idx, max_new_tokens, temperature, top_k, top_p)
     if seed is not None and generator is not None:
@@ -79,11 +81,17 @@ def stream(
         max_new_tokens,
         {"temperature": temperature, "top_k": top_k, "top_p": top_p, "generator": generator},
         use_cache,
+        vocab_size,
     )
 
 
 def _stream(
-    model: "GPT", idx: Tensor, max_new_tokens: int, how: dict, use_cache: bool | None
+    model: "GPT",
+    idx: Tensor,
+    max_new_tokens: int,
+    how: dict,
+    use_cache: bool | None,
+    vocab_size: int | None,
 ) -> Iterator[Tensor]:
     block_size = model.config.block_size
     cache = None if use_cache is False else KVCache(model.config)
@@ -99,7 +107,7 @@ def _stream(
                     "(kv_cache.insert_kv): generate with use_cache=False"
                 )
             cache = None
-        token = pick_token(logits, **how)
+        token = pick_token(logits[:, :vocab_size], **how)
         idx = torch.cat((idx, token.to(idx.dtype)), dim=1)
         yield token
 

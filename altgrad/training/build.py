@@ -16,8 +16,11 @@ from altgrad.data import (
     document_token,
     load_metadata,
     load_tokenizer,
+    load_tokens,
     prepare,
 )
+from altgrad.data.config import cache_root
+from altgrad.data.sources import keep_stdin
 from altgrad.model import GPT
 from altgrad.model.generate import stream
 from altgrad.training.config import TrainConfig
@@ -32,6 +35,7 @@ from altgrad.training.loading import (
     settle_base,
 )
 from altgrad.training.memory import keep_freed_memory
+from altgrad.training.prompts import END_OF_TEXT, opening, prompt_ids
 from altgrad.training.reads import settle_storage
 from altgrad.training.recorder import Listener, Recorder
 from altgrad.training.resuming import refuse_changes, settings_to_go_on_with
@@ -44,6 +48,10 @@ from altgrad.training.trainer import Trainer
 NO_BF16 = (
     "this processor has no bf16 instructions: computing in fp32, which takes longer per step "
     "(docs/speed.md)"
+)
+LOSES_TEXT = (
+    "the tokenizer loses text: what it gives back is not what it was given, so bits per byte are "
+    "not measured, and losses compare with those of the same tokenizer only"
 )
 
 Progress = Callable[[int, int], None]
@@ -98,17 +106,21 @@ def build_run(
     trainer = Trainer(config, model, data_dir, fabric=fabric, recorder=recorder, sampler=sampler)
     if left_to_us and device.type == "cpu" and config.precision.compute == "32-true":
         trainer.remarks.append(NO_BF16)
+    if sum(info.lost or 0 for info in metadata.splits.values()):
+        trainer.remarks.append(LOSES_TEXT)
     return trainer
 
 
 def settle(config: TrainConfig) -> torch.device:
-    """Replace every `auto` that the machine decides; returns the device.
+    """Replace every `auto` that the machine decides, and the standard input by a file that stays;
+    returns the device.
 
     Raises:
         ConfigError: the machine does not have what was asked for.
     """
     device = pick_device(config.device)
     config.device = str(device)
+    keep_stdin(config.data)
     config.precision.compute = pick_compute(config.precision.compute, device)
     wish = config.compile if config.finetune.base == "float" else False
     config.compile = pick_compile(wish, device)
@@ -204,59 +216,73 @@ def fit_vocabulary(config: TrainConfig, metadata: Metadata) -> None:
             f"model.vocab_size={asked} is less than the {needed} tokens of the data; "
             "leave it out, it follows the tokenizer."
         )
+    metadata.refuse_too_large(asked or needed or 0)
     config.model.vocab_size = needed if asked is None else asked
 
 
 def fit_documents(config: TrainConfig, data_dir: Path) -> None:
     """With `data.mask_documents`, tell the network which token opens a document."""
     if config.data.mask_documents and config.model.document_token is None:
-        config.model.document_token = document_token(data_dir)
+        config.model.document_token = document_token(data_dir, cache=cache_root(config.data))
 
 
 def make_sampler(model: GPT, data_dir: Path, config: TrainConfig) -> Sampler:
     """`sampler(step, tokens) -> text`: each of `sample_prompts` continued, with the same seed.
 
     Of a single prompt the text is its continuation alone; of several, each stands below its own.
+    Where the tokenizer does not know the usual prompt, a line break, the text says what it began
+    from instead.
 
     Raises:
-        ValueError: a prompt has a character that the tokenizer does not know.
+        ValueError: a prompt has no token, or a character that the tokenizer does not know.
     """
-    tokenizer = load_tokenizer(data_dir)
+    tokenizer = load_tokenizer(data_dir, cache=cache_root(config.data))
     prompts = config.sample_prompts
-    for prompt in prompts if prompts != TrainConfig().sample_prompts else []:
-        tokenizer.encode(prompt)  # refuses here, not at the first evaluation
+    if prompts == TrainConfig().sample_prompts:
+        shown, ids = opening(tokenizer, int(load_tokens(data_dir, "val")[0]))
+        starts = {shown or END_OF_TEXT: ids}
+    else:
+        starts = {prompt: prompt_ids(tokenizer, prompt) for prompt in prompts}
+    alone = list(starts) == prompts and len(prompts) == 1
 
     def sample(step: int, length: int = config.sample_tokens) -> str:
-        texts = {p: _continued(model, tokenizer, p, length, config.seed) for p in prompts}
-        if len(texts) == 1:
+        texts = {
+            prompt: _continued(model, tokenizer, ids, length, config.seed)
+            for prompt, ids in starts.items()
+        }
+        if alone:
             return next(iter(texts.values()))
         return "\n\n".join(f"[{prompt}]{text}" for prompt, text in texts.items())
 
     return sample
 
 
-def _continued(model: GPT, tokenizer: Tokenizer, prompt: str, length: int, seed: int) -> str:
-    start = _prompt_ids(model, tokenizer, prompt)
-    made = model.generate(start, length, seed=seed, temperature=0.8)
-    return tokenizer.decode(made[0, start.shape[1] :].tolist())
+def _continued(model: GPT, tokenizer: Tokenizer, ids: list[int], length: int, seed: int) -> str:
+    how = {"seed": seed, "temperature": 0.8, "vocab_size": tokenizer.vocab_size}
+    made = model.generate(_as_batch(model, ids), length, **how)
+    return tokenizer.decode(made[0, len(ids) :].tolist())
 
 
-def _prompt_ids(model: GPT, tokenizer: Tokenizer, prompt: str) -> Tensor:
-    device = next(model.parameters()).device
-    return torch.tensor([tokenizer.encode(prompt)], dtype=torch.long, device=device)
+def _as_batch(model: GPT, ids: list[int]) -> Tensor:
+    return torch.tensor([ids], dtype=torch.long, device=next(model.parameters()).device)
 
 
-def stream_text(run: LoadedRun, prompt: str, tokens: int, **how: Any) -> Iterator[str]:
+def stream_text(run: LoadedRun, prompt: str | None, tokens: int, **how: Any) -> Iterator[str]:
     """The prompt, then text as it is made; `how` is passed on to `model.generate.stream`.
 
+    Without a prompt it begins where `prompts.opening` says.
+
     Raises:
-        ValueError: the prompt has a character that the tokenizer does not know.
+        ValueError: the prompt has no token, or a character that the tokenizer does not know.
     """
-    yield prompt
-    start = _prompt_ids(run.model, run.tokenizer, prompt)
+    text, start = opening(run.tokenizer)
+    if prompt is not None:
+        text, start = prompt, prompt_ids(run.tokenizer, prompt)
+    yield text
     ids: list[int] = []
     shown = 0
-    for token in stream(run.model, start, max_new_tokens=tokens, **how):
+    how = {"vocab_size": run.tokenizer.vocab_size, "max_new_tokens": tokens, **how}
+    for token in stream(run.model, _as_batch(run.model, start), **how):
         ids.append(int(token))
         text = run.tokenizer.decode(ids)
         if not text.endswith("\ufffd"):

@@ -71,7 +71,8 @@ class Evaluator:
         start = time.perf_counter()
         val_loss = self.loss()
         metrics = {"val_loss": val_loss, "val_perplexity": compute_perplexity(val_loss)}
-        if bytes_per_token := self.metadata.bytes_per_token("val"):
-            metrics["val_bits_per_byte"] = bits_per_byte(val_loss, bytes_per_token)
+        if n_bytes := self.metadata.text_bytes("val"):
+            how = {"predicted": len(self.tokens) - 1, "n_bytes": n_bytes}
+            metrics["val_bits_per_byte"] = bits_per_byte(val_loss, **how)
         metrics["eval_s"] = time.perf_counter() - start
         return metrics

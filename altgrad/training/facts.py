@@ -8,12 +8,22 @@ import torch
 from torch import nn
 
 from altgrad.data import Metadata, split_hashes
+from altgrad.data.files import write_whole
+from altgrad.data.hf_tokenizer import FILE as TOKENIZER_FILE
 from altgrad.training.config import TrainConfig
 
 
 def data_facts(data_dir: Path, metadata: Metadata) -> dict[str, Any]:
     """`data.json`: corpus, licence, tokenizer, counts, and the sha256 of both splits."""
     return {"data_dir": str(data_dir), **asdict(metadata), "sha256": split_hashes(data_dir)}
+
+
+def keep_tokenizer(data_dir: Path, run: Path) -> None:
+    """Copy the tokenizer's file beside the tokens, where there is one, into the run folder: the
+    run is used when the tokens and the cache are gone."""
+    file = data_dir / TOKENIZER_FILE
+    if file.is_file() and not (run / TOKENIZER_FILE).exists():
+        write_whole(run / TOKENIZER_FILE, file.read_bytes())
 
 
 def start_facts(

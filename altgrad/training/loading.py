@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from altgrad.data import Metadata, Tokenizer, load_tokenizer
+from altgrad.data.config import cache_root
 from altgrad.model import GPT
 from altgrad.quantization import Recipe, apply_recipe
 from altgrad.training.adapters import adapt, load_adapters, merge
@@ -158,9 +159,4 @@ def run_tokenizer(run: Path) -> Tokenizer:
         metadata = Metadata.from_dict({k: v for k, v in facts.items() if k in known})
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ConfigError(f"cannot read {path}: {error}") from None
-    kept = run / "tokenizer.json"
-    if (metadata.tokenizer or {}).get("name") == "file" and kept.is_file():
-        from altgrad.data.hf_tokenizer import FileTokenizer
-
-        return FileTokenizer(kept)
-    return load_tokenizer(metadata)
+    return load_tokenizer(metadata, cache=cache_root(read_config(run).data), beside=run)

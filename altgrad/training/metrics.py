@@ -23,9 +23,12 @@ def compute_perplexity(loss: float) -> float:
     return math.inf if loss >= 700 else math.exp(loss)
 
 
-def bits_per_byte(loss: float, bytes_per_token: float) -> float:
-    """Loss in nats per token -> bits per byte of text: comparable across tokenizers."""
-    return loss / math.log(2) / bytes_per_token
+def bits_per_byte(loss: float, *, predicted: int, n_bytes: int) -> float:
+    """Bits of all predictions per UTF-8 byte of the text: comparable across tokenizers.
+
+    loss: mean in nats over the `predicted` tokens, which are all of the text but its first.
+    """
+    return loss * predicted / math.log(2) / n_bytes
 
 
 def peak_flops(device_name: str) -> float | None:

@@ -15,6 +15,7 @@ import yaml
 from altgrad.training.checkpoint_files import Checkpoint
 from altgrad.training.config import TrainConfig
 from altgrad.training.environment import describe_environment
+from altgrad.training.facts import keep_tokenizer
 from altgrad.training.guards import Finding
 from altgrad.training.history import Changes, code_changes
 from altgrad.training.jsonl import JsonlTracker
@@ -178,6 +179,7 @@ class Recorder:
             code = code_versions(self.config.to_dict())
             folder.write_json(folder.environment, {**describe_environment(), "code": code})
         if not folder.data.exists():
+            keep_tokenizer(Path(data["data_dir"]), folder.root)
             folder.write_json(folder.data, data)
         if self.initial and not self.resumed_at:
             folder.write_json(folder.weights, self.initial)

@@ -4,7 +4,15 @@ import json
 import numpy as np
 import pytest
 
-from altgrad.data import DataConfig, DataError, load_metadata, load_tokenizer, load_tokens, prepare
+from altgrad.data import (
+    DataConfig,
+    DataError,
+    load_metadata,
+    load_tokenizer,
+    load_tokens,
+    prepare,
+    readers,
+)
 from altgrad.data.files import sha256_of
 from altgrad.data.tokenizers import ByteTokenizer
 
@@ -85,7 +93,7 @@ def test_a_missing_file_is_named(tmp_path):
     [
         (b"", "is empty"),
         ("caf\u00e9s".encode("latin1"), r"not UTF-8 \(byte 0xe9 at offset 3\); .*iconv"),
-        ("Hamlet".encode("utf-16"), "is not UTF-8|NUL byte"),
+        ("Hamlet".encode("utf-16"), "begins as UTF-16; convert it: iconv -f utf-16"),
         (b"abc\0def", "NUL byte at offset 3"),
         (b"cut in a char \xf0\x9f\x99", r"offset 14, where it ends: was it cut off\?"),
     ],
@@ -180,3 +188,49 @@ def test_a_newer_description_is_refused(config):
     (folder / "meta.json").write_text(json.dumps({**content, "format_version": 99}))
     with pytest.raises(DataError, match="format version 99, this altgrad reads 1"):
         load_metadata(folder)
+
+
+def test_a_text_that_is_edited_while_it_is_read_is_not_kept(config, text_file, tmp_path):
+    config.tokenizer = "byte"
+
+    def edit(done, total):
+        if done == total:
+            text_file.write_text(text_file.read_text() + ".")
+
+    with pytest.raises(DataError, match=r"own\.txt was changed while it was read; start again"):
+        prepare(config, progress=edit)
+    assert list((tmp_path / "cache").rglob("*.bin")) == []
+
+
+def test_a_cache_that_cannot_be_is_one_line(config, text_file):
+    config.cache_dir = str(text_file)
+    with pytest.raises(DataError, match=r"cannot make the folder .*set data\.cache_dir"):
+        prepare(config)
+
+
+def test_a_text_that_cannot_be_read_is_one_line(config, monkeypatch):
+    def fail(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr("altgrad.data.sources.sha256_of", fail)
+    with pytest.raises(DataError, match=r"data\.path=.*own\.txt: Permission denied"):
+        prepare(config)
+
+
+def test_a_disk_that_fails_while_the_text_is_read_is_one_line(config, monkeypatch):
+    def fail(path, text_field):
+        raise OSError(errno.EIO, "Input/output error")
+        yield
+
+    monkeypatch.setitem(readers.READERS, "text", fail)
+    with pytest.raises(DataError, match=r"own\.txt cannot be read: Input/output error"):
+        prepare(config)
+
+
+def test_the_command_takes_a_path_in_place_of_a_preset(text_file, tmp_path, capsys):
+    from altgrad.cli import main
+
+    words = [f"data.path={text_file}", f"data.cache_dir={tmp_path / 'cache'}"]
+    assert main(["data", "prepare", *words]) in (0, None)
+    made = DataConfig(path=str(text_file), cache_dir=str(tmp_path / "cache"))
+    assert capsys.readouterr().out.strip() == str(prepare(made))

@@ -202,3 +202,101 @@ def test_reading_parquet_keeps_nothing_of_what_was_read(tmp_path):
     before = pa.total_allocated_bytes()
     held = [pa.total_allocated_bytes() for _ in read_pieces(tmp_path / "x.parquet")]
     assert max(held) - before < size / 10
+
+
+def pack(kind: str, content: bytes) -> bytes:
+    import bz2
+    import lzma
+
+    import zstandard
+
+    packers = {
+        "gz": gzip.compress,
+        "bz2": bz2.compress,
+        "xz": lzma.compress,
+        "zst": zstandard.ZstdCompressor().compress,
+    }
+    return packers[kind](content)
+
+
+LONG = "".join(f"line {i} of {i * i}\n" for i in range(20_000)).encode()
+
+
+@pytest.mark.parametrize("kind", ["gz", "bz2", "xz", "zst"])
+def test_packed_files_are_read_whole_and_refused_when_cut_off(tmp_path, kind):
+    path = tmp_path / f"x.txt.{kind}"
+    packed = pack(kind, LONG)
+    path.write_bytes(packed + pack(kind, b"second part"))
+    assert "".join(documents_of(path)).encode() == LONG + b"second part"
+    for keep in (3, len(packed) // 2, len(packed) - 1):
+        path.write_bytes(packed[:keep])
+        with pytest.raises(DataError, match=rf"x\.txt\.{kind} is cut off or corrupt"):
+            documents_of(path)
+
+
+@pytest.mark.parametrize("kind", ["gz", "bz2", "xz", "zst"])
+def test_text_that_only_claims_to_be_packed_is_refused(tmp_path, kind):
+    path = tmp_path / f"x.jsonl.{kind}"
+    path.write_bytes(b"hello, this is plain text " * 9)
+    with pytest.raises(DataError, match="is cut off or corrupt"):
+        documents_of(path)
+
+
+@pytest.mark.parametrize("name", ["x.txt", "x.jsonl", "x"])
+@pytest.mark.parametrize(
+    ("begin", "words"),
+    [
+        (pack("gz", b"a"), "begins as gzip; name it .gz"),
+        (pack("zst", b"a"), "begins as zstd"),
+        (pack("bz2", b"a"), "begins as bzip2"),
+        (pack("xz", b"a"), "begins as xz"),
+        (b"PK\x03\x04 half of a zip", "begins as a zip archive; unpack it"),
+        (b"PAR1\x15\x04", "begins as parquet"),
+        (b"%PDF-1.7", "begins as PDF"),
+        ("x".encode("utf-16"), "begins as UTF-16"),
+    ],
+)
+def test_a_file_of_another_kind_is_called_by_its_kind(tmp_path, name, begin, words):
+    (tmp_path / name).write_bytes(begin)
+    with pytest.raises(DataError, match=words):
+        documents_of(tmp_path / name)
+
+
+@pytest.mark.parametrize("half", [b"\\ud800", b"\\uDFFF tail"])
+def test_half_a_surrogate_pair_is_told_with_file_and_line(tmp_path, half):
+    path = tmp_path / "x.jsonl"
+    path.write_bytes(b'{"text": "\\ud83d\\ude00 whole"}\n{"text": "a ' + half + b'"}\n')
+    with pytest.raises(DataError, match=rf"{path} line 2 holds \\ud[8f][0f][0f], half of a surr"):
+        documents_of(path)
+
+
+def test_raw_surrogates_are_not_utf8(tmp_path):
+    (tmp_path / "x.jsonl").write_bytes(b'{"text": "\xed\xa0\x80"}\n')
+    with pytest.raises(DataError, match="line 1 is not UTF-8"):
+        documents_of(tmp_path / "x.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (b"[" * 100_000, "line 2 is not JSON"),
+        (b'["a"]', "line 2 is not a JSON object"),
+        (b'"a"', "line 2 is not a JSON object"),
+        (b"null", "line 2 is not a JSON object"),
+        (b'{"body": "a"}', r"line 2 has no text in the field 'text' \(its fields: body\)"),
+        (b'{"text": {"a": "b"}}', "line 2 has no text in the field 'text'"),
+        (b'{"text": null}', "line 2 has no text"),
+        (b"{}", r"\(its fields: none\)"),
+        (b'\xef\xbb\xbf{"text": "a"}', "line 2 is not JSON"),
+    ],
+)
+def test_odd_lines_are_told_by_number(tmp_path, line, words):
+    (tmp_path / "x.jsonl").write_bytes(b'{"text": "fine"}\n' + line + b"\n")
+    with pytest.raises(DataError, match=words):
+        documents_of(tmp_path / "x.jsonl")
+
+
+def test_empty_lines_and_a_byte_order_mark_are_no_documents(tmp_path):
+    content = b'\xef\xbb\xbf{"text": "a"}\r\n\n  \r\n{"text": "b"}'
+    (tmp_path / "x.jsonl").write_bytes(content)
+    assert documents_of(tmp_path / "x.jsonl") == ["a", "b"]

@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from altgrad.data import DataConfig, DataError, load_metadata, load_tokenizer, load_tokens, prepare
+from altgrad.data.sources import keep_stdin
 
 FILES = {
     "b.txt": "Second in the alphabet.",
@@ -132,3 +133,41 @@ def test_a_nul_in_a_document_is_refused_where_it_means_end_of_text(tmp_path, pre
     (tmp_path / "x.jsonl").write_text('{"text": "a\\u0000b"}\n{"text": "c"}\n')
     with pytest.raises(DataError, match="NUL character in a text, which is the end-of-text"):
         prepared(path=str(tmp_path / "x.jsonl"))
+
+
+def test_linked_folders_are_read_and_loops_lead_nowhere(tmp_path, prepared):
+    root, elsewhere = tmp_path / "texts", tmp_path / "disk"
+    for folder in (root / "a", elsewhere / "deep"):
+        folder.mkdir(parents=True)
+    (root / "a" / "one.txt").write_text("one " * 9)
+    (elsewhere / "deep" / "two.txt").write_text("two " * 9)
+    (root / "b").symlink_to(elsewhere)
+    (root / "a" / "up").symlink_to(root)
+    (elsewhere / "self").symlink_to(elsewhere)
+    meta = load_metadata(prepared(path=str(root), val_fraction=0.5))
+    assert [source["file"] for source in meta.sources] == ["one.txt", "two.txt"]
+
+
+def test_a_link_to_nothing_is_named(tmp_path, prepared):
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "x.txt").symlink_to("gone.txt")
+    with pytest.raises(DataError, match=r"x\.txt is a link to gone\.txt, which is not there"):
+        prepared(path=str(tmp_path / "texts"))
+
+
+def test_the_standard_input_can_be_asked_for_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"to be or not " * 9)))
+    config = DataConfig(path="-", tokenizer="byte", cache_dir=str(tmp_path))
+    first = prepare(config)
+    assert prepare(config) == first
+    keep_stdin(config)
+    assert config.path != "-"
+    assert prepare(config) == first
+
+
+def test_an_empty_standard_input_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
+    with pytest.raises(DataError, match="the standard input is empty; pipe a text"):
+        prepare(DataConfig(path="-", cache_dir=str(tmp_path)))
+    with pytest.raises(DataError, match="cannot both be the standard input"):
+        prepare(DataConfig(path="-", val_path="-", cache_dir=str(tmp_path)))

@@ -1,3 +1,4 @@
+import importlib
 from pathlib import Path
 
 import numpy as np
@@ -5,9 +6,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from altgrad.data import DataConfig, load_tokens, prepare
+from altgrad.data import DataConfig, load_metadata, load_tokens, prepare
 from altgrad.data.bpe import gpt2, gpt2_from_files
 from altgrad.data.errors import DataError
+from altgrad.data.hf_tokenizer import FileTokenizer
 from altgrad.data.metadata import Metadata
 from altgrad.data.tokenizers import (
     ByteTokenizer,
@@ -192,3 +194,108 @@ def test_a_damaged_tokenizer_file_is_named_as_it_was_given_and_not_kept(tmp_path
     with pytest.raises(DataError, match=rf"{path} is not a tokenizer\.json"):
         identify(str(path), tmp_path / "cache")
     assert not (tmp_path / "cache").exists()
+
+
+OWN = """
+import numpy as np
+
+class Own:
+    name = "own"
+    vocab_size = 128
+    end_of_text = None
+    ids = staticmethod(lambda text: [ord(c) for c in text])
+
+    def encode(self, text): return self.ids(text)
+    def encode_array(self, text): return np.array(self.ids(text))
+    def decode(self, ids): return "".join(map(chr, ids))
+    def token_bytes(self, token): return bytes([token])
+    def describe(self): return {"name": "NAME:Own"}
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A maker of configurations with an outside tokenizer, edited as often as asked."""
+    import sys
+
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "x.txt").write_text("To be, or not: thou shalt BE. " * 9)
+
+    def make(old: str = "", new: str = "", *, name: str = "own_tokenizer"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+        code = OWN.replace("NAME", name)
+        assert old in code
+        (tmp_path / f"{name}.py").write_text(code.replace(old, new))
+        importlib.invalidate_caches()
+        settings = {"path": str(tmp_path / "x.txt"), "tokenizer": f"{name}:Own"}
+        return DataConfig(cache_dir=str(tmp_path / "cache"), **settings)
+
+    return make
+
+
+def test_an_edited_outside_tokenizer_makes_its_tokens_anew(own):
+    before = prepare(own())
+    assert prepare(own()) == before
+    after = prepare(own("ord(c) for c in text", "ord(c) for c in text.lower()"))
+    assert after != before
+    tokens = load_tokens(after, "train")
+    assert not ((tokens >= ord("A")) & (tokens <= ord("Z"))).any()
+
+
+def test_an_outside_tokenizer_that_says_something_else_makes_its_tokens_anew(own):
+    said = '{"name": "NAME:Own", "of": 1}'.replace("NAME", "own_tokenizer")
+    assert prepare(own()) != prepare(own('{"name": "own_tokenizer:Own"}', said))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (
+            "ord(c)",
+            "ord(c) + 100",
+            "gave the token 132 in the text that begins 'To be, ",
+        ),
+        ("ord(c)", "ord(c) - 50", "gave the token -18 in the text"),
+        ("ord(c)", "float(ord(c))", "1-dimensional float64 .* one flat array of whole numbers"),
+        ("[ord(c) for", "[[ord(c)] for", "2-dimensional int64"),
+        ("def token_bytes", "def other", "has no token_bytes; a tokenizer needs name, vocab_size"),
+        ('"own_tokenizer:Own"', '"own"', r"its describe\(\) must give .*'own_tokenizer:Own'"),
+    ],
+)
+def test_an_outside_tokenizer_that_breaks_its_contract_is_refused(own, old, new, words):
+    with pytest.raises(DataError, match=words):
+        prepare(own(old, new))
+
+
+def test_tokens_beyond_sixteen_bits_do_not_wrap(own):
+    with pytest.raises(DataError, match="gave the token 65620"):
+        prepare(own("ord(c)", "ord(c) + (65536 if c == 'T' else 0)"))
+
+
+def test_an_outside_tokenizer_that_loses_text_is_counted(own):
+    meta = load_metadata(prepare(own("ord(c) for c in text", "ord(c) for c in text.lower()")))
+    assert meta.splits["train"].lost == 1
+    assert meta.text_bytes("train") is None
+    assert load_metadata(prepare(own())).splits["train"].lost == 0
+
+
+def test_a_tokenizer_file_with_holes_has_room_for_its_largest_token(tmp_path):
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    made = Tokenizer(models.WordLevel({"[UNK]": 0, "to": 5, "be": 900}, unk_token="[UNK]"))
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    made.save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "x.txt").write_text("to be " * 30)
+    settings = {"path": str(tmp_path / "x.txt"), "tokenizer": str(tmp_path / "tokenizer.json")}
+    folder = prepare(DataConfig(cache_dir=str(tmp_path), **settings))
+    assert load_metadata(folder).vocab_size == 901
+    assert set(load_tokens(folder, "train").tolist()) == {5, 900}
+    assert load_tokenizer(folder).decode([5, 17, 900]) == "to be"
+
+
+def test_a_tokenizer_file_that_cannot_encode_is_one_line(tmp_path):
+    from tokenizers import Tokenizer, models
+
+    Tokenizer(models.WordLevel({"to": 0}, unk_token="[UNK]")).save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(DataError, match=r"tokenizer\.json cannot encode 'be' \("):
+        FileTokenizer(tmp_path / "tokenizer.json").encode("be")
