@@ -191,7 +191,10 @@ class Numerics:
             if self.ranking:
                 observe_grid_use(self._readout, self.model, self.stalls.weights_before)
             self.stalls.after_into(self._readout)
-        finish_step(self.layers)
+        finish_step(self.layers, self._largest if self.fabric.world_size > 1 else None)
+
+    def _largest(self, values: Tensor) -> Tensor:
+        return cast(Tensor, self.fabric.all_reduce(values, reduce_op="max"))
 
     def metrics(self) -> Metrics:
         """The numbers of the last step, read from the device all at once.
