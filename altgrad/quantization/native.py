@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from altgrad.quantization.formats import Format
-from altgrad.quantization.kernels import Grid, grid
+from altgrad.quantization.kernels import Grid, grid, held
 
 _SOURCES = [Path(__file__).with_name(name) for name in ("native.cpp", "sums.cpp")]
 _FLAGS = [
@@ -211,3 +211,5 @@ def round_groups(
         key1 & 0xFFFFFFFF,
     )
     assert not failed, (x.dtype, out.dtype)
+    if scales is not None and not unscaled:
+        held(out, scales, f, overflow)
