@@ -118,7 +118,7 @@ class Trainer:
             observer=self.numerics,
             faults=self.config.faults,
         )
-        self.health = Health(self.config.guards)
+        self.health = Health(self.config.guards, self.config.precision)
         stall_limit = self.config.guards.bit_stall_threshold
         self.emergency = Emergency(self.config.precision, stall_limit)
 
@@ -292,6 +292,8 @@ class Trainer:
             finding = self._last_outcome.finding
             if finding.reason:
                 self._report(finding, metrics)
+            if news := self.numerics.news():
+                self.recorder.note(self.step, news)
             if self._due(self.config.eval_interval, end):
                 self._evaluate_into(metrics)
             self._log_if_due(metrics, end)

@@ -244,6 +244,66 @@ def test_lost_updates_raise_a_warning_once(make_trainer):
     assert stalls[0]["level"] == "warning"
 
 
+HEALTHY = {
+    "e4m3": {"format": "e4m3"},
+    "mxfp8": {
+        "format": "e4m3fn",
+        **{
+            role: CastConfig(scaling="block", scale_rule="mx", block_size=32)
+            for role in ("weight", "input", "grad_output")
+        },
+    },
+    "stochastic": {"format": "e5m2", "storage": "rounded", "storage_rounding": "stochastic"},
+    "kahan": {"format": "e5m2", "storage": "kahan"},
+}
+
+
+def alerts_of(trainer: Trainer) -> list[str]:
+    trainer.train()
+    events = read_jsonl(trainer.recorder.folder.events)
+    return [e["reason"] for e in events if e["event"] == "alert"]
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+def test_a_healthy_run_has_no_alerts(make_trainer, name):
+    trainer = make_trainer(HEALTHY[name], learning_rate=1e-4, max_steps=20, eval_interval=20)
+    assert alerts_of(trainer) == []
+
+
+def test_numbers_beyond_a_fixed_range_raise_a_warning(make_trainer):
+    cast = CastConfig(format="e2m1fn", scaling="none")
+    trainer = make_trainer({"format": "e4m3", "input": cast}, max_steps=2)
+    with torch.no_grad():
+        trainer.model.transformer.h[0].ln_1.weight.fill_(20.0)
+    assert any("overflows%/input/max" in reason for reason in alerts_of(trainer))
+
+
+@pytest.mark.parametrize("storage", ["master", "rounded"])
+def test_only_updates_that_are_lost_change_the_format(make_trainer, storage):
+    precision = {"format": "e5m2", "storage": storage, "fallback": ["none"], "fallback_after": 2}
+    trainer = make_trainer(precision, learning_rate=1e-6, max_steps=4)
+    trainer.train()
+    assert trainer.numerics.rounds == (storage == "master")
+
+
+def test_a_gradient_that_is_zero_in_theory_is_no_part_of_the_averages_and_is_named(make_trainer):
+    """In bf16 without any rounding of ours: the cosine of a key's bias is a coin's toss."""
+    precision = PrecisionConfig(compute="bf16-mixed")
+    trainer = make_trainer(precision=None, shadow=ShadowConfig(enabled=True), max_steps=3)
+    trainer.config.precision = precision
+    trainer = Trainer(trainer.config, trainer.model, trainer.data_dir, "cpu")
+    trainer.train()
+    key_biases = [f"transformer.h.{i}.attn.c_k.bias" for i in range(2)]
+    for line in read_jsonl(trainer.recorder.folder.metrics):
+        assert line["grad_cos_sim/min"] > 0.99
+        assert line["grad_snr_db/min"] > 20
+        assert not [name for name in line if "c_k.bias" in name and "grad_cos_sim" in name]
+        assert line["grad_cos_sim/transformer.h.1.attn.c_q.bias"] > 0.99
+    notes = [e for e in read_jsonl(trainer.recorder.folder.events) if e["event"] == "note"]
+    (told,) = [e["text"] for e in notes if "left out" in e["text"]]
+    assert told.endswith(", ".join(key_biases))
+
+
 def test_a_run_in_trouble_changes_its_format_and_says_so(make_trainer, tmp_path):
     precision = {"format": "e7m0", "fallback": ["e4m3", "none"], "fallback_after": 3}
     settings = {"faults": FaultConfig(loss_nan_at_step=2, steps=6), "max_steps": 12}
