@@ -216,6 +216,10 @@ class Recorder:
             self.folder.event("note", step=step, text=text)
         self._tell("notice", step, text)
 
+    def announce(self, text: str) -> None:
+        """Something that matters only while it happens."""
+        self._tell("notice", self.step, text)
+
     def _tell(self, what: str, *values: Any) -> None:
         """A listener that fails (a closed pipe, a bug) hears nothing more; the run goes on."""
         for listener in list(self.listeners):

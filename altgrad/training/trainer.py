@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from altgrad.data import load_metadata, load_tokens, make_batches
 from altgrad.optim import WeightAverage, build_optimizer, build_schedule
-from altgrad.quantization import unrounded
+from altgrad.quantization import native, unrounded
 from altgrad.quantization.fp32_linear import use_fast_products
 from altgrad.training import sharding
 from altgrad.training.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
@@ -29,6 +29,7 @@ from altgrad.training.fabric import launch, make_fabric, pick_device
 from altgrad.training.facts import data_facts, start_facts
 from altgrad.training.guards import Finding, NonFiniteGuard
 from altgrad.training.health import Health
+from altgrad.training.instruments import interval
 from altgrad.training.interrupt import StopSignal
 from altgrad.training.keeper import Keeper
 from altgrad.training.metrics import compute_perplexity
@@ -91,7 +92,20 @@ class Trainer:
         self._set_up_data()
         self._set_up_saving()
 
+    def _build_kernels(self) -> None:
+        """Once on a machine, and before the clock of training runs."""
+        if self.device.type != "cpu" or not self._uses_kernels():
+            return
+        if native.must_be_built():
+            self.recorder.announce("compiling the C++ kernels for rounding, once on this machine …")
+        native.library()
+
+    def _uses_kernels(self) -> bool:
+        looks = interval(self.config.diagnostics.every_steps, rounded=False, usual=1) > 0
+        return self.config.precision.simulate or looks or self.config.shadow.enabled
+
     def _set_up_network(self) -> None:
+        self._build_kernels()
         use_fast_products(self.model)
         self.numerics = self._make_numerics()
         self.shadow = self.numerics.shadow

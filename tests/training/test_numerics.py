@@ -6,12 +6,13 @@ import pytest
 import torch
 
 from altgrad.optim import OptimConfig
-from altgrad.quantization import CastConfig, PrecisionConfig, fake_quantize
+from altgrad.quantization import CastConfig, PrecisionConfig, fake_quantize, native
 from altgrad.quantization.convert import quant_layers
 from altgrad.training import Trainer
 from altgrad.training.checkpoint import load_checkpoint
 from altgrad.training.faults import FaultConfig
 from altgrad.training.instruments import DiagnosticsConfig, ShadowConfig
+from altgrad.training.recorder import Recorder
 from altgrad.training.run_folder import read_jsonl
 
 
@@ -49,6 +50,47 @@ def test_a_step_measures_every_role(make_trainer):
     assert 0 <= metrics["bit_stall/total"] <= 1
     assert metrics["grad_norm_l2/mean"] > 0
     assert all(math.isfinite(v) for k, v in metrics.items() if k.startswith("underflows%"))
+
+
+def test_kernels_are_compiled_before_the_clock_runs_and_it_is_said(
+    make_config, make_model, data_dir, monkeypatch, tmp_path
+):
+    """The library is asked for while the trainer is made, never first within a step."""
+    built, told = [], []
+    monkeypatch.setattr(native, "must_be_built", lambda: not built)
+    library = native.library
+    monkeypatch.setattr(native, "library", lambda: (built.append(True), library())[1])
+
+    class Listening:
+        def __getattr__(self, what):
+            return lambda *values: told.append(values[-1]) if what == "notice" else None
+
+    def make(name: str, **settings) -> Trainer:
+        config = make_config(run_dir=str(tmp_path / name), **settings)
+        recorder = Recorder(config, listeners=[Listening()])
+        return Trainer(config, make_model(config), data_dir, "cpu", recorder=recorder)
+
+    make("plain")
+    assert not built
+    assert not told
+    make("rounded", precision=PrecisionConfig(simulate=True, format="e4m3"))
+    assert built
+    assert told == ["compiling the C++ kernels for rounding, once on this machine …"]
+
+
+@pytest.mark.slow
+def test_a_machine_that_never_compiled_the_kernels_is_as_fast_in_its_first_step(
+    make_trainer, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    native.library.cache_clear()
+    try:
+        trainer = make_trainer({"format": "e4m3"}, max_steps=2)
+        assert not native.must_be_built()
+        trainer.train()
+    finally:
+        native.library.cache_clear()
+    assert trainer.train_s < 10
 
 
 def test_a_plain_run_measures_nothing_unasked(make_trainer):
