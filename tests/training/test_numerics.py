@@ -52,6 +52,25 @@ def test_a_step_measures_every_role(make_trainer):
     assert all(math.isfinite(v) for k, v in metrics.items() if k.startswith("underflows%"))
 
 
+def test_a_delayed_scale_knows_the_largest_micro_batch_and_no_evaluation(make_trainer):
+    """The history against what a hook sees go into the layer, in a run that evaluates."""
+    cast = CastConfig(scaling="delayed", history=4)
+    trainer = make_trainer(
+        {"format": "e4m3", "input": cast}, accumulation=3, max_steps=3, eval_interval=1
+    )
+    layer, seen = quant_layers(trainer.model)["transformer.h.1.mlp.c_proj"], []
+
+    def look(module, arguments):
+        if module.training:
+            seen.append(arguments[0].detach().abs().max().item())
+
+    layer.register_forward_pre_hook(look)
+    trainer.train()
+    steps = [max(seen[i : i + 3]) for i in (0, 3, 6)]
+    assert len(seen) == 9
+    assert layer.roundings["input"].scaling.history.tolist() == [*steps[::-1], 0.0]
+
+
 def test_kernels_are_compiled_before_the_clock_runs_and_it_is_said(
     make_config, make_model, data_dir, monkeypatch, tmp_path
 ):
