@@ -88,6 +88,11 @@ SECTIONS = (
         "after every seed, the confidence sequence. BCa and sign flips are shown for comparison.",
     ),
     ("Every run", tables.seeds_table, "One row a seed."),
+    (
+        "Gradients against FP32",
+        tables.gradients_table,
+        "Same weights, same batch; the control's own error is what an arm's is to be read beside.",
+    ),
     ("Tuning", tables.tuning_table, "Chosen on seeds that are not test seeds."),
     ("Failures", tables.failures_table, "Kept and counted as outcomes."),
     ("Fairness", tables.fairness_table, "Computed from the resolved settings and the run folders."),

@@ -10,7 +10,7 @@ from altgrad.compare import stats
 from altgrad.compare.conclusion import Conclusion
 from altgrad.compare.outcomes import Outcome
 from altgrad.compare.verdict import Evidence
-from altgrad.training.run_folder import RunFolder
+from altgrad.training.run_folder import RunFolder, read_jsonl
 
 Table = list[dict[str, str]]
 """Rows, column title -> text; all rows have the same columns."""
@@ -71,6 +71,29 @@ def _stability(row: list[Outcome]) -> str:
     lost = sum(o.lost for o in row)
     interval = stats.wilson(lost, len(row))
     return f"{lost} of {len(row)} [{interval.low:.0%}, {interval.high:.0%}]"
+
+
+SHADOW_COLUMNS = {
+    "cosine, mean": ("grad_cos_sim/mean", fmean, ".4f"),
+    "cosine, smallest": ("grad_cos_sim/min", min, ".4f"),
+    "SNR of the whole (dB)": ("grad_snr_db/total", fmean, ".1f"),
+    "SNR, smallest (dB)": ("grad_snr_db/min", min, ".1f"),
+}
+"""Column -> metric, how the steps of all seeds are summed up, form."""
+
+
+def gradients_table(conclusion: Conclusion) -> Table:
+    """One row an arm, the control first: its gradients against the FP32 shadow's."""
+    rows = []
+    for arm in [conclusion.control, *(e.arm for e in conclusion.evidence)]:
+        runs = conclusion.runs.get(arm, {}).values()
+        lines = [m for run in runs for m in read_jsonl(RunFolder(run).metrics)]
+        cells = {}
+        for column, (metric, summary, form) in SHADOW_COLUMNS.items():
+            values = [m[metric] for m in lines if math.isfinite(m.get(metric, math.nan))]
+            cells[column] = number(summary(values), form) if values else ""
+        rows.append({"arm": arm, **cells})
+    return rows if any(any(list(row.values())[1:]) for row in rows) else []
 
 
 def statistics_table(conclusion: Conclusion) -> Table:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -11,6 +9,9 @@ from altgrad.quantization.formats import Format
 from altgrad.quantization.kernels import MANTISSA, working_dtype
 from altgrad.quantization.reference import OVERFLOWS, ROUNDINGS
 from altgrad.quantization.stochastic import Stochastic
+
+_SMALLEST, _BEYOND = 2.0**-149, 2.0**128 - 2.0**103
+"""What float32 rounds to zero is at most half of the one, to infinity at least the other."""
 
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
@@ -122,22 +123,23 @@ def _check_holds(dtype: torch.dtype, f: Format) -> None:
 
 
 def check_scale(scale: float | Tensor) -> None:
-    """Refuse a scale that is not above zero and finite. Tensors on an accelerator are checked
-    without waiting for them; while compiling they are not checked."""
+    """Refuse a scale that is not, in float32, above zero and finite. Tensors on an accelerator are
+    checked without waiting for them; while compiling they are not checked."""
     if isinstance(scale, Tensor):
         if not scale.is_floating_point():
             raise ValueError(f"a scale must be floating point, got {scale.dtype}")
         if torch.compiler.is_compiling():
             return
-        valid = ((scale > 0) & torch.isfinite(scale)).all()
+        held = scale.float()
+        valid = (held > 0) & torch.isfinite(held)
         if scale.device.type != "cpu":
-            torch._assert_async(valid, "a scale must be finite and above zero")
+            torch._assert_async(valid.all(), "a scale must be finite and above zero in float32")
             return
-        if bool(valid):
+        if bool(valid.all()):
             return
-        scale = float(scale.flatten()[torch.argmin(((scale > 0) & scale.isfinite()).int())])
+        scale = float(scale.flatten()[torch.argmin(valid.flatten().int())])
     number = isinstance(scale, (int, float)) and not isinstance(scale, bool)
     if not number:
         raise ValueError(f"scale={scale!r}: give a number or a tensor")
-    if not (0 < scale < math.inf):
-        raise ValueError(f"a scale must be finite and above zero, got {scale}")
+    if not (_SMALLEST / 2 < scale < _BEYOND):
+        raise ValueError(f"a scale must be finite and above zero, got {scale} (in float32)")

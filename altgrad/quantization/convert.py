@@ -7,7 +7,7 @@ model computes what it computed before, bit for bit.
 
 import copy
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from altgrad.quantization import native_matmul
 from altgrad.quantization.fp32_linear import Fp32Linear
-from altgrad.quantization.linear import PASSES, QuantLinear, Rounding
+from altgrad.quantization.linear import AMAX, QuantLinear, Rounding
 from altgrad.quantization.recipe import ROLES, LayerRecipe, Recipe
 from altgrad.quantization.scaling import Delayed
 
@@ -161,17 +161,30 @@ def count_statistics(model: nn.Module | Layers, on: bool) -> None:
         layer.count = on
 
 
-def finish_step(model: nn.Module | Layers) -> None:
-    """After every optimiser step: new random bits, newer histories, no host synchronisation."""
+def finish_step(
+    model: nn.Module | Layers, over_processes: Callable[[Tensor], Tensor] | None = None
+) -> None:
+    """After every optimiser step: new random bits, newer histories, no host synchronisation.
+
+    A history gets the largest amax of the step's micro-batches. `over_processes` makes of a tensor
+    its element-wise maximum over all processes, so that all keep the same histories.
+    """
     layers = quant_layers(model).values()
     if layers:
         torch._foreach_add_([layer.tick for layer in layers], 1)
+    delayed = [
+        (layer.roundings[role].scaling, _grad(layer.probe)[i, AMAX])
+        for layer in layers
+        if layer.probe.grad is not None
+        for i, role in enumerate(ROLES)
+        if isinstance(layer.roundings[role].scaling, Delayed)
+    ]
+    if delayed:
+        amax = torch.stack([largest for _, largest in delayed])
+        amax = over_processes(amax) if over_processes else amax
+        for (scaling, _), largest in zip(delayed, amax, strict=True):
+            scaling.update(largest)
     for layer in layers:
-        if layer.probe.grad is not None and needs_counts({"": layer}):
-            for i, role in enumerate(ROLES):
-                if isinstance(layer.roundings[role].scaling, Delayed):
-                    amax, passes = layer.probe.grad[i, 0], layer.probe.grad[i, PASSES]
-                    layer.roundings[role].scaling.update(amax / passes)
         layer.probe.grad = None
 
 
@@ -224,8 +237,8 @@ def copy_without_recipe(model: nn.Module) -> nn.Module:
 def read_counts(model: nn.Module | Layers) -> dict[str, dict[str, Tensor]]:
     """Layer -> role -> what the last step counted, as a line of `COLUMNS`, on the device.
 
-    Only roles that are rounded; empty unless `count_statistics` is on. `amax` is the mean over the
-    step's micro-batches, all else their sum.
+    Only roles that are rounded; empty unless `count_statistics` is on. `amax` is the largest of
+    the step's micro-batches, all else their sum.
     """
     layers = counted_layers(model)
     if not layers:
@@ -247,9 +260,7 @@ def counted_layers(model: nn.Module | Layers) -> dict[str, QuantLinear]:
 
 def count_table(layers: Layers) -> Tensor:
     """(layers, roles, COLUMNS): `read_counts` as one tensor."""
-    table = torch.stack([_grad(layer.probe) for layer in layers.values()])
-    table[..., 0] /= table[..., PASSES].clamp_min(1)
-    return table
+    return torch.stack([_grad(layer.probe) for layer in layers.values()])
 
 
 def _grad(probe: Tensor) -> Tensor:

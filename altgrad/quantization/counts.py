@@ -68,9 +68,10 @@ def count(x: Tensor, scaled: Tensor, q: Tensor, y: Tensor, g: Grid, *, rows: boo
     dims = (-1,) if rows else tuple(range(x.dim()))
     finite, size = torch.isfinite(x), q.abs()
     zero = torch.zeros((), dtype=x.dtype, device=x.device)
+    lines = x.shape[:-1] if rows else ()
     error = y - x
     columns = [
-        torch.where(finite, x.abs(), zero).amax(dims) if x.numel() else zero,
+        torch.where(finite, x.abs(), zero).amax(dims) if x.numel() else x.new_zeros(lines),
         ((scaled > g.hi_threshold) | (scaled < g.lo_threshold)).sum(dims),
         ((x != 0) & (q == 0)).sum(dims),
         ((size < g.smallest_normal) & (size > 0)).sum(dims),

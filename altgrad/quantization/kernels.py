@@ -202,3 +202,22 @@ def _settle_specials(y: Tensor, x: Tensor, g: Grid, f: Format) -> Tensor:
         invalid = invalid | (x == 0)
         y = torch.clamp(y, min=g.smallest_normal)
     return torch.where(invalid, math.nan, y + g.zero)
+
+
+def held(y: Tensor, scale: Tensor | None, f: Format, overflow: str) -> Tensor:
+    """y = q·scale, which a finite q can take beyond y's dtype: settled in place, by the same rule
+    as what is beyond the format's range."""
+    if scale is None or overflow == "inf" or not _may_leave(y, scale, f):
+        return y
+    info = torch.finfo(y.dtype)
+    if overflow == "saturate":
+        return y.clamp_(info.min, info.max)
+    return y.masked_fill_(torch.isinf(y), math.nan)
+
+
+def _may_leave(y: Tensor, scale: Tensor, f: Format) -> bool:
+    """Whether a scale is that large; where looking would have to wait, it may be."""
+    if torch.compiler.is_compiling() or scale.device.type != "cpu":
+        return True
+    top = float(scale.amax()) if scale.numel() else 0.0
+    return top * max(f.max, -f.min) >= torch.finfo(y.dtype).max

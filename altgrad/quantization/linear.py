@@ -3,9 +3,11 @@
 Open this with `recipe.py` beside it, which says which product uses what. `QuantLinear` is an
 `nn.Linear` with another `forward`: same parameters, same names, same state_dict.
 
-Operands with one scale per tensor are multiplied as the format's own numbers (exact in bf16 for up
-to 7 mantissa bits) and the product is scaled once; others are multiplied as numbers times scales,
-in the dtype the run computes in.
+Operands with one scale per tensor are multiplied as the format's own numbers and the product is
+scaled once. They are held in bf16 where the run computes in it and the format has up to 7 mantissa
+bits, which is exact, otherwise in float32 (float64 for formats beyond it): float16 holds neither
+the range of most formats nor the sum of a few products of 448 with itself. Other operands are
+multiplied as numbers times scales, in the dtype the run computes in.
 
 Counts (`counts.py`) leave through the gradient of a `probe`, a tensor of zeros with one line per
 role: nothing is written during the step, so the same code runs eagerly and compiled, and nobody
@@ -21,16 +23,18 @@ from torch import Tensor, nn
 
 from altgrad.quantization import native_matmul
 from altgrad.quantization.counts import NAMES
+from altgrad.quantization.formats import Format
 from altgrad.quantization.fp32_linear import fast_for, times_transposed
+from altgrad.quantization.kernels import working_dtype
 from altgrad.quantization.ops import round_values
 from altgrad.quantization.recipe import ROLES, Cast, LayerRecipe
 from altgrad.quantization.scaling import Delayed, scaling_of
 from altgrad.quantization.stochastic import Stochastic
 from altgrad.quantization.tiers import in_dtype
 
-COLUMNS = (*NAMES, "numel", "passes")
-"""Of the probe: the counts, how many numbers were looked at, in how many micro-batches."""
-PASSES = COLUMNS.index("passes")
+COLUMNS = (*NAMES, "numel", "amax_of_pass")
+"""Of the probe: the counts, how many numbers were looked at, and the amax of one micro-batch."""
+AMAX, AMAX_OF_PASS = COLUMNS.index("amax"), COLUMNS.index("amax_of_pass")
 
 
 SAFE_EXPONENT = 40
@@ -63,18 +67,19 @@ class Rounding:
         if self.cast.format is None:
             return Operand(x.to(dtype), None, None)
         single = self.cast.one_scale
+        held = code_dtype(self.cast.format, dtype) if single else dtype
         rounded = round_values(
-            x,
+            x.to(torch.promote_types(x.dtype, held)) if single else x,
             self.cast.format,
             scaling=self.scaling,
             rounding=self._mode(tick),
             overflow=self.cast.overflow,
             unscaled=single,
-            out_dtype=dtype if single else None,
+            out_dtype=held if single else None,
             count_by="tensor" if count else None,
         )
         counts = None if rounded.stats is None else rounded.stats.table.view(-1)
-        values = rounded.values.to(self.float8 or dtype)
+        values = rounded.values.to(self.float8 or held)
         return self._operand(values, rounded.scale if single else None, counts)
 
     def _mode(self, tick: Tensor) -> str | Stochastic:
@@ -85,7 +90,7 @@ class Rounding:
     def _operand(self, values: Tensor, scale: Tensor | None, counts: Tensor | None) -> Operand:
         assert self.cast.format is not None
         wide = self.cast.format.max_exponent
-        if scale is None or wide <= SAFE_EXPONENT:
+        if scale is None or wide <= SAFE_EXPONENT or values.dtype == torch.float64:
             return Operand(values, scale, counts)
         return Operand(values * 2.0**-wide, scale * 2.0**wide, counts)
 
@@ -96,7 +101,7 @@ class QuantLinear(nn.Linear):
     Attributes (none of them in the state_dict):
         recipe: what is rounded how. roundings: role -> `Rounding`.
         tick: 0-d int64, the number of training steps; seeds stochastic rounding.
-        probe: (3, 10) zeros whose gradient collects the counts of a step.
+        probe: (roles, COLUMNS) zeros whose gradient collects the counts of a step.
         rounding_enabled: false computes as a plain linear layer would.
         count: whether statistics are collected. plain: what the layer was before.
     """
@@ -114,6 +119,12 @@ class QuantLinear(nn.Linear):
         device = self.weight.device
         self.tick = torch.zeros((), dtype=torch.int64, device=device)
         self.probe = torch.zeros(len(ROLES), len(COLUMNS), device=device, requires_grad=True)
+        self.probe.register_post_accumulate_grad_hook(_keep_largest)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """A copy of a tensor has no hooks."""
+        super().__setstate__(state)
+        self.probe.register_post_accumulate_grad_hook(_keep_largest)
 
     def _apply(self, fn: Any, recurse: bool = True) -> "QuantLinear":
         """Follow the weight to another device; the counts stay float32."""
@@ -135,6 +146,22 @@ class QuantLinear(nn.Linear):
         product = _RoundedProduct.apply(flat, self.weight, self.probe, self, dtype)
         y = product.view(*input.shape[:-1], self.out_features)
         return y if self.bias is None else y + self.bias.to(dtype)
+
+
+def _keep_largest(probe: Tensor) -> None:
+    """Gradients add up over micro-batches; of amax the largest is wanted."""
+    assert probe.grad is not None
+    largest, newest = probe.grad[:, AMAX], probe.grad[:, AMAX_OF_PASS]
+    torch.maximum(largest, newest, out=largest)
+    newest.zero_()
+
+
+def code_dtype(f: Format, compute: torch.dtype) -> torch.dtype:
+    """In which the numbers of `f` are multiplied, exactly and without overflow, in a run that
+    computes in `compute`."""
+    wide = working_dtype(f, compute)
+    narrow = compute == torch.bfloat16 and f.mantissa_bits <= 7 and f.bottom_spacing >= 2.0**-133
+    return compute if narrow and wide == torch.float32 else wide
 
 
 def _compute_dtype(x: Tensor) -> torch.dtype:
@@ -199,19 +226,20 @@ def _collect(ctx: Any, tables: list[Tensor], g: Operand, layer: QuantLinear) -> 
         lines.append(nothing if line is None else line)
         sizes.append(0 if line is None else (*ctx.sizes, g.values.numel())[which])
     table = torch.stack(lines).float()
-    return torch.cat([table, _looked_at(tuple(sizes), layer.probe.device)], 1)
+    amax, counts = table[:, :1], table[:, 1:]
+    looked_at = _looked_at(tuple(sizes), layer.probe.device)
+    return torch.cat([torch.zeros_like(amax), counts, looked_at, amax], 1)
 
 
 def _looked_at(sizes: tuple[int, ...], device: torch.device) -> Tensor:
-    """The last two columns of the probe: how many numbers, and one pass where there are any."""
+    """A column of the probe: how many numbers."""
     if torch.compiler.is_compiling():  # the tracer sees through caches and complains
         return _new_sizes(sizes, device)
     return _remembered_sizes(sizes, device)
 
 
 def _new_sizes(sizes: tuple[int, ...], device: torch.device) -> Tensor:
-    columns = [[float(size), float(size > 0)] for size in sizes]
-    return torch.tensor(columns, dtype=torch.float32, device=device)
+    return torch.tensor(sizes, dtype=torch.float32, device=device)[:, None]
 
 
 _remembered_sizes = lru_cache(maxsize=1024)(_new_sizes)
@@ -224,14 +252,20 @@ def multiply(a: Operand, b: Operand, dtype: torch.dtype) -> Tensor:
         assert b.scale is not None
         return native_matmul.scaled_product(a.values, a.scale, b.values, b.scale, dtype)
     product = _product(a.values, b.values)
-    scales = [s for s in (a.scale, b.scale) if s is not None]
-    if not scales:
-        return product
-    scale = scales[0] * scales[1] if len(scales) == 2 else scales[0]
     # In float32 at least: a scale rounded to bf16 would change every number of the product.
-    wide = torch.promote_types(dtype, torch.float32)
-    return in_dtype(product.to(wide) * scale.to(wide), dtype)
+    wide = torch.promote_types(product.dtype, torch.float32)
+    scales = [s.to(wide) for s in (a.scale, b.scale) if s is not None]
+    if not scales:
+        return in_dtype(product, dtype)
+    scale = scales[0] * scales[1] if len(scales) == 2 else scales[0]
+    return in_dtype(product.to(wide) * scale, dtype)
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:
-    return times_transposed(a, b.t()) if fast_for(a) else a @ b
+    """In the wider of both dtypes, whatever autocast would make of it."""
+    wide = torch.promote_types(a.dtype, b.dtype)
+    a, b = a.to(wide), b.to(wide)
+    if fast_for(a):
+        return times_transposed(a, b.t())
+    with torch.autocast(a.device.type, enabled=False):
+        return a @ b

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from altgrad.quantization.formats import Format
-from altgrad.quantization.kernels import Grid, grid
+from altgrad.quantization.kernels import Grid, grid, held
 
 _SOURCES = [Path(__file__).with_name(name) for name in ("native.cpp", "sums.cpp")]
 _FLAGS = [
@@ -62,8 +62,8 @@ def library() -> ctypes.CDLL | None:
     """The built library, or None (and one warning) on a machine that cannot build it."""
     if os.environ.get("ALTGRAD_NATIVE") == "0":
         return None
-    compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
-    if not compiler or not shutil.which(compiler):
+    compiler = _compiler()
+    if compiler is None:
         return _go_without("no C++ compiler was found")
     for flags in (_FLAGS, _PORTABLE_FLAGS):
         try:
@@ -71,6 +71,22 @@ def library() -> ctypes.CDLL | None:
         except (OSError, subprocess.SubprocessError) as failure:
             reason = (getattr(failure, "stderr", "") or str(failure)).strip().splitlines()
     return _go_without(f"{compiler} failed: {reason[0] if reason else 'no message'}")
+
+
+def must_be_built() -> bool:
+    """Whether the first call of `library` will compile, which takes a minute on a slow machine."""
+    loaded, compiler = library.cache_info().currsize > 0, _compiler()
+    if loaded or os.environ.get("ALTGRAD_NATIVE") == "0" or compiler is None:
+        return False
+    try:
+        return not _target(compiler, _FLAGS).exists()
+    except (OSError, subprocess.SubprocessError):
+        return False
+
+
+def _compiler() -> str | None:
+    compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
+    return compiler if compiler and shutil.which(compiler) else None
 
 
 def _go_without(reason: str) -> ctypes.CDLL | None:
@@ -83,12 +99,17 @@ def _go_without(reason: str) -> ctypes.CDLL | None:
     return None
 
 
-def _build(compiler: str, flags: list[str]) -> Path:
-    """Compile into the cache under a name made of everything that matters. Atomic."""
+def _target(compiler: str, flags: list[str]) -> Path:
+    """Where the library lies, under a name made of everything that matters."""
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True)
     texts = [source.read_text() for source in _SOURCES]
     identity = "\n".join([*texts, *flags, version.stdout, _processor()])
-    target = cache_folder() / f"{hashlib.sha256(identity.encode()).hexdigest()[:20]}.so"
+    return cache_folder() / f"{hashlib.sha256(identity.encode()).hexdigest()[:20]}.so"
+
+
+def _build(compiler: str, flags: list[str]) -> Path:
+    """Compile into the cache. Atomic."""
+    target = _target(compiler, flags)
     if target.exists():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -211,3 +232,5 @@ def round_groups(
         key1 & 0xFFFFFFFF,
     )
     assert not failed, (x.dtype, out.dtype)
+    if scales is not None and not unscaled:
+        held(out, scales, f, overflow)

@@ -50,6 +50,8 @@ def fake_quantize(
     check(x, f, scale, scaling, rounding, overflow)
     check_out(out, x)
     count_by = _count_by(return_stats)
+    if count_by == "row" and x.dim() == 0:
+        raise ValueError("return_stats='row': a single number has no rows; use True")
     arguments: dict[str, Any] = {
         "scale": scale,
         "scaling": scaling,

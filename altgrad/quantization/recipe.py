@@ -119,6 +119,12 @@ class PrecisionConfig:
         elif self.native:
             raise ValueError("precision.native=true needs precision.simulate=true; use fp8_native")
 
+    @property
+    def loses_updates(self) -> bool:
+        """Whether an update too small for the grid is gone: not where FP32 weights or a remainder
+        keep it, nor where chance makes up for it."""
+        return self.storage == "rounded" and self.storage_rounding == "nearest_even"
+
 
 @dataclass(frozen=True)
 class Cast:
@@ -159,6 +165,12 @@ class Cast:
         if not found.signed:
             raise ValueError(f"{where}.format={name} has no sign; operands need one")
         return cls(**{**settings, "format": found})
+
+    @property
+    def can_leave_range(self) -> bool:
+        """Whether numbers can lie beyond the range: not where the scale follows the tensor, but for
+        the top of an MX block, which saturates by design (by less than one binade)."""
+        return self.format is not None and self.scaling in ("none", "delayed")
 
     @property
     def one_scale(self) -> bool:
@@ -228,6 +240,11 @@ class Recipe:
             return None
         fitting = [layer for pattern, layer in self.exceptions if _matches(name, pattern)]
         return fitting[-1] if fitting else self.default
+
+    def can_leave_range(self, role: str) -> bool:
+        """Whether that role's numbers can lie beyond the range in any layer."""
+        layers = [self.default, *(layer for _, layer in self.exceptions)]
+        return any(getattr(layer, role).can_leave_range for layer in layers)
 
     def unused_patterns(self, names: list[str]) -> list[str]:
         """Patterns that fit none of the names: most likely a spelling mistake."""

@@ -8,8 +8,8 @@ format: x is stored as q(x/s). Rules, for a format of largest number `max`:
     mx             s = 2^(floor(log2 amax) - floor(log2 max)): OCP MX 1.0, section 6.3; E8M0, so
                    between 2^-127 and 2^127; elements may saturate
 
-amax = 0 gives 1; an exact scale never falls below float32's smallest normal number. Everything is
-a tensor on x's device: no rule waits for it.
+amax = 0 gives 1; an exact scale never falls below float32's smallest normal number; float64 beyond
+float32's largest number counts as that. Everything is a tensor on x's device: no rule waits for it.
 """
 
 from __future__ import annotations
@@ -31,16 +31,34 @@ _TINY = 2.0**-126
 
 
 def finite_amax(x: Tensor, dim: int | tuple[int, ...] | None = None) -> Tensor:
-    """Largest finite |x| as float32, over `dim` (kept) or, with None, over all (0-d)."""
+    """Largest finite |x| as float32, over `dim` (kept) or, with None, over all (0-d).
+
+    0 over no numbers; what is beyond float32 counts as its largest number.
+    """
     if x.numel() == 0:
-        return torch.zeros((), dtype=torch.float32, device=x.device)
+        return torch.zeros(_kept(x, dim), dtype=torch.float32, device=x.device)
     if dim is None and not torch.compiler.is_compiling() and x.device.type == "cpu":
         low, high = torch.aminmax(x)  # a tenth of abs().max(); NaN shows in both
         amax = torch.maximum(-low, high)
         if torch.isfinite(amax):
-            return amax.float()
+            return _narrowed(amax)
     magnitude = torch.where(torch.isfinite(x), x.abs(), 0)
-    return (magnitude.amax() if dim is None else magnitude.amax(dim, keepdim=True)).float()
+    if dim != ():  # torch takes no dimensions for all of them
+        magnitude = magnitude.amax() if dim is None else magnitude.amax(dim, keepdim=True)
+    return _narrowed(magnitude)
+
+
+def _kept(x: Tensor, dim: int | tuple[int, ...] | None) -> list[int]:
+    """The shape that remains of x."""
+    if dim is None:
+        return []
+    gone = {d % x.dim() for d in ((dim,) if isinstance(dim, int) else dim)}
+    return [1 if d in gone else size for d, size in enumerate(x.shape)]
+
+
+def _narrowed(amax: Tensor) -> Tensor:
+    most = torch.finfo(torch.float32).max
+    return amax.clamp(max=most).float() if amax.dtype == torch.float64 else amax.float()
 
 
 def scale_from_amax(amax: Tensor, f: Format, rule: str = "exact") -> Float[Tensor, ...]:
@@ -68,7 +86,7 @@ def _check_rule(rule: str) -> None:
 
 def _check_dimensions(x: Tensor) -> None:
     if x.dim() == 0:
-        raise ValueError("a single number has no rows and no blocks; use PerTensor()")
+        raise ValueError("a single number has no rows, columns or blocks; use PerTensor()")
 
 
 @dataclass(frozen=True)
@@ -100,6 +118,7 @@ class PerRow:
         _check_rule(self.rule)
 
     def scales(self, x: Tensor, f: Format) -> Tensor:
+        _check_dimensions(x)
         return scale_from_amax(finite_amax(x, -1), f, self.rule)
 
     def expand(self, scale: Tensor, x: Tensor) -> Tensor:
@@ -120,6 +139,7 @@ class PerColumn:
         _check_rule(self.rule)
 
     def scales(self, x: Tensor, f: Format) -> Tensor:
+        _check_dimensions(x)
         return scale_from_amax(finite_amax(x, tuple(range(x.dim() - 1))), f, self.rule)
 
     def expand(self, scale: Tensor, x: Tensor) -> Tensor:
@@ -161,7 +181,7 @@ class PerBlock:
         """x with its last dimension cut into blocks, the last one filled with zeros."""
         missing = self._missing(x)
         padded = nn.functional.pad(x, (0, missing)) if missing else x
-        return padded.unflatten(-1, (-1, self.block_size))
+        return padded.unflatten(-1, (padded.shape[-1] // self.block_size, self.block_size))
 
     def _amax(self, x: Tensor) -> Tensor:
         """The largest finite |x| of each block: (*x.shape[:-1], blocks)."""

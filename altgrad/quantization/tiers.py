@@ -17,7 +17,7 @@ from altgrad.quantization import compiled, counts, native, pieces
 from altgrad.quantization.checks import expand_scale
 from altgrad.quantization.counts import Statistics
 from altgrad.quantization.formats import Format
-from altgrad.quantization.kernels import Grid, grid, round_to_grid, working_dtype
+from altgrad.quantization.kernels import Grid, grid, held, round_to_grid, working_dtype
 from altgrad.quantization.random_bits import STRETCH
 from altgrad.quantization.stochastic import BitSource, Stochastic
 
@@ -204,6 +204,8 @@ def _torch(job: Job) -> Rounded:
     else:
         values, table = _piece(job, x, wide, constants, bits, 0, work)
         values = in_dtype(values, job.out_dtype) if job.out is None else job.out.copy_(values)
+    if not job.unscaled:
+        values = held(values, scale, job.f, job.overflow)
     return Rounded(values, scale, job.statistics(table))
 
 

@@ -1,5 +1,6 @@
 """When a run is in trouble: change to the next format of `precision.fallback`. Off by default."""
 
+import math
 from typing import Any
 
 from altgrad.quantization.recipe import PrecisionConfig
@@ -8,12 +9,13 @@ from altgrad.quantization.recipe import PrecisionConfig
 class Emergency:
     """Counts bad steps in a row and says when to change the format.
 
-    A step is bad if the guard refused it, or if more of its updates were lost than `stall_limit`.
+    A step is bad if the guard refused it, or if more of its updates were lost than `stall_limit`,
+    where they are lost indeed.
     """
 
     def __init__(self, config: PrecisionConfig, stall_limit: float) -> None:
         self.formats, self.patience = config.fallback, config.fallback_after
-        self.stall_limit = stall_limit
+        self.stall_limit = stall_limit if config.loses_updates else math.inf
         self.in_a_row = self.used = 0
 
     def observe(self, *, refused: bool, bit_stall: float) -> str | None:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from altgrad.quantization.recipe import PrecisionConfig
 from altgrad.training.alerts import CRITICAL, WARNING, Alert, AlertDesk, DivergenceWatch
 from altgrad.training.guards import Finding, GuardConfig
 
@@ -9,9 +10,9 @@ from altgrad.training.guards import Finding, GuardConfig
 class Health:
     """Limits on logged numbers and a rising validation loss; only reports, never stops a run."""
 
-    def __init__(self, config: GuardConfig) -> None:
+    def __init__(self, config: GuardConfig, precision: PrecisionConfig) -> None:
         cooldown = {CRITICAL: config.critical_cooldown_s, WARNING: config.warning_cooldown_s}
-        self.desk = AlertDesk(config.watches(), cooldown)
+        self.desk = AlertDesk(config.watches(precision), cooldown)
         self.divergence = DivergenceWatch(config.divergence_patience)
 
     def look(self, metrics: dict[str, float]) -> list[Finding]:

@@ -5,17 +5,31 @@ import math
 from altgrad.training.gradients import compute_gradient_stats, gradient_cosine_similarity
 
 PEAK_FLOPS = {
-    "H200": 989e12,
-    "H100": 989e12,
-    "A100": 312e12,
-    "L40S": 362e12,
-    "L4": 121e12,
-    "A10": 125e12,
-    "RTX 4090": 165e12,
-    "RTX 3090": 71e12,
-    "T4": 65e12,
+    "NVIDIA B200": 2250e12,  # HGX B200 data sheet: 36 PFLOP/s for 8, with sparsity
+    "NVIDIA H200": 989e12,  # H200 data sheet: 1,979 with sparsity
+    "NVIDIA H200 NVL": 835e12,  # the same: 1,671 with sparsity
+    "NVIDIA GH200 480GB": 990e12,  # GH200 data sheet
+    "NVIDIA H100 80GB HBM3": 989e12,  # H100 data sheet, SXM: 1,979 with sparsity
+    "NVIDIA H100 NVL": 835e12,  # the same, NVL: 1,671 with sparsity
+    "NVIDIA H100 PCIe": 756e12,  # H100 data sheet of 2022, PCIe: 1,513 with sparsity
+    "NVIDIA A100-SXM4-40GB": 312e12,  # A100 data sheet, all forms
+    "NVIDIA A100-SXM4-80GB": 312e12,
+    "NVIDIA A100-PCIE-40GB": 312e12,
+    "NVIDIA A100 80GB PCIe": 312e12,
+    "NVIDIA L40S": 362e12,  # L40S data sheet
+    "NVIDIA L40": 181e12,  # L40 data sheet
+    "NVIDIA L4": 121e12,  # L4 data sheet: 242 with sparsity
+    "NVIDIA A40": 149.7e12,  # A40 data sheet
+    "NVIDIA A30": 165e12,  # A30 data sheet
+    "NVIDIA A10": 125e12,  # A10 data sheet
+    "NVIDIA GeForce RTX 4090": 165.2e12,  # Ada white paper: FP32 accumulation
+    "NVIDIA GeForce RTX 3090": 71e12,  # GA102 white paper: FP32 accumulation
+    "Tesla T4": 65e12,  # T4 data sheet: FP16, it has no bf16
+    "Tesla V100-SXM2-16GB": 125e12,  # V100 data sheet: FP16, it has no bf16
+    "Tesla V100-SXM2-32GB": 125e12,
 }
-"""Dense half-precision matrix throughput in FLOP/s by GPU name, from the vendors' data sheets."""
+"""torch's name of a GPU -> its dense bf16 (or FP16) matrix throughput in FLOP/s. Names that share a
+part (L4, L40, L40S) are different products: a GPU that is not here is not known."""
 
 
 def compute_perplexity(loss: float) -> float:
@@ -32,9 +46,8 @@ def bits_per_byte(loss: float, *, predicted: int, n_bytes: int) -> float:
 
 
 def peak_flops(device_name: str) -> float | None:
-    """Known peak of a GPU by name, or None: then no utilisation is reported."""
-    matches = [name for name in PEAK_FLOPS if name in device_name]
-    return PEAK_FLOPS[max(matches, key=len)] if matches else None
+    """Known peak of a GPU by its exact name, or None: then no utilisation is reported."""
+    return PEAK_FLOPS.get(device_name)
 
 
 def model_flops_utilisation(tokens_per_s: float, flops_per_token: float, peak: float) -> float:

@@ -77,6 +77,7 @@ class Numerics:
         self.stalls: StallWatch | None = None
         self.counting = self.shadowing = self.ranking = False
         self._found: Metrics = {}
+        self._left_out: set[str] = set()
         self._readout = Readout()
 
     def _convert(self, device: torch.device) -> ConversionReport:
@@ -194,7 +195,10 @@ class Numerics:
             if self.ranking:
                 observe_grid_use(self._readout, self.model, self.stalls.weights_before)
             self.stalls.after_into(self._readout)
-        finish_step(self.layers)
+        finish_step(self.layers, self._largest if self.fabric.world_size > 1 else None)
+
+    def _largest(self, values: Tensor) -> Tensor:
+        return cast(Tensor, self.fabric.all_reduce(values, reduce_op="max"))
 
     def metrics(self) -> Metrics:
         """The numbers of the last step, read from the device all at once.
@@ -203,6 +207,15 @@ class Numerics:
         """
         self._found |= self._readout.read()
         return self._found
+
+    def news(self) -> str:
+        """What the last step's comparison left out for the first time, in words; or nothing."""
+        left_out = self.shadow.left_out if self.shadow is not None else []
+        new = [name for name in left_out if name not in self._left_out]
+        self._left_out |= set(new)
+        if not new:
+            return ""
+        return f"no gradient in FP32 but rounding, left out of the comparison: {', '.join(new)}"
 
     # -- state ----------------------------------------------------------------------------------
 

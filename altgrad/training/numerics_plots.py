@@ -7,6 +7,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -181,8 +182,8 @@ def plot_over_time(run: Path) -> Path:
     if not found:
         raise ValueError(f"{run} has logged no counts; set diagnostics.every_steps=1 in such a run")
     shown = {metric: table for metric, table in found.items() if _says_something(table[2])}
-    silent = [OVER_TIME[metric] for metric in found if metric not in shown]
-    rows, most = -(-len(shown) // 3), max(len(table[0]) for table in shown.values())
+    rows = max(-(-len(shown) // 3), 1)
+    most = max((len(table[0]) for table in shown.values()), default=4)
     size = (15, rows * (1.3 + 0.17 * most))
     figure = Figure(figsize=size, dpi=120, layout="constrained")
     panels = figure.subplots(rows, 3, squeeze=False).flatten()
@@ -190,8 +191,8 @@ def plot_over_time(run: Path) -> Path:
         _draw_over_time(figure, axes, OVER_TIME[metric], *table)
     for axes in panels[len(shown) :]:
         axes.set_axis_off()
-    if silent:
-        figure.supxlabel(f"zero in all layers and steps: {'; '.join(silent)}", fontsize=9)
+    if words := _in_words(found, lines):
+        figure.supxlabel("\n".join(words), fontsize=9)
     path = RunFolder(run).figures / "numerics_over_time.png"
     _save(figure, path)
     return path
@@ -201,22 +202,56 @@ def _table(lines: list[dict[str, Any]], metric: str) -> tuple[list[str], list[in
     """(layers, steps, layers x steps) of a metric, or None if it was not logged per layer."""
     import numpy as np
 
-    having = [line for line in lines if any(_layer_of(key, metric) for key in line)]
-    if not having:
+    if not any(_layer_of(key, metric) for line in lines for key in line):
         return None
+    having = [m for m in lines if m.get("skipped") or any(_layer_of(key, metric) for key in m)]
     layers = list(
         dict.fromkeys(layer for line in having for key in line if (layer := _layer_of(key, metric)))
     )
     values = np.array(
         [[line.get(f"{metric}/{name}", np.nan) for line in having] for name in layers], float
     )
-    values[~np.isfinite(values)] = np.nan
+    if metric == "bit_stall":  # once logged as 0 where nothing had been moved
+        values[:, [bool(line.get("skipped")) for line in having]] = np.nan
     return layers, [line["step"] for line in having], values
 
 
 def _says_something(values: Any) -> bool:
-    """Whether any number is there and not zero."""
-    return any(value != 0 for value in values.flatten() if not math.isnan(value))
+    """Whether any number is there, finite, and not zero."""
+    return any(value != 0 for value in values.flatten() if math.isfinite(value))
+
+
+def _in_words(found: dict[str, Any], lines: list[dict[str, Any]]) -> list[str]:
+    """What needs no picture, and what was left out."""
+    kinds: dict[str, list[str]] = {}
+    for metric, (_, _, values) in found.items():
+        if not _says_something(values):
+            kinds.setdefault(_only(values.flatten().tolist()), []).append(OVER_TIME[metric])
+    words = [f"{kind} in all layers and steps: {'; '.join(named)}" for kind, named in kinds.items()]
+    return words + _without_gradient(lines)
+
+
+def _only(values: list[float]) -> str:
+    """The one kind of value that is there."""
+    known = {v for v in values if not math.isnan(v)}
+    names = {0.0: "zero", math.inf: "infinite (no error)", -math.inf: "minus infinity (no signal)"}
+    return " or ".join(names[v] for v in sorted(known)) or "without a value"
+
+
+def _without_gradient(lines: list[dict[str, Any]]) -> list[str]:
+    """Parameters that the comparison with the shadow left out, in a line."""
+    compared = [line for line in lines if "grad_snr_db/total" in line]
+    of = "grad_norm_l2/"
+    names = dict.fromkeys(
+        _short(key.removeprefix(of))
+        for line in compared
+        for key in line
+        if key.startswith(of) and key.removeprefix(of) not in AGGREGATES
+        if f"grad_snr_db/{key.removeprefix(of)}" not in line
+    )
+    if not names:
+        return []
+    return [f"no gradient in FP32 but rounding, left out: {', '.join(names)}"]
 
 
 def _layer_of(key: str, metric: str) -> str:
@@ -228,19 +263,36 @@ def _layer_of(key: str, metric: str) -> str:
 def _draw_over_time(
     figure: Any, axes: Any, title: str, layers: list[str], steps: list[int], values: Any
 ) -> None:
-    axes.set_facecolor("0.85")
-    image = axes.imshow(
-        values,
-        aspect="auto",
-        cmap="viridis",
-        interpolation="nearest",
-        extent=(steps[0] - 0.5, steps[-1] + 0.5, len(layers), 0),
+    from matplotlib import colormaps
+
+    axes.patch.set(facecolor="0.85", hatch="////", edgecolor="0.65")  # no value: a skipped step
+    colours = colormaps["viridis"].with_extremes(over="white", under="black")
+    finite = [v for v in values.flatten().tolist() if math.isfinite(v)]
+    low, high = min(finite), max(finite)
+    high = high if high > low else low + 1
+    image = axes.pcolormesh(
+        _edges(steps),
+        range(len(layers) + 1),
+        values.clip(low - 1, high + 1),  # infinities would be drawn like what is missing
+        cmap=colours,
+        vmin=low,
+        vmax=high,
     )
+    axes.invert_yaxis()
+    for infinity, colour in ((math.inf, "white"), (-math.inf, "black")):
+        title += f" [{colour}: {infinity}]" if (values == infinity).any() else ""
     axes.set_yticks([i + 0.5 for i in range(len(layers))], [_short(n) for n in layers], fontsize=6)
     axes.set_title(title, loc="left", fontsize=9)
     axes.set_xlabel("step", fontsize=8)
     axes.tick_params(axis="x", labelsize=7)
     figure.colorbar(image, ax=axes, pad=0.01).ax.tick_params(labelsize=7)
+
+
+def _edges(steps: list[int]) -> list[float]:
+    """Where one step's column ends and the next one's begins."""
+    middles = [(a + b) / 2 for a, b in pairwise(steps)]
+    first, last = (middles[0], middles[-1]) if middles else (steps[0] + 0.5, steps[0] - 0.5)
+    return [2 * steps[0] - first, *middles, 2 * steps[-1] - last]
 
 
 def _short(name: str) -> str:

@@ -1,5 +1,6 @@
 """Loss curves of runs: a PNG, and a small one for the terminal."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,29 +19,44 @@ def read_curve(run: Path, name: str) -> Curve:
     return [m["step"] for m in lines], [m[name] for m in lines]
 
 
-def smooth(values: Sequence[float], weight: float = 0.9) -> list[float]:
-    """Exponential moving average, corrected for its start."""
-    average, total, result = 0.0, 0.0, []
-    for value in values:
-        average = weight * average + (1 - weight) * value
-        total = weight * total + (1 - weight)
-        result.append(average / total)
-    return result
+def smooth(values: Sequence[float]) -> list[float]:
+    """Without noise and without lag: at every point the line of least squares through its
+    neighbours, a fortieth of the curve on either side, fewer near the start, where it is steep.
+
+    What is not finite is no neighbour, and has no value itself (NaN).
+    """
+    import numpy as np
+
+    y = np.array(values, float)
+    at, there = np.arange(len(y)), np.isfinite(y)
+    half = np.minimum(len(y) // 40, at // 4)
+    first, last = at - half, np.minimum(at + half + 1, len(y))
+    kept = np.where(there, y, 0.0)
+    columns = [there, there * at, there * at**2.0, kept, kept * at]
+    sums = [np.concatenate([[0.0], np.cumsum(column)]) for column in columns]
+    n, x, xx, total, xy = (column[last] - column[first] for column in sums)
+    n = np.maximum(n, 1)
+    spread = xx - x * x / n
+    slope = np.where(spread > 0.25, (xy - x * total / n) / np.maximum(spread, 0.25), 0.0)
+    return np.where(there, total / n + slope * (at - x / n), np.nan).tolist()
 
 
 def plot_runs(runs: Sequence[Path], path: Path) -> Path:
     """Training loss (thin, and smoothed) and validation loss (dots) of each run, as a PNG.
 
     Raises:
-        ValueError: none of the runs has logged a loss.
+        ValueError: none of the runs has logged a finite loss.
     """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 4.5), dpi=130, layout="constrained")
     axes = figure.add_subplot()
     drawn = [_draw_run(axes, run, COLOURS[i % len(COLOURS)]) for i, run in enumerate(runs)]
-    if not any(drawn):
-        raise ValueError(f"nothing to plot: no metrics in {', '.join(map(str, runs))}.")
+    losses = [loss for run in drawn for loss in run]
+    if not losses:
+        raise ValueError(f"nothing to plot: no finite loss in {', '.join(map(str, runs))}.")
+    if min(losses) > 0:
+        axes.set_ylim(bottom=0.95 * min(losses))
     axes.set(xlabel="step", ylabel="loss (nats per token)")
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
@@ -50,27 +66,41 @@ def plot_runs(runs: Sequence[Path], path: Path) -> Path:
     return path
 
 
-def _draw_run(axes, run: Path, colour: str) -> bool:
-    steps, losses = read_curve(run, "loss")
-    if not steps:
-        return False
+def _draw_run(axes, run: Path, colour: str) -> list[float]:
+    """The finite losses that were drawn."""
+    steps, losses = _gaps(read_curve(run, "loss"))
+    val_steps, val_losses = _gaps(read_curve(run, "val_loss"))
+    label = f"{run.name} training{_not_finite(losses)}"
     axes.plot(steps, losses, color=colour, alpha=0.25, linewidth=0.8)
-    axes.plot(steps, smooth(losses), color=colour, linewidth=1.6, label=f"{run.name} training")
-    val_steps, val_losses = read_curve(run, "val_loss")
+    axes.plot(steps, smooth(losses), color=colour, linewidth=1.6, label=label)
+    known = _finite(val_losses)
     if val_steps:
-        label = f"{run.name} validation, best {min(val_losses):.4f}"
+        best = f", best {min(known):.4f}" if known else ""
+        label = f"{run.name} validation{best}{_not_finite(val_losses)}"
         axes.plot(val_steps, val_losses, "o--", color=colour, markersize=4, label=label)
-    low = min([*val_losses, *losses])
-    axes.set_ylim(bottom=0.95 * low if len(axes.lines) <= 3 else None)
-    return True
+    return _finite(losses) + known
+
+
+def _gaps(curve: Curve) -> Curve:
+    """What has no finite value becomes NaN, which is drawn as a gap."""
+    return curve[0], [v if math.isfinite(v) else math.nan for v in curve[1]]
+
+
+def _finite(values: Sequence[float]) -> list[float]:
+    return [v for v in values if math.isfinite(v)]
+
+
+def _not_finite(values: Sequence[float]) -> str:
+    missing = len(values) - len(_finite(values))
+    return f" ({missing} not finite)" if missing else ""
 
 
 def terminal_plot(run: Path, *, width: int = 76, height: int = 14) -> str:
     """The same for a terminal, as text; empty if nothing was logged."""
     import plotext
 
-    steps, losses = read_curve(run, "loss")
-    val_steps, val_losses = read_curve(run, "val_loss")
+    steps, losses = _known(read_curve(run, "loss"))
+    val_steps, val_losses = _known(read_curve(run, "val_loss"))
     if len(steps) < 2:
         return ""
     plotext.clear_figure()
@@ -81,3 +111,8 @@ def terminal_plot(run: Path, *, width: int = 76, height: int = 14) -> str:
         plotext.plot(val_steps, val_losses, label="validation loss", marker="o")
     plotext.xlabel("step")
     return plotext.build()
+
+
+def _known(curve: Curve) -> Curve:
+    points = [(step, value) for step, value in zip(*curve, strict=True) if math.isfinite(value)]
+    return [step for step, _ in points], [value for _, value in points]

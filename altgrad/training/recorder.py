@@ -265,6 +265,10 @@ class Recorder:
             self.folder.event("note", step=step, text=text)
         self._tell("notice", step, text)
 
+    def announce(self, text: str) -> None:
+        """Something that matters only while it happens."""
+        self._tell("notice", self.step, text)
+
     def _tell(self, what: str, *values: Any) -> None:
         """A listener that fails (a closed pipe, a bug) hears nothing more; the run goes on."""
         for listener in list(self.listeners):
@@ -293,7 +297,9 @@ class Recorder:
         if not self.folder.is_ours():
             return
         self.folder.event(status, **facts)
-        with suppress(OSError):  # a disk that refuses has been told of, or gets it at the next start
+        with suppress(
+            OSError
+        ):  # a disk that refuses has been told of, or gets it at the next start
             self.folder.sync()
 
     def require_our_folder(self) -> None:

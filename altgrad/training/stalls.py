@@ -60,7 +60,8 @@ class StallWatch:
             `zero_updates/NAME`: share of entries that kept their value, for every parameter;
             `bit_stall/NAME`, `flips/NAME`: shares of the moved entries (stalled) and of all
             entries (flipped), for every rounded weight; `bit_stall/total` over this step,
-            `bit_stall/so_far` over all observed steps, `zero_updates/mean`.
+            `bit_stall/so_far` over all observed steps, `zero_updates/mean`. Where nothing was
+            moved (a step that was skipped) there is no such share.
         """
         readout = Readout()
         self.after_into(readout)
@@ -92,11 +93,11 @@ class StallWatch:
         if not self._rounded:
             return found
         for i in self._rounded:
-            found[f"bit_stall/{names[i]}"] = 1 - flipped[i] / moved[i] if moved[i] else 0.0
+            found |= _stall(f"bit_stall/{names[i]}", moved[i], flipped[i])
             found[f"flips/{names[i]}"] = flipped[i] / self._sizes[i]
         all_moved, all_flipped = (sum(c[i] for i in self._rounded) for c in (moved, flipped))
-        found["bit_stall/total"] = 1 - all_flipped / all_moved if all_moved else 0.0
-        found["bit_stall/so_far"] = 1 - values[-1] / values[-2] if values[-2] else 0.0
+        found |= _stall("bit_stall/total", all_moved, all_flipped)
+        found |= _stall("bit_stall/so_far", *values[-2:])
         found["flips/total"] = all_flipped / sum(self._sizes[i] for i in self._rounded)
         return found
 
@@ -105,6 +106,10 @@ class StallWatch:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._totals = state.get("totals")
+
+
+def _stall(name: str, moved: float, flipped: float) -> Metrics:
+    return {name: 1 - flipped / moved} if moved else {}
 
 
 def _whole(p: Tensor) -> Tensor:

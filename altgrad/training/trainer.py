@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from altgrad.data import load_metadata, load_tokens, make_batches
 from altgrad.optim import WeightAverage, build_optimizer, build_schedule
 from altgrad.optim.build import STORES
-from altgrad.quantization import unrounded
+from altgrad.quantization import native, unrounded
 from altgrad.quantization.fp32_linear import use_fast_products
 from altgrad.training import sharding
 from altgrad.training.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
@@ -32,6 +32,7 @@ from altgrad.training.fingerprint import initial_weights, tensor_hashes, whole_h
 from altgrad.training.guards import Finding, NonFiniteGuard
 from altgrad.training.health import Health
 from altgrad.training.history import GIVEN
+from altgrad.training.instruments import interval
 from altgrad.training.interrupt import StopSignal
 from altgrad.training.keeper import Keeper
 from altgrad.training.metrics import compute_perplexity
@@ -109,7 +110,20 @@ class Trainer:
         self._set_up_data()
         self._set_up_saving()
 
+    def _build_kernels(self) -> None:
+        """Once on a machine, and before the clock of training runs."""
+        if self.device.type != "cpu" or not self._uses_kernels():
+            return
+        if native.must_be_built():
+            self.recorder.announce("compiling the C++ kernels for rounding, once on this machine …")
+        native.library()
+
+    def _uses_kernels(self) -> bool:
+        looks = interval(self.config.diagnostics.every_steps, rounded=False, usual=1) > 0
+        return self.config.precision.simulate or looks or self.config.shadow.enabled
+
     def _set_up_network(self) -> None:
+        self._build_kernels()
         use_fast_products(self.model)
         self.numerics = self._make_numerics()
         self.shadow = self.numerics.shadow
@@ -136,7 +150,7 @@ class Trainer:
             observer=self.numerics,
             faults=self.config.faults,
         )
-        self.health = Health(self.config.guards)
+        self.health = Health(self.config.guards, self.config.precision)
         stall_limit = self.config.guards.bit_stall_threshold
         self.emergency = Emergency(self.config.precision, stall_limit)
 
@@ -325,6 +339,8 @@ class Trainer:
             finding = self._last_outcome.finding
             if finding.reason:
                 self._report(finding, metrics)
+            if news := self.numerics.news():
+                self.recorder.note(self.step, news)
             if self._due(self.config.eval_interval, end):
                 self._evaluate_into(metrics)
             self._log_if_due(metrics, end)

@@ -70,6 +70,17 @@ def test_error_feedback_into_adams_momentum_follows_the_float_weights(steps):
     torch.testing.assert_close(ours, plain, rtol=0, atol=4.5)
 
 
+def test_adams_first_error_is_measured_in_its_corrected_moments():
+    """One step of Adam is lr, whatever the gradient. All of it is lost here: the momentum gets
+    -(1/b1 - 1) of it in units of lr, times 1 - b1, its own size after one step."""
+    p = nn.Parameter(torch.zeros(1, 1))
+    base = torch.optim.AdamW([p], lr=0.5, betas=(0.9, 0.95), eps=1e-12, weight_decay=0.0)
+    grid = TableGrid(torch.tensor([-1e-9, 0.0, 1e9]), mantissa_bits=0)  # rounds all to 0
+    push(p, StoredOptimizer(base, Storage({p: grid}, mode="error_feedback")), 1, grad=-3.0)
+    plain, injected = -0.3, -3.0 * (1 / 0.9 - 1) * 0.1
+    assert base.state[p]["exp_avg"].item() == pytest.approx(plain + injected, rel=1e-5)
+
+
 def test_the_sum_of_the_compensating_steps_is_the_error():
     """One error, then no gradient: the momentum hands it back in full."""
     p, optimizer = stored(1, "error_feedback", lr=1.0, momentum=0.9)

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from altgrad.quantization import (
+    CATALOGUE,
     MX,
     NVFP4,
     CastConfig,
@@ -148,15 +149,111 @@ def test_counts_are_those_of_each_role():
     assert read_counts(model) == {}
 
 
-def test_counts_add_up_over_micro_batches_and_amax_is_their_mean():
+@pytest.mark.parametrize("how", ["eager", "compiled", "copied"])
+def test_counts_add_up_over_micro_batches_and_the_largest_amax_stays(how):
     model, x, g = make(bias=False)
     convert(model, format="e4m3")
+    model = copy.deepcopy(model) if how == "copied" else model
     count_statistics(model, True)
-    for batch in (x, 3 * x):
-        run(model, batch, g)
-    line = read_counts(model)["0"]["input"]
-    assert line[COLUMNS.index("numel")] == 2 * 35 * 48
-    assert line[0] == pytest.approx(2 * x.abs().max().item())
+    network = torch.compile(model, backend="aot_eager") if how == "compiled" else model
+    for factor in (1, 3, 2):
+        network(factor * x).backward(g / factor)
+    line = read_counts(model)["0"]
+    assert line["input"][COLUMNS.index("numel")] == 3 * 35 * 48
+    assert line["input"][COLUMNS.index("amax")] == (3 * x).abs().max()
+    assert line["grad_output"][COLUMNS.index("amax")] == g.abs().max()
+    assert line["weight"][COLUMNS.index("amax")] == model[0].weight.abs().max()
+
+
+def plainly_delayed(steps: list[list[torch.Tensor]], length: int) -> list[torch.Tensor]:
+    """What e4m3 with delayed scaling makes of micro-batches: a scale from the largest magnitudes
+    of earlier steps, which the first step does not have."""
+    history, found = [], []
+    for micro_batches in steps:
+        for x in micro_batches:
+            amax = max(history[-length:], default=float(x.abs().max()))
+            found.append(fake_quantize(x, "e4m3", scale=amax / 448))
+        history.append(max(float(x.abs().max()) for x in micro_batches))
+    return found
+
+
+def test_delayed_scaling_under_accumulation_is_that_of_the_largest_micro_batch():
+    model, x, g = make(bias=False)
+    weight, kept = model[0].weight.detach().clone(), []
+    casts = {"weight": CastConfig(format="none"), "grad_output": CastConfig(format="none")}
+    convert(model, format="e4m3", input=CastConfig(scaling="delayed", history=2), **casts)
+    count_statistics(model, True)
+    factors = [[1.0] * 7 + [64.0], [64.0, 1.0], [1.0, 2.0], [0.5, 0.25], [8.0, 1.0]]
+    steps = [[f * x for f in step] for step in factors]
+    for step in steps:
+        for part in step:
+            kept.append(run(model, part, g)[0])
+        finish_step(model)
+        model.eval()
+        model(1000 * x)  # an evaluation leaves no trace
+        model.train()
+    assert model[0].roundings["input"].scaling.history.tolist() == pytest.approx(
+        [8 * float(x.abs().max()), 0.5 * float(x.abs().max())]
+    )
+    for ours, rounded in zip(kept, plainly_delayed(steps, 2), strict=True):
+        torch.testing.assert_close(ours, rounded @ weight.T, rtol=1e-5, atol=1e-3)
+
+
+def test_a_history_keeps_the_largest_amax_of_all_processes():
+    model, x, g = make(bias=False)
+    convert(model, format="e4m3", input=CastConfig(scaling="delayed"))
+    count_statistics(model, True)
+    run(model, x, g)
+    finish_step(model, over_processes=lambda amax: amax.clamp_min(77.0))
+    assert model[0].roundings["input"].scaling.history[0] == 77
+
+
+COMPUTE = {torch.float16: 2**-10, torch.bfloat16: 2**-7, torch.float32: 2e-5}
+"""Dtype that a run computes in -> relative error of a sum that was rounded to it twice."""
+SIGNED = [n for n, f in CATALOGUE.items() if f.signed and f.has_zero]
+
+
+@pytest.mark.parametrize("length", [8, 4096, 65536])
+@pytest.mark.parametrize("compute", COMPUTE, ids=str)
+@pytest.mark.parametrize("name", SIGNED)
+def test_products_of_the_largest_numbers_are_finite_and_right(name, compute, length):
+    """All operands at the top of the format: the sum of `length` products of its largest number
+    with itself is far beyond float16, what it stands for is not."""
+    x, w = torch.full((2, length), 0.75), torch.full((3, length), length**-0.5)
+    x[1, ::2] *= -0.5
+    g = torch.tensor([[1.0, -1.0, 0.5], [0.25, 1.0, 1.0]])
+    model = nn.Sequential(nn.Linear(length, 3, bias=False))
+    model[0].weight.data.copy_(w)
+    scaling = {role: CastConfig(scale_rule="power_of_two") for role in ("weight", "input")}
+    found = run(convert(model, format=name, **scaling), x.to(compute), g.to(compute))
+    rounding = {"scaling": PerTensor("power_of_two")}
+    qx, qw = (fake_quantize(t.double(), name, **rounding) for t in (x.to(compute), w))
+    qg = fake_quantize(g.double(), name, scaling=PerTensor())
+    for ours, exact in zip(found, (qx @ qw.T, qg @ qw, qg.T @ qx), strict=True):
+        assert torch.isfinite(ours).all()
+        room = COMPUTE[compute] * exact.abs().max().item()
+        torch.testing.assert_close(ours.double(), exact, rtol=COMPUTE[compute], atol=room)
+
+
+@pytest.mark.parametrize("compute", COMPUTE, ids=str)
+@pytest.mark.parametrize("name", ["e4m3", "e5m2", "e6m1", "e7m0", "e5m10", "e9m2"])
+def test_products_of_numbers_over_some_decades_are_right_in_every_arithmetic(name, compute):
+    model, x, g = make(bias=False)
+    x, g = (t.to(compute) * torch.logspace(-4, 1, t.shape[1]).to(compute) for t in (x, g))
+    q = [fake_quantize(t.double(), name, scaling=PerTensor()) for t in (x, model[0].weight.data, g)]
+    found = run(convert(model, format=name), x, g)
+    for ours, exact in zip(found, (q[0] @ q[1].T, q[2] @ q[1], q[2].T @ q[0]), strict=True):
+        room = COMPUTE[compute] * exact.abs().max().item()
+        torch.testing.assert_close(ours.double(), exact, rtol=COMPUTE[compute], atol=room)
+
+
+def test_autocast_to_float16_does_not_multiply_a_formats_numbers_in_it():
+    model, x, _ = make(bias=False)
+    expected = convert(copy.deepcopy(model), format="e4m3")(x)
+    with torch.autocast("cpu", torch.float16):
+        found = convert(model, format="e4m3")(x)
+    assert found.dtype == torch.float16
+    torch.testing.assert_close(found.float(), expected, rtol=2**-10, atol=1e-3)
 
 
 def test_evaluation_rounds_like_training_and_counts_nothing():

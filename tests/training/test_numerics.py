@@ -6,12 +6,13 @@ import pytest
 import torch
 
 from altgrad.optim import OptimConfig
-from altgrad.quantization import CastConfig, PrecisionConfig, fake_quantize
+from altgrad.quantization import CastConfig, PrecisionConfig, fake_quantize, native
 from altgrad.quantization.convert import quant_layers
 from altgrad.training import Trainer
 from altgrad.training.checkpoint import load_checkpoint
 from altgrad.training.faults import FaultConfig
 from altgrad.training.instruments import DiagnosticsConfig, ShadowConfig
+from altgrad.training.recorder import Recorder
 from altgrad.training.run_folder import read_jsonl
 
 
@@ -79,6 +80,66 @@ def test_weights_are_not_stored_or_steered_by_an_earlier_scale(make_trainer, pre
     delayed = {"format": "e4m3", "weight": CastConfig(scaling="delayed"), **precision}
     with pytest.raises(ValueError, match="delayed cannot store weights"):
         make_trainer(delayed, optim=OptimConfig(**optim))
+
+
+def test_a_delayed_scale_knows_the_largest_micro_batch_and_no_evaluation(make_trainer):
+    """The history against what a hook sees go into the layer, in a run that evaluates."""
+    cast = CastConfig(scaling="delayed", history=4)
+    trainer = make_trainer(
+        {"format": "e4m3", "input": cast}, accumulation=3, max_steps=3, eval_interval=1
+    )
+    layer, seen = quant_layers(trainer.model)["transformer.h.1.mlp.c_proj"], []
+
+    def look(module, arguments):
+        if module.training:
+            seen.append(arguments[0].detach().abs().max().item())
+
+    layer.register_forward_pre_hook(look)
+    trainer.train()
+    steps = [max(seen[i : i + 3]) for i in (0, 3, 6)]
+    assert len(seen) == 9
+    assert layer.roundings["input"].scaling.history.tolist() == [*steps[::-1], 0.0]
+
+
+def test_kernels_are_compiled_before_the_clock_runs_and_it_is_said(
+    make_config, make_model, data_dir, monkeypatch, tmp_path
+):
+    """The library is asked for while the trainer is made, never first within a step."""
+    built, told = [], []
+    monkeypatch.setattr(native, "must_be_built", lambda: not built)
+    library = native.library
+    monkeypatch.setattr(native, "library", lambda: (built.append(True), library())[1])
+
+    class Listening:
+        def __getattr__(self, what):
+            return lambda *values: told.append(values[-1]) if what == "notice" else None
+
+    def make(name: str, **settings) -> Trainer:
+        config = make_config(run_dir=str(tmp_path / name), **settings)
+        recorder = Recorder(config, listeners=[Listening()])
+        return Trainer(config, make_model(config), data_dir, "cpu", recorder=recorder)
+
+    make("plain")
+    assert not built
+    assert not told
+    make("rounded", precision=PrecisionConfig(simulate=True, format="e4m3"))
+    assert built
+    assert told == ["compiling the C++ kernels for rounding, once on this machine …"]
+
+
+@pytest.mark.slow
+def test_a_machine_that_never_compiled_the_kernels_is_as_fast_in_its_first_step(
+    make_trainer, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    native.library.cache_clear()
+    try:
+        trainer = make_trainer({"format": "e4m3"}, max_steps=2)
+        assert not native.must_be_built()
+        trainer.train()
+    finally:
+        native.library.cache_clear()
+    assert trainer.train_s < 10
 
 
 def test_a_plain_run_measures_nothing_unasked(make_trainer):
@@ -272,6 +333,66 @@ def test_lost_updates_raise_a_warning_once(make_trainer):
     stalls = [a for a in alerts if "leave the rounded weights" in a["reason"]]
     assert len(stalls) == 1
     assert stalls[0]["level"] == "warning"
+
+
+HEALTHY = {
+    "e4m3": {"format": "e4m3"},
+    "mxfp8": {
+        "format": "e4m3fn",
+        **{
+            role: CastConfig(scaling="block", scale_rule="mx", block_size=32)
+            for role in ("weight", "input", "grad_output")
+        },
+    },
+    "stochastic": {"format": "e5m2", "storage": "rounded", "storage_rounding": "stochastic"},
+    "kahan": {"format": "e5m2", "storage": "kahan"},
+}
+
+
+def alerts_of(trainer: Trainer) -> list[str]:
+    trainer.train()
+    events = read_jsonl(trainer.recorder.folder.events)
+    return [e["reason"] for e in events if e["event"] == "alert"]
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+def test_a_healthy_run_has_no_alerts(make_trainer, name):
+    trainer = make_trainer(HEALTHY[name], learning_rate=1e-4, max_steps=20, eval_interval=20)
+    assert alerts_of(trainer) == []
+
+
+def test_numbers_beyond_a_fixed_range_raise_a_warning(make_trainer):
+    cast = CastConfig(format="e2m1fn", scaling="none")
+    trainer = make_trainer({"format": "e4m3", "input": cast}, max_steps=2)
+    with torch.no_grad():
+        trainer.model.transformer.h[0].ln_1.weight.fill_(20.0)
+    assert any("overflows%/input/max" in reason for reason in alerts_of(trainer))
+
+
+@pytest.mark.parametrize("storage", ["master", "rounded"])
+def test_only_updates_that_are_lost_change_the_format(make_trainer, storage):
+    precision = {"format": "e5m2", "storage": storage, "fallback": ["none"], "fallback_after": 2}
+    trainer = make_trainer(precision, learning_rate=1e-6, max_steps=4)
+    trainer.train()
+    assert trainer.numerics.rounds == (storage == "master")
+
+
+def test_a_gradient_that_is_zero_in_theory_is_no_part_of_the_averages_and_is_named(make_trainer):
+    """In bf16 without any rounding of ours: the cosine of a key's bias is a coin's toss."""
+    precision = PrecisionConfig(compute="bf16-mixed")
+    trainer = make_trainer(precision=None, shadow=ShadowConfig(enabled=True), max_steps=3)
+    trainer.config.precision = precision
+    trainer = Trainer(trainer.config, trainer.model, trainer.data_dir, "cpu")
+    trainer.train()
+    key_biases = [f"transformer.h.{i}.attn.c_k.bias" for i in range(2)]
+    for line in read_jsonl(trainer.recorder.folder.metrics):
+        assert line["grad_cos_sim/min"] > 0.99
+        assert line["grad_snr_db/min"] > 20
+        assert not [name for name in line if "c_k.bias" in name and "grad_cos_sim" in name]
+        assert line["grad_cos_sim/transformer.h.1.attn.c_q.bias"] > 0.99
+    notes = [e for e in read_jsonl(trainer.recorder.folder.events) if e["event"] == "note"]
+    (told,) = [e["text"] for e in notes if "left out" in e["text"]]
+    assert told.endswith(", ".join(key_biases))
 
 
 def test_a_run_in_trouble_changes_its_format_and_says_so(make_trainer, tmp_path):

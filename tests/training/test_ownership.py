@@ -173,9 +173,7 @@ def stopped(run):
     events.write_text(events.read_text().replace('"finished"', '"gone"'))
 
 
-def test_a_checkpoint_that_cannot_be_read_is_skipped_and_never_removed(
-    make, tmp_path, monkeypatch
-):
+def test_a_checkpoint_that_cannot_be_read_is_skipped_and_never_removed(make, tmp_path, monkeypatch):
     make("run", max_checkpoints=3).train()
     stopped(tmp_path / "run")
     with monkeypatch.context() as patch:

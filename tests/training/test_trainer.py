@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from altgrad.data import load_tokens
-from altgrad.optim import OptimConfig
+from altgrad.optim import OptimConfig, ScheduleConfig
 from altgrad.quantization.recipe import PrecisionConfig
 from altgrad.training import Trainer
 from altgrad.training.line_log import read_jsonl
@@ -68,6 +68,66 @@ def test_a_step_equals_plain_torch(make_config, make_model, data_dir):
         loss.backward()
         plain.step()
         assert trainer.train_step(x, y)["loss"] == pytest.approx(loss.item(), abs=1e-6)
+
+
+def rates(name: str) -> list[float]:
+    """By the table in docs/training: 6 steps, 2 of warm-up, down to a tenth."""
+    if name == "cosine":
+        falling = [0.1 + 0.9 * (1 + math.cos(math.pi * k / 4)) / 2 for k in range(4)]
+        return [0.5, 1.0, *falling]
+    return [0.5, 1.0, 1.0, 1.0, 1.0, 0.1 + 0.9 * 0.5]  # the last 2 of 6 fall: 1, then a half
+
+
+@pytest.mark.parametrize("name", ["cosine", "trapezoid"])
+def test_every_step_is_taken_at_its_own_learning_rate(make_config, make_model, data_dir, name):
+    """The first at half the peak, the second at the peak; the weights are plain torch's."""
+    schedule = ScheduleConfig(name=name, warmup_steps=2, decay_fraction=1 / 3)
+    config = make_config(grad_clip=0.0, weight_decay=0.0, max_steps=6, schedule=schedule)
+    trainer, model = Trainer(config, make_model(config), data_dir, "cpu"), make_model(config)
+    options = {"betas": tuple(config.optim.betas), "eps": config.optim.eps, "weight_decay": 0.0}
+    plain = torch.optim.AdamW(model.parameters(), **options)
+    for factor in rates(name):
+        x, y = trainer.batches.next_batch()
+        plain.param_groups[0]["lr"] = config.optim.lr * factor
+        plain.zero_grad()
+        model(x, y)[1].backward()
+        plain.step()
+        assert trainer.train_step(x, y)["lr"] == pytest.approx(config.optim.lr * factor)
+    theirs = torch.cat([p.detach().flatten() for p in model.parameters()])
+    torch.testing.assert_close(weights(trainer), theirs, rtol=0, atol=2e-4)
+
+
+def test_the_validation_loss_is_that_of_the_averaged_weights(make_trainer):
+    trainer = make_trainer(optim=OptimConfig(lr=3e-2, ema_decay=0.5), max_steps=4, eval_interval=4)
+    average, taken = weights(trainer), []
+    take = trainer._take_step
+
+    def watched(*arguments):
+        outcome = take(*arguments)
+        share = min(0.5, (1 + len(taken)) / (10 + len(taken)))
+        taken.append(average.mul_(share).add_(weights(trainer), alpha=1 - share))
+        return outcome
+
+    trainer._take_step = watched
+    logged = trainer.train()["val_loss"]
+    own = weights(trainer)
+    trainer.evaluator.average = None
+    raw = trainer.eval_step()
+    torch.nn.utils.vector_to_parameters(average, trainer.model.parameters())
+    assert logged == pytest.approx(trainer.eval_step(), rel=1e-5)
+    assert abs(logged - raw) > 1e-3
+    assert not torch.equal(own, average)
+
+
+def test_a_gradient_scaler_goes_on_where_it_was(make_trainer):
+    settings = {"precision": PrecisionConfig(compute="16-mixed"), "max_steps": 6}
+    first = make_trainer(**settings)
+    first.scaler.load_state_dict(first.scaler.state_dict() | {"scale": 512.0, "_growth_tracker": 7})
+    first.train(3)
+    second = make_trainer(**settings)
+    second.resume(first.recorder.folder.root)
+    assert second.scaler.get_scale() == 512.0
+    assert second.scaler.state_dict()["_growth_tracker"] == 10
 
 
 def test_evaluation_predicts_every_token_once(make_trainer, data_dir):

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from altgrad.learn.questions.bench import NOISE, Arm, Progress, Trained, run_arms
+from altgrad.training.plots import smooth
 
 Tokens = dict[str, np.ndarray]
 
@@ -77,9 +78,3 @@ def _judged(differences: list[float]) -> str:
         f"{'higher' if mean > 0 else 'lower'} with {each} seeds" if clear else "no clear difference"
     )
     return f"{mean:+.4f} bits per byte, {word}"
-
-
-def smooth(losses: list[float], window: int = 15) -> list[float]:
-    """Running mean, for the eye."""
-    padded = np.concatenate([np.full(window - 1, losses[0]), losses])
-    return np.convolve(padded, np.ones(window) / window, mode="valid").tolist()
