@@ -86,6 +86,9 @@ def _add_import(commands: Any) -> None:
     parser = add_command(commands, "import", import_model, summary)
     parser.add_argument("source", help="a local folder, or a name on the hub (openai/gpt2)")
     parser.add_argument("--out", metavar="DIR", help="the run folder to make (runs/NAME)")
+    parser.add_argument(
+        "--tokenizer", metavar="NAME", help="gpt2, byte, a tokenizer.json (the model's own)"
+    )
 
 
 def _add_merge(commands: Any) -> None:
@@ -188,7 +191,9 @@ def import_model(arguments: argparse.Namespace) -> None:
     from altgrad.interchange.importing import import_model as make_run
 
     name = Path(arguments.source).name
-    print(make_run(arguments.source, Path(arguments.out or Path("runs") / name)))
+    out = Path(arguments.out or Path("runs") / name)
+    how = {"tokenizer": arguments.tokenizer, "need_tokenizer": True}
+    print(make_run(arguments.source, out, **how))
 
 
 def merge(arguments: argparse.Namespace) -> None:

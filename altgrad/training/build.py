@@ -19,6 +19,7 @@ from altgrad.data import (
     prepare,
     split_hashes,
 )
+from altgrad.data.special_tokens import continuation, prompt_ids
 from altgrad.model import GPT
 from altgrad.model.generate import stream
 from altgrad.training.config import TrainConfig
@@ -238,12 +239,12 @@ def make_sampler(model: GPT, data_dir: Path, config: TrainConfig) -> Sampler:
 def _continued(model: GPT, tokenizer: Tokenizer, prompt: str, length: int, seed: int) -> str:
     start = _prompt_ids(model, tokenizer, prompt)
     made = model.generate(start, length, seed=seed, temperature=0.8)
-    return tokenizer.decode(made[0, start.shape[1] :].tolist())
+    return continuation(tokenizer, made[0, start.shape[1] :].tolist())
 
 
 def _prompt_ids(model: GPT, tokenizer: Tokenizer, prompt: str) -> Tensor:
     device = next(model.parameters()).device
-    return torch.tensor([tokenizer.encode(prompt)], dtype=torch.long, device=device)
+    return torch.tensor([prompt_ids(tokenizer, prompt)], dtype=torch.long, device=device)
 
 
 def stream_text(run: LoadedRun, prompt: str, tokens: int, **how: Any) -> Iterator[str]:
@@ -258,7 +259,7 @@ def stream_text(run: LoadedRun, prompt: str, tokens: int, **how: Any) -> Iterato
     shown = 0
     for token in stream(run.model, start, max_new_tokens=tokens, **how):
         ids.append(int(token))
-        text = run.tokenizer.decode(ids)
+        text = continuation(run.tokenizer, ids)
         if not text.endswith("\ufffd"):
             yield text[shown:]
             shown = len(text)
