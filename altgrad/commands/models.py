@@ -1,6 +1,7 @@
 """`altgrad sample|serve|eval|export|import|merge`: a run's model, used."""
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,8 @@ def sample(arguments: argparse.Namespace) -> None:
     from altgrad.training.run_folder import resolve_run
 
     run = resolve_run(arguments.run)
-    from altgrad.training.build import load_run, stream_text
+    from altgrad.interchange.writing import write
+    from altgrad.training.build import load_run
 
     loaded = load_run(run, which=arguments.checkpoint)
     how = {"temperature": arguments.temperature, "seed": arguments.seed}
@@ -110,8 +112,9 @@ def sample(arguments: argparse.Namespace) -> None:
     if arguments.interactive or arguments.count != 1:
         sample_more(loaded, arguments, how)
         return
-    for piece in stream_text(loaded, arguments.prompt, arguments.tokens, **how):
-        print(piece, end="", flush=True)
+    writing = write(loaded, arguments.prompt, arguments.tokens, **how)
+    for piece in (arguments.prompt, *writing):
+        write_piece(piece)
     print()
 
 
@@ -143,15 +146,16 @@ def serve(arguments: argparse.Namespace) -> None:
     from altgrad.training.run_folder import resolve_run
 
     run = resolve_run(arguments.run)
-    from altgrad.interchange.serve import check_host
+    from altgrad.interchange.serve import check_host, check_installed
     from altgrad.interchange.serve import serve as listen
     from altgrad.training.build import load_run
 
     check_host(arguments.host, anywhere=arguments.anywhere)
+    check_installed()
     loaded = load_run(run, which=arguments.checkpoint)
-    print(
-        f"http://{arguments.host}:{arguments.port}/ serves {run.name}; Ctrl-C stops it", flush=True
-    )
+    # The server stops cleanly and raises the signal again; Python's own way out would then take
+    # seconds to clear away what was loaded.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     listen(loaded, run.name, host=arguments.host, port=arguments.port, anywhere=arguments.anywhere)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from altgrad.data import DataConfig, DataError, Metadata
+from altgrad.data.hf_tokenizer import FILE, SPECIAL_FILE
 from altgrad.interchange.config_json import Values, read_json
 from altgrad.interchange.export import FORMATS
 from altgrad.interchange.reading import (
@@ -21,7 +22,6 @@ from altgrad.interchange.reading import (
 )
 from altgrad.interchange.run_writer import data_facts, write_run
 from altgrad.interchange.shapes import NEEDS
-from altgrad.data.hf_tokenizer import FILE, SPECIAL_FILE
 from altgrad.model import GPT, GPTConfig
 from altgrad.training import TrainConfig
 from altgrad.training.checkpoint import load_into
@@ -184,7 +184,9 @@ def _special_ids(folder: Path, values: dict[str, Any]) -> dict[str, Any]:
     for name, ids in found.items():
         for token in ids if isinstance(ids, list) else [ids]:
             if token is not None and (type(token) is not int or token < 0):
-                raise DataError(f"{folder}: {name}={json.dumps(ids)[:60]} must be token ids, or null")
+                raise DataError(
+                    f"{folder}: {name}={json.dumps(ids)[:60]} must be token ids, or null"
+                )
     return {name: ids for name, ids in found.items() if _within(ids, values.get("vocab_size"))}
 
 

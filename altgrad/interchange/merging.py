@@ -28,4 +28,6 @@ def merge_run(run: Path, out: Path, *, which: str = "best") -> Path:
     data = json.loads(RunFolder(run).data.read_text())
     origin = f"{config.finetune.name} of {run.name} merged into {config.init_from}"
     files = kept_files(loaded.tokenizer)
-    return write_run(out, settings, loaded.model, data, step=loaded.step, origin=origin, files=files)
+    return write_run(
+        out, settings, loaded.model, data, step=loaded.step, origin=origin, files=files
+    )

@@ -1,11 +1,13 @@
 """Text as it is written: piece by piece, until a stop text, the end-of-text token, or the limit."""
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import takewhile
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from altgrad.data.special_tokens import continuation, ends_of_text, prompt_ids
 from altgrad.model.generate import stream
 from altgrad.training.build import LoadedRun
 
@@ -22,33 +24,44 @@ class Writing:
         self.finish_reason = "length"
         self.tokens = 0
         self._tokenizer, self._drawn, self._stop = run.tokenizer, drawn, stop
-        self._end = getattr(run.tokenizer, "end_of_text", None)
+        self._ends = ends_of_text(run.tokenizer)
 
     def __iter__(self) -> Iterator[str]:
+        return (piece for piece in self.steps() if piece)
+
+    def steps(self) -> Iterator[str]:
+        """What each token adds to the text that can be shown: often nothing yet.
+
+        Raises ValueError for a token that the tokenizer has no text for.
+        """
         ids: list[int] = []
         shown = ""
         for drawn in self._drawn:
             token = int(drawn)
             self.tokens += 1
-            if token == self._end:
+            if token in self._ends:
                 self.finish_reason = "stop"
                 break
             ids.append(token)
-            text = self._tokenizer.decode(ids)
+            text = self._decode(ids)
             found = min((text.find(s) for s in self._stop if s in text), default=-1)
             if found >= 0:
                 self.finish_reason = "stop"
-                yield from self._rest(text[:found], shown)
+                yield text[len(shown) : found]
                 return
             ready = text[: len(text) - self._held_back(text)]
-            yield from self._rest(ready, shown)
+            yield ready[len(shown) :]
             shown = max(shown, ready, key=len)
-        yield from self._rest(self._tokenizer.decode(ids), shown)
+        yield self._decode(ids)[len(shown) :]
 
-    @staticmethod
-    def _rest(text: str, shown: str) -> Iterator[str]:
-        if len(text) > len(shown):
-            yield text[len(shown) :]
+    def _decode(self, ids: list[int]) -> str:
+        size = getattr(self._tokenizer, "vocab_size", None)
+        if ids and size is not None and ids[-1] >= size:
+            raise ValueError(
+                f"the model drew token {ids[-1]}, but its tokenizer has {size}: the vocabulary is "
+                "larger than the text's and was not trained to leave the rest out"
+            )
+        return continuation(self._tokenizer, ids)
 
     def _held_back(self, text: str) -> int:
         """Characters at the end that may still change: half a letter, half a stop text."""
@@ -72,7 +85,7 @@ def write(
     Raises:
         ValueError: an impossible setting, or a character that the tokenizer does not know.
     """
-    ids = run.tokenizer.encode(prompt)
+    ids = prompt_ids(run.tokenizer, prompt)
     device = next(run.model.parameters()).device
     start = torch.tensor([ids], dtype=torch.long, device=device)
     drawn = stream(run.model, start, max_new_tokens=tokens, **how)
@@ -82,16 +95,16 @@ def write(
 def write_batch(run: LoadedRun, prompt: str, tokens: int, count: int, **how: Any) -> list[str]:
     """`count` continuations drawn side by side, one token of each at a time."""
     device = next(run.model.parameters()).device
-    ids = run.tokenizer.encode(prompt)
+    ids = prompt_ids(run.tokenizer, prompt)
     start = torch.tensor([ids] * count, dtype=torch.long, device=device)
     made = run.model.generate(start, tokens, **how)[:, len(ids) :]
-    return [run.tokenizer.decode(_before(row, run)) for row in made.tolist()]
+    return [continuation(run.tokenizer, _before(row, run)) for row in made.tolist()]
 
 
 def _before(ids: list[int], run: LoadedRun) -> list[int]:
     """The tokens before the first end of text."""
-    end = getattr(run.tokenizer, "end_of_text", None)
-    return ids[: ids.index(end)] if end in ids else ids
+    ends = ends_of_text(run.tokenizer)
+    return list(takewhile(lambda token: token not in ends, ids))
 
 
 def converse(

@@ -2,9 +2,8 @@
 
 import copy
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from lightning.fabric import Fabric
@@ -21,7 +20,6 @@ from altgrad.data import (
 )
 from altgrad.data.special_tokens import continuation, prompt_ids
 from altgrad.model import GPT
-from altgrad.model.generate import stream
 from altgrad.training.config import TrainConfig
 from altgrad.training.fabric import launch, make_fabric, pick_compile, pick_compute, pick_device
 from altgrad.training.finetune import check_start
@@ -247,24 +245,6 @@ def _prompt_ids(model: GPT, tokenizer: Tokenizer, prompt: str) -> Tensor:
     return torch.tensor([prompt_ids(tokenizer, prompt)], dtype=torch.long, device=device)
 
 
-def stream_text(run: LoadedRun, prompt: str, tokens: int, **how: Any) -> Iterator[str]:
-    """The prompt, then text as it is made; `how` is passed on to `model.generate.stream`.
-
-    Raises:
-        ValueError: the prompt has a character that the tokenizer does not know.
-    """
-    yield prompt
-    start = _prompt_ids(run.model, run.tokenizer, prompt)
-    ids: list[int] = []
-    shown = 0
-    for token in stream(run.model, start, max_new_tokens=tokens, **how):
-        ids.append(int(token))
-        text = continuation(run.tokenizer, ids)
-        if not text.endswith("\ufffd"):
-            yield text[shown:]
-            shown = len(text)
-
-
 __all__ = [
     "LoadedRun",
     "build_run",
@@ -272,5 +252,4 @@ __all__ = [
     "read_config",
     "resume_run",
     "settle",
-    "stream_text",
 ]
