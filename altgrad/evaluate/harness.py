@@ -97,9 +97,9 @@ def loglikelihoods(
     questions = []
     for _, group in groupby(pairs, key=lambda pair: pair[0]):
         rows = []
-        for context, continuation in group:
+        for context, answer in group:
             before = context if context[: len(begin)] == begin else begin + context
-            rows.append(Row((*before, *continuation), max(len(before), 1)))
+            rows.append(Row((*before, *answer), max(len(before), 1)))
         questions.append(Question(tuple(rows), None))
     scores = score_questions(model, questions, batch_tokens=batch_tokens)
     return [(score.total, score.greedy) for row in scores for score in row]

@@ -57,7 +57,8 @@ class Values:
         return self._checked(name, value, isinstance(value, bool), "true or false")
 
     def table(self, name: str) -> dict[str, Any]:
-        value = self.values.get(name) or {}
+        value = self.values.get(name)
+        value = {} if value is None else value
         return self._checked(name, value, isinstance(value, dict), "a table, or null")
 
     def choice(self, name: str, default: str, allowed: tuple[str, ...]) -> str:

@@ -72,6 +72,8 @@ def from_config(values: dict[str, Any]) -> dict[str, Any]:
         "block_size": given.size("n_positions"),
         "n_layer": given.size("n_layer"),
         "n_head": given.size("n_head"),
+        "n_kv_head": None,
+        "head_dim": None,
         "n_embd": given.size("n_embd"),
         "n_inner": given.size_or_none("n_inner"),
         "dropout": dropouts["resid_pdrop"],

@@ -23,6 +23,7 @@ from altgrad.interchange.reading import (
 from altgrad.interchange.run_writer import data_facts, write_run
 from altgrad.interchange.shapes import NEEDS
 from altgrad.model import GPT, GPTConfig
+from altgrad.model.config import known
 from altgrad.training import TrainConfig
 from altgrad.training.checkpoint import load_into
 from altgrad.training.settings import from_dict
@@ -45,7 +46,7 @@ def import_model(
     folder = find_folder(source)
     refuse_other_formats(folder)
     values = read_json(folder / "config.json")
-    config, shape = read_config(values)
+    read_config(values)  # what is wrong with it is said before the tokenizer is looked at
     identity = tokenizer_identity(folder, values, tokenizer)
     if identity is None and need_tokenizer:
         raise DataError(
@@ -53,21 +54,17 @@ def import_model(
             "(AutoTokenizer.from_pretrained(NAME).save_pretrained(FOLDER)), or name the model's "
             "tokenizer: --tokenizer gpt2, byte, or the path of a tokenizer.json"
         )
-    weights = FORMATS[shape].from_weights(read_weights(folder), config)
-    config, weights = settle(config, weights)
-    check_fit(config, weights)
-    model = GPT(config, torch.Generator().manual_seed(0))
-    load_into(model, weights)
+    model = read_model(folder, values)
     data = DataConfig(tokenizer=_tokenizer_name(identity, run))
-    settings = TrainConfig(model=config, data=data)
+    settings = TrainConfig(model=model.config, data=data)
     metadata = Metadata(
         corpus=Path(source).name,
         licence="see its source",
         sources=[{"imported": source}],
         split_rule="none: imported, not trained here",
         tokenizer=identity,
-        vocab_size=config.vocab_size,
-        dtype="uint16" if (config.vocab_size or 0) <= 2**16 else "uint32",
+        vocab_size=model.config.vocab_size,
+        dtype="uint16" if known(model.config.vocab_size) <= 2**16 else "uint32",
         splits={},
     )
     return write_run(
@@ -102,6 +99,17 @@ def find_folder(source: str) -> Path:
     except Exception as error:  # The library raises its own kinds, and those of its HTTP client.
         reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
         raise DataError(f"{source} cannot be had from the hub: {reason or error!r}") from None
+
+
+def read_model(folder: Path, values: dict[str, Any]) -> GPT:
+    """The network of a folder with this `config.json`; nothing is built that does not fit."""
+    config, shape = read_config(values)
+    weights = FORMATS[shape].from_weights(read_weights(folder), config)
+    config, weights = settle(config, weights)
+    check_fit(config, weights)
+    model = GPT(config, torch.Generator().manual_seed(0))
+    load_into(model, weights)
+    return model.eval()
 
 
 def read_config(values: dict[str, Any]) -> tuple[GPTConfig, str]:
@@ -191,7 +199,7 @@ def _special_ids(folder: Path, values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _within(ids: Any, vocab_size: Any) -> bool:
-    """A class's default (50256) is also written for smaller vocabularies, where it names nothing."""
+    """A class's default (50256) is written for smaller vocabularies too, and names nothing there."""
     return all(i is None or i < vocab_size for i in (ids if isinstance(ids, list) else [ids]))
 
 
