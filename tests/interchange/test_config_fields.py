@@ -8,8 +8,8 @@ import json
 import pytest
 import torch
 
-from altgrad.interchange.export import export_run
 from altgrad.interchange.config_json import read_json
+from altgrad.interchange.export import export_run
 from altgrad.interchange.importing import import_model, read_config, read_model
 from altgrad.training.build import load_run
 from tests.interchange.conftest import LLAMA, NANOCHAT
