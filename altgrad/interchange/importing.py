@@ -199,7 +199,7 @@ def _special_ids(folder: Path, values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _within(ids: Any, vocab_size: Any) -> bool:
-    """A class's default (50256) is written for smaller vocabularies too, and names nothing there."""
+    """A class's default (50256) is written for smaller vocabularies too, where it names nothing."""
     return all(i is None or i < vocab_size for i in (ids if isinstance(ids, list) else [ids]))
 
 

@@ -52,9 +52,9 @@ def from_config(values: dict[str, Any]) -> dict[str, Any]:
     parts = {kind: names for kind, names in OWN_PARTS.items() if kind not in TRAINING_ONLY}
     for kind, names in parts.items():
         given.choice(kind, getattr(GPTConfig, kind), names)
-    names = {f.name for f in fields(GPTConfig)} - set(TRAINING_ONLY)
+    known = {f.name for f in fields(GPTConfig)} - set(TRAINING_ONLY)
     return {
-        **{name: value for name, value in values.items() if name in names},
+        **{name: value for name, value in values.items() if name in known},
         "tie_head": given.flag("tie_word_embeddings", True),
     }
 
