@@ -1,6 +1,7 @@
 """`altgrad sample|serve|eval|export|import|merge`: a run's model, used."""
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,9 @@ def _add_import(commands: Any) -> None:
     parser.add_argument("source", help="a local folder, or a name on the hub (openai/gpt2)")
     add_trust(parser)
     parser.add_argument("--out", metavar="DIR", help="the run folder to make (runs/NAME)")
+    parser.add_argument(
+        "--tokenizer", metavar="NAME", help="gpt2, byte, a tokenizer.json (the model's own)"
+    )
 
 
 def _add_merge(commands: Any) -> None:
@@ -105,7 +109,8 @@ def sample(arguments: argparse.Namespace) -> None:
     from altgrad.training.run_folder import resolve_run
 
     run = resolve_run(arguments.run)
-    from altgrad.training.build import load_run, stream_text
+    from altgrad.interchange.writing import write
+    from altgrad.training.build import load_run
 
     loaded = load_run(run, which=arguments.checkpoint)
     how = {"temperature": arguments.temperature, "seed": arguments.seed}
@@ -113,14 +118,15 @@ def sample(arguments: argparse.Namespace) -> None:
     if arguments.interactive or arguments.count != 1:
         sample_more(loaded, arguments, how)
         return
-    for piece in stream_text(loaded, arguments.prompt, arguments.tokens, **how):
-        print(piece, end="", flush=True)
+    writing = write(loaded, arguments.prompt, arguments.tokens, **how)
+    for piece in (writing.prompt, *writing):
+        write_piece(piece)
     print()
 
 
 def sample_more(loaded: Any, arguments: argparse.Namespace, how: dict[str, Any]) -> None:
+    from altgrad.data.special_tokens import opening
     from altgrad.interchange.writing import converse, write_batch
-    from altgrad.training.prompts import opening
 
     if arguments.interactive:
         converse(loaded, read_line, write_piece, tokens=arguments.tokens, **how)
@@ -148,15 +154,16 @@ def serve(arguments: argparse.Namespace) -> None:
     from altgrad.training.run_folder import resolve_run
 
     run = resolve_run(arguments.run)
-    from altgrad.interchange.serve import check_host
+    from altgrad.interchange.serve import check_host, check_installed
     from altgrad.interchange.serve import serve as listen
     from altgrad.training.build import load_run
 
     check_host(arguments.host, anywhere=arguments.anywhere)
+    check_installed()
     loaded = load_run(run, which=arguments.checkpoint)
-    print(
-        f"http://{arguments.host}:{arguments.port}/ serves {run.name}; Ctrl-C stops it", flush=True
-    )
+    # The server stops cleanly and raises the signal again; Python's own way out would then take
+    # seconds to clear away what was loaded.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     listen(loaded, run.name, host=arguments.host, port=arguments.port, anywhere=arguments.anywhere)
 
 
@@ -196,7 +203,9 @@ def import_model(arguments: argparse.Namespace) -> None:
     from altgrad.interchange.importing import import_model as make_run
 
     name = Path(arguments.source).name
-    print(make_run(arguments.source, Path(arguments.out or Path("runs") / name)))
+    out = Path(arguments.out or Path("runs") / name)
+    how = {"tokenizer": arguments.tokenizer, "need_tokenizer": True}
+    print(make_run(arguments.source, out, **how))
 
 
 def merge(arguments: argparse.Namespace) -> None:

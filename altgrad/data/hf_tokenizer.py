@@ -1,6 +1,8 @@
 """Any Hugging Face `tokenizer.json`, run by the `tokenizers` library."""
 
+import json
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +12,20 @@ from altgrad.data.errors import DataError
 from altgrad.data.files import sha256_of
 
 FILE = "tokenizer.json"
+SPECIAL_FILE = "special_ids.json"
+"""Beside a model's own `tokenizer.json`: the ids that its settings name as BOS and EOS."""
 ENDS_OF_TEXT = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "[SEP]")
 """Names under which published tokenizers have their end-of-text token, in order of preference."""
 
 
 class FileTokenizer:
-    """A `tokenizer.json`. Its special tokens are never read out of a text."""
+    """A `tokenizer.json`. Its special tokens are never read out of a text.
+
+    Attributes:
+        begin_of_text: the token that the file puts before every text, or None.
+        ends_of_text: every token that ends a text, `end_of_text` first.
+        special_ids: what `SPECIAL_FILE` says.
+    """
 
     name = "file"
 
@@ -28,9 +38,14 @@ class FileTokenizer:
         self._inner.no_truncation()
         ids = self._inner.get_vocab(with_added_tokens=True).values()
         self.vocab_size = max(ids, default=-1) + 1  # not their count: there may be holes
-        known = (self._inner.token_to_id(name) for name in ENDS_OF_TEXT)
-        self.end_of_text: int | None = next((token for token in known if token is not None), None)
+        self.special_ids = _special_ids(path.with_name(SPECIAL_FILE))
+        known = [self._inner.token_to_id(name) for name in ENDS_OF_TEXT]
+        named = [token for token in known if token is not None][:1]
+        self.ends_of_text = tuple(_listed(self.special_ids.get("eos_token_id")) or named)
+        self.end_of_text: int | None = next(iter(self.ends_of_text), None)
+        self.begin_of_text = self._token_before_texts()
         self._byte_of = byte_level_alphabet()
+        self._anchor = self.encode("a")
 
     def encode(self, text: str) -> list[int]:
         try:
@@ -43,6 +58,16 @@ class FileTokenizer:
 
     def decode(self, ids: Sequence[int]) -> str:
         return str(self._inner.decode(list(ids), skip_special_tokens=False))
+
+    def decode_continuation(self, ids: Sequence[int]) -> str:
+        """The text of ids that follow others: some decoders drop the space a text begins with."""
+        anchor = self.decode(self._anchor)
+        return self.decode([*self._anchor, *ids]).removeprefix(anchor)
+
+    def _token_before_texts(self) -> int | None:
+        encoding = self._inner.encode("a")
+        before = list(takewhile(bool, encoding.special_tokens_mask))
+        return encoding.ids[0] if 0 < len(before) < len(encoding.ids) else None
 
     def token_bytes(self, token: int) -> bytes:
         """The bytes of one token: exact for byte-level vocabularies, else those of its text."""
@@ -64,6 +89,23 @@ def _load(path: Path) -> Any:
         return Tokenizer.from_file(str(path))
     except Exception as error:  # The library raises bare Exception for every kind of bad file.
         raise DataError(f"{path} is not a tokenizer.json ({error})") from error
+
+
+def _listed(ids: Any) -> list[int]:
+    return [] if ids is None else list(ids) if isinstance(ids, list) else [ids]
+
+
+def _special_ids(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text())
+        ids = [token for entry in found.values() for token in _listed(entry)]
+    except (OSError, ValueError, AttributeError) as error:
+        raise DataError(f"{path} cannot be read ({error})") from None
+    if not all(type(token) is int and token >= 0 for token in ids):
+        raise DataError(f"{path} must hold token ids")
+    return dict(found)
 
 
 def byte_level_alphabet() -> dict[str, int]:

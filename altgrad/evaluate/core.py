@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from altgrad.data.errors import DataError
+from altgrad.data.special_tokens import first_token
 from altgrad.evaluate.bundle import CORE_TASKS, Bundle, Task
 from altgrad.evaluate.forecast import Forecast, tokens_of
 from altgrad.evaluate.questions import Question, ask, shuffled
@@ -185,7 +186,7 @@ def _teller(
 def _questions(
     task: Task, items: Sequence[dict[str, Any]], count: int, tokenizer: Any, *, skip: bool
 ) -> list[Question]:
-    first = getattr(tokenizer, "end_of_text", None)
+    first = first_token(tokenizer)
     questions = []
     for index in range(count):
         try:

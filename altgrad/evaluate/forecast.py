@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from altgrad.data.errors import DataError
+from altgrad.data.special_tokens import first_token
 from altgrad.evaluate.bundle import Task
 from altgrad.evaluate.questions import Question, ask, common_prefix, fit
 
@@ -39,7 +40,7 @@ def tokens_of(
     needs = []
     for index in range(min(PROBED, count)):
         try:
-            question = ask(task, items, index, tokenizer, first=tokenizer.end_of_text)
+            question = ask(task, items, index, tokenizer, first=first_token(tokenizer))
         except DataError:  # a character that the tokenizer does not know
             continue
         needs.append(_computed(fit(question, block_size)))

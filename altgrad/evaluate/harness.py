@@ -1,7 +1,7 @@
 """lm-eval's harness (EleutherAI) over our models, through its own interface for models.
 
-Any of its tasks runs, with its own protocol and metrics. A text starts with the end-of-text token
-where the tokenizer has one, as it does in our own tasks, so both paths score the same rows.
+Any of its tasks runs, with its own protocol and metrics. A text starts with the tokenizer's
+BOS, else its end-of-text token, as it does in our own tasks, so both paths score the same rows.
 """
 
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from altgrad.data.errors import DataError
+from altgrad.data.special_tokens import continuation, ends_of_text, first_token
 from altgrad.evaluate.questions import Question, Row
 from altgrad.evaluate.scoring import score_questions
 from altgrad.model import GPT
@@ -42,12 +43,17 @@ def language_model(model: GPT, tokenizer: Any, *, batch_tokens: int = 8192) -> A
     from lm_eval import utils
     from lm_eval.api.model import TemplateLM
 
-    first = getattr(tokenizer, "end_of_text", None)
+    first = first_token(tokenizer)
     begin = [] if first is None else [first]
 
     class AltgradLM(TemplateLM):
         @property
         def eot_token_id(self) -> int:
+            ends = ends_of_text(tokenizer)
+            return ends[0] if ends else self.prefix_token_id
+
+        @property
+        def prefix_token_id(self) -> int:
             return begin[0] if begin else tokenizer.encode("\n")[0]
 
         def tok_encode(self, string: str, **_: Any) -> list[int]:
@@ -64,7 +70,7 @@ def language_model(model: GPT, tokenizer: Any, *, batch_tokens: int = 8192) -> A
         def _rolling(self, text: str) -> float:
             windows = utils.get_rolling_token_windows(
                 token_list=self.tok_encode(text),
-                prefix_token=self.eot_token_id,
+                prefix_token=self.prefix_token_id,
                 max_seq_len=model.config.block_size,
                 context_len=1,
             )
@@ -91,9 +97,9 @@ def loglikelihoods(
     questions = []
     for _, group in groupby(pairs, key=lambda pair: pair[0]):
         rows = []
-        for context, continuation in group:
+        for context, answer in group:
             before = context if context[: len(begin)] == begin else begin + context
-            rows.append(Row((*before, *continuation), max(len(before), 1)))
+            rows.append(Row((*before, *answer), max(len(before), 1)))
         questions.append(Question(tuple(rows), None))
     scores = score_questions(model, questions, batch_tokens=batch_tokens)
     return [(score.total, score.greedy) for row in scores for score in row]
@@ -102,19 +108,22 @@ def loglikelihoods(
 def continued(
     model: GPT, tokenizer: Any, context: str, settings: dict[str, Any], *, begin: list[int]
 ) -> str:
-    """What the model writes after `context` until one of `settings["until"]`."""
+    """What the model writes after `context` until one of `settings["until"]`, or an end of text."""
     stops = settings.get("until") or []
     stops = [stops] if isinstance(stops, str) else stops
     tokens = int(settings.get("max_gen_toks", MAX_NEW_TOKENS))
     temperature = float(settings.get("temperature", 0.0)) if settings.get("do_sample") else 0.0
     device = next(model.parameters()).device
     start = torch.tensor([begin + tokenizer.encode(context)], device=device)
+    ends = ends_of_text(tokenizer)
     ids: list[int] = []
     text = ""
     how = {"temperature": temperature, "vocab_size": tokenizer.vocab_size}
     for token in stream(model, start, max_new_tokens=tokens, **how):
+        if int(token) in ends:
+            break
         ids.append(int(token))
-        text = tokenizer.decode(ids)
+        text = continuation(tokenizer, ids)
         if any(stop in text for stop in stops):
             break
     return min((text.split(stop)[0] for stop in stops), key=len, default=text)

@@ -91,7 +91,8 @@ def encode_together(texts: Sequence[str], tokenizer: Encoder) -> list[list[int]]
     """The ids of each text; what the texts share at the beginning is encoded once.
 
     The cut falls before a space that follows something else than white space, where every
-    byte-pair pattern in use starts a new word.
+    byte-pair pattern in use starts a new word. A tokenizer that treats the beginning of what it is
+    given specially (a space put in front) gives other ids there, and gets the texts whole.
     """
     shared = texts[0][: common_prefix(texts)]
     cut = shared.rfind(" ")
@@ -100,7 +101,10 @@ def encode_together(texts: Sequence[str], tokenizer: Encoder) -> list[list[int]]
     if cut <= 0 or len(texts) == 1:
         return [tokenizer.encode(text) for text in texts]
     head = tokenizer.encode(shared[:cut])
-    return [head + tokenizer.encode(text[cut:]) for text in texts]
+    rows = [head + tokenizer.encode(text[cut:]) for text in texts]
+    if rows[0] == tokenizer.encode(texts[0]):
+        return rows
+    return [tokenizer.encode(text) for text in texts]
 
 
 # -- texts --------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from typing import Any
 from torch import Tensor
 
 from altgrad.data.errors import DataError
+from altgrad.data.special_tokens import special_ids
 from altgrad.interchange import gpt2, llama, own
 from altgrad.interchange.shapes import shape_of
 from altgrad.interchange.tokenizer import write_tokenizer
@@ -58,8 +59,7 @@ def _write(run: LoadedRun, folder: Path, shape: str, tokenizer: bool) -> None:
     if tokenizer:
         write_tokenizer(run.tokenizer, folder)
         values["altgrad"]["tokenizer"] = run.tokenizer.describe()
-        end = getattr(run.tokenizer, "end_of_text", None)
-        values |= {"bos_token_id": end, "eos_token_id": end}
+        values |= special_ids(run.tokenizer)
     weights = FORMATS[shape].to_weights(own_weights(run.model), config)
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     _write_json(folder / "config.json", values)

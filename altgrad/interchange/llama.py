@@ -4,8 +4,8 @@ from typing import Any
 
 from torch import Tensor
 
+from altgrad.interchange.config_json import Values
 from altgrad.model import GPTConfig
-from altgrad.model.config import known
 
 NAMES = {
     "transformer.wte.weight": "model.embed_tokens.weight",
@@ -49,38 +49,44 @@ def to_config(config: GPTConfig) -> dict[str, Any]:
     }
 
 
-def from_config(values: dict[str, Any]) -> GPTConfig:
-    """Raises ValueError for a setting that our parts do not have."""
-    rope = values.get("rope_parameters") or values.get("rope_scaling") or {}
-    kind = rope.get("rope_type", rope.get("type", "default"))
-    bias = bool(values.get("attention_bias", False))
-    refuse(kind != "default", f"rope_type={kind}", "default")
-    refuse(values.get("hidden_act", "silu") != "silu", "another hidden_act", "silu")
-    refuse(bool(values.get("mlp_bias", False)) != bias, "biases in one part only", "all or none")
-    return GPTConfig(
-        vocab_size=values["vocab_size"],
-        block_size=values["max_position_embeddings"],
-        n_layer=values["num_hidden_layers"],
-        n_head=values["num_attention_heads"],
-        n_kv_head=values.get("num_key_value_heads"),
-        head_dim=values.get("head_dim"),
-        n_embd=values["hidden_size"],
-        n_inner=values["intermediate_size"],
-        dropout=values.get("attention_dropout", 0.0),
-        bias=bias,
-        position="rope",
-        norm="rmsnorm",
-        mlp="swiglu",
-        init="llama",
-        norm_eps=values.get("rms_norm_eps", 1e-6),
-        rope_base=float(rope.get("rope_theta", values.get("rope_theta", 10000.0))),
-        tie_head=values.get("tie_word_embeddings", False),
-    )
+def from_config(values: dict[str, Any]) -> dict[str, Any]:
+    """Fields of a `GPTConfig`. Raises DataError for a setting that our parts do not have."""
+    given = Values(values, "Llama")
+    base = rope_base(given)
+    given.choice("hidden_act", "silu", ("silu", "swish"))
+    given.only("sliding_window", None)
+    given.only("layer_types", None, ["full_attention"] * given.size("num_hidden_layers"))
+    given.only("partial_rotary_factor", None, 1.0)
+    bias = given.flag("attention_bias", False)
+    given.only("mlp_bias", bias)
+    return {
+        "vocab_size": given.size("vocab_size"),
+        "block_size": given.size("max_position_embeddings"),
+        "n_layer": given.size("num_hidden_layers"),
+        "n_head": given.size("num_attention_heads"),
+        "n_kv_head": given.size_or_none("num_key_value_heads"),
+        "head_dim": given.size_or_none("head_dim"),
+        "n_embd": given.size("hidden_size"),
+        "n_inner": given.size("intermediate_size"),
+        "dropout": given.number("attention_dropout", 0.0),
+        "bias": bias,
+        "position": "rope",
+        "norm": "rmsnorm",
+        "mlp": "swiglu",
+        "init": "llama",
+        "norm_eps": given.number("rms_norm_eps", 1e-6),
+        "rope_base": base,
+        "tie_head": given.flag("tie_word_embeddings", False),
+    }
 
 
-def refuse(wrong: bool, what: str, only: str) -> None:
-    if wrong:
-        raise ValueError(f"Llama with {what} cannot be imported: only {only}")
+def rope_base(given: Values) -> float:
+    """The base of the rotary angles, from the places that transformers looks at, in its order."""
+    rope = Values(given.table("rope_scaling") or given.table("rope_parameters"), "Llama")
+    rope.values.setdefault("rope_type", rope.values.get("type", "default"))
+    rope.only("rope_type", "default")
+    rope.only("partial_rotary_factor", None, 1.0)
+    return rope.number("rope_theta", given.number("rope_theta", 10000.0))
 
 
 def to_weights(weights: dict[str, Tensor], config: GPTConfig) -> dict[str, Tensor]:
@@ -92,8 +98,6 @@ def from_weights(weights: dict[str, Tensor], config: GPTConfig) -> dict[str, Ten
     """Llama's tensors under our names; stored rotary tables are left out."""
     back = {theirs: ours for ours, theirs in NAMES.items()}
     kept = {n: t for n, t in weights.items() if not n.endswith("rotary_emb.inv_freq")}
-    if known(config.vocab_size) and config.tie_head:
-        kept.pop("lm_head.weight", None)
     return {_renamed(name, back): tensor.contiguous() for name, tensor in kept.items()}
 
 

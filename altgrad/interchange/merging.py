@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 from altgrad.interchange.run_writer import write_run
+from altgrad.interchange.tokenizer import kept_files
 from altgrad.training.build import load_run
 from altgrad.training.finetune import FinetuneConfig
 from altgrad.training.run_folder import RunFolder
@@ -26,4 +27,7 @@ def merge_run(run: Path, out: Path, *, which: str = "best") -> Path:
     )
     data = json.loads(RunFolder(run).data.read_text())
     origin = f"{config.finetune.name} of {run.name} merged into {config.init_from}"
-    return write_run(out, settings, loaded.model, data, step=loaded.step, origin=origin)
+    files = kept_files(loaded.tokenizer)
+    return write_run(
+        out, settings, loaded.model, data, step=loaded.step, origin=origin, files=files
+    )

@@ -1,7 +1,7 @@
 """A run folder for a model that was not trained here step by step: imported, or merged."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,10 @@ def write_run(
     *,
     step: int,
     origin: str,
-    files: Sequence[Path] = (),
+    files: Mapping[str, bytes] | None = None,
 ) -> Path:
-    """The folder `run`, whole or not at all: settings, `data.json`, one checkpoint, `files`.
+    """The folder `run`, whole or not at all: settings, `data.json`, one checkpoint; and `files`,
+    name -> content.
 
     `origin` is the event that says where the model comes from. Raises DataError if `run` exists.
     """
@@ -40,8 +41,8 @@ def write_run(
         write_atomically(folder.config, yaml.safe_dump(settings.to_dict(), sort_keys=False))
         folder.write_json(folder.environment, describe_environment())
         folder.write_json(folder.data, data)
-        for file in files:
-            shutil.copy(file, unfinished / file.name)
+        for name, content in (files or {}).items():
+            (unfinished / name).write_bytes(content)
         CheckpointManager(folder.checkpoints).save(step, model, config=settings)
         folder.event("started", step=step, layout=LAYOUT_VERSION)
         folder.event("finished", step=step, origin=origin)

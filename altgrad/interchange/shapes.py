@@ -62,6 +62,7 @@ LLAMA = (
     Need("norm", ("rmsnorm",)),
     Need("mlp", ("swiglu",)),
 )
+NEEDS = {"gpt2": GPT2, "llama": LLAMA}
 
 
 def shape_of(config: GPTConfig) -> str:

@@ -9,25 +9,43 @@ from pathlib import Path
 from typing import Any
 
 from altgrad.data.errors import DataError
-
-FILE = "tokenizer.json"
+from altgrad.data.hf_tokenizer import FILE, SPECIAL_FILE
+from altgrad.data.special_tokens import special_ids
 
 
 def write_tokenizer(tokenizer: Any, folder: Path) -> None:
     """`tokenizer.json` and `tokenizer_config.json` in `folder`.
 
-    Raises DataError for a tokenizer of your own, which has no such form.
+    Raises DataError for a tokenizer of your own, which has no such form, and without `tokenizers`.
     """
+    try:
+        from tokenizers import Tokenizer
+    except ImportError:
+        raise DataError(
+            "writing a tokenizer.json needs tokenizers: pip install 'altgrad[hf]', or leave it out "
+            "with --no-tokenizer"
+        ) from None
     own = getattr(tokenizer, "path", None)
     if own is not None:
         (folder / FILE).write_bytes(Path(own).read_bytes())
     else:
         _converted(tokenizer).save(str(folder / FILE))
-    end = _end_of_text(tokenizer)
+    written = Tokenizer.from_file(str(folder / FILE))
     config = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
-    if end is not None:
-        config |= {"bos_token": end, "eos_token": end}
+    for name, token in special_ids(tokenizer).items():
+        token = token[0] if isinstance(token, list) else token
+        if token is not None:
+            config[name.removesuffix("_id")] = written.id_to_token(token)
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=1) + "\n")
+
+
+def kept_files(tokenizer: Any) -> dict[str, bytes]:
+    """What a run folder keeps of a tokenizer that is a file: name -> content."""
+    path = getattr(tokenizer, "path", None)
+    if path is None:
+        return {}
+    beside = {FILE: path, SPECIAL_FILE: path.with_name(SPECIAL_FILE)}
+    return {name: file.read_bytes() for name, file in beside.items() if file.is_file()}
 
 
 def _converted(tokenizer: Any) -> Any:
@@ -98,18 +116,3 @@ def _byte_alphabet() -> dict[int, str]:
     kept = [*range(33, 127), *range(161, 173), *range(174, 256)]
     rest = [b for b in range(256) if b not in kept]
     return {b: chr(b) for b in kept} | {b: chr(256 + i) for i, b in enumerate(rest)}
-
-
-def _end_of_text(tokenizer: Any) -> str | None:
-    end = getattr(tokenizer, "end_of_text", None)
-    if end is None:
-        return None
-    specials = getattr(getattr(tokenizer, "_bpe", None), "_special_tokens", {})
-    named = next((name for name, token in specials.items() if token == end), None)
-    if named is not None or hasattr(tokenizer, "vocabulary"):
-        return named or tokenizer.vocabulary[end]
-    if hasattr(tokenizer, "path"):
-        from tokenizers import Tokenizer
-
-        return Tokenizer.from_file(str(tokenizer.path)).id_to_token(end)
-    return _byte_alphabet()[end]

@@ -1,14 +1,15 @@
 """Text as it is written: piece by piece, until a stop text, the end-of-text token, or the limit."""
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import takewhile
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from altgrad.data.special_tokens import continuation, ends_of_text, opening, prompt_ids
 from altgrad.model.generate import stream
 from altgrad.training.build import LoadedRun
-from altgrad.training.prompts import prompt_ids
 
 CUT_OFF = "\ufffd"
 
@@ -23,33 +24,32 @@ class Writing:
         self.finish_reason = "length"
         self.tokens = 0
         self._tokenizer, self._drawn, self._stop = run.tokenizer, drawn, stop
-        self._end = getattr(run.tokenizer, "end_of_text", None)
+        self._ends = ends_of_text(run.tokenizer)
 
     def __iter__(self) -> Iterator[str]:
+        return (piece for piece in self.steps() if piece)
+
+    def steps(self) -> Iterator[str]:
+        """What each token adds to the text that can be shown: often nothing yet."""
         ids: list[int] = []
         shown = ""
         for drawn in self._drawn:
             token = int(drawn)
             self.tokens += 1
-            if token == self._end:
+            if token in self._ends:
                 self.finish_reason = "stop"
                 break
             ids.append(token)
-            text = self._tokenizer.decode(ids)
+            text = continuation(self._tokenizer, ids)
             found = min((text.find(s) for s in self._stop if s in text), default=-1)
             if found >= 0:
                 self.finish_reason = "stop"
-                yield from self._rest(text[:found], shown)
+                yield text[len(shown) : found]
                 return
             ready = text[: len(text) - self._held_back(text)]
-            yield from self._rest(ready, shown)
+            yield ready[len(shown) :]
             shown = max(shown, ready, key=len)
-        yield from self._rest(self._tokenizer.decode(ids), shown)
-
-    @staticmethod
-    def _rest(text: str, shown: str) -> Iterator[str]:
-        if len(text) > len(shown):
-            yield text[len(shown) :]
+        yield continuation(self._tokenizer, ids)[len(shown) :]
 
     def _held_back(self, text: str) -> int:
         """Characters at the end that may still change: half a letter, half a stop text."""
@@ -62,7 +62,7 @@ class Writing:
 
 def write(
     run: LoadedRun,
-    prompt: str,
+    prompt: str | None,
     tokens: int,
     *,
     stop: Sequence[str] = (),
@@ -70,15 +70,20 @@ def write(
 ) -> Writing:
     """The model's continuation of `prompt`; `how` is that of `model.generate.stream`.
 
+    Without a prompt it begins where `opening` says.
+
     Raises:
-        ValueError: an impossible setting, or a character that the tokenizer does not know.
+        ValueError: an impossible setting, a prompt without a token, or with a character that the
+            tokenizer does not know.
     """
-    ids = prompt_ids(run.tokenizer, prompt)
+    begin, ids = opening(run.tokenizer)
+    if prompt is not None:
+        begin, ids = prompt, prompt_ids(run.tokenizer, prompt)
     device = next(run.model.parameters()).device
     start = torch.tensor([ids], dtype=torch.long, device=device)
     known = run.tokenizer.vocab_size
     drawn = stream(run.model, start, max_new_tokens=tokens, vocab_size=known, **how)
-    return Writing(run, prompt, ids, drawn, list(stop))
+    return Writing(run, begin, ids, drawn, list(stop))
 
 
 def write_batch(run: LoadedRun, prompt: str, tokens: int, count: int, **how: Any) -> list[str]:
@@ -88,13 +93,13 @@ def write_batch(run: LoadedRun, prompt: str, tokens: int, count: int, **how: Any
     start = torch.tensor([ids] * count, dtype=torch.long, device=device)
     how = {"vocab_size": run.tokenizer.vocab_size, **how}
     made = run.model.generate(start, tokens, **how)[:, len(ids) :]
-    return [run.tokenizer.decode(_before(row, run)) for row in made.tolist()]
+    return [continuation(run.tokenizer, _before(row, run)) for row in made.tolist()]
 
 
 def _before(ids: list[int], run: LoadedRun) -> list[int]:
     """The tokens before the first end of text."""
-    end = getattr(run.tokenizer, "end_of_text", None)
-    return ids[: ids.index(end)] if end in ids else ids
+    ends = ends_of_text(run.tokenizer)
+    return list(takewhile(lambda token: token not in ends, ids))
 
 
 def converse(

@@ -17,6 +17,9 @@ from altgrad.model.cache import KVCache
 if TYPE_CHECKING:
     from altgrad.model.gpt import GPT
 
+MIN_TEMPERATURE = 1e-6
+"""Below it a quotient may leave float32, and the likeliest token is drawn all the same."""
+
 
 def filter_logits(
     logits: Float[Tensor, "B V"], *, top_k: int | None = None, top_p: float | None = None
@@ -29,7 +32,8 @@ def filter_logits(
     if top_p is not None and top_p < 1:
         ordered, order = logits.sort(dim=-1, descending=True, stable=True)
         probs = ordered.softmax(dim=-1)
-        reached = probs.cumsum(dim=-1) - probs >= top_p  # before this one: the best always stays
+        reached = probs.cumsum(dim=-1) - probs >= top_p  # before this one
+        reached[:, 0] = False  # the best stays, also where float32 takes top_p for 0
         drop = torch.zeros_like(reached).scatter(-1, order, reached)
         logits = logits.masked_fill(drop, float("-inf"))
     return logits
@@ -47,7 +51,12 @@ def pick_token(
     if temperature == 0:
         return logits.argmax(dim=-1, keepdim=True)
     logits = filter_logits(logits / temperature, top_k=top_k, top_p=top_p)
-    return torch.multinomial(logits.softmax(dim=-1), 1, generator=generator)
+    try:
+        return torch.multinomial(logits.softmax(dim=-1), 1, generator=generator)
+    except RuntimeError:
+        if torch.isfinite(logits).any(dim=-1).all() and not torch.isnan(logits).any():
+            raise
+        raise ValueError("the model gives NaN or infinite logits: its weights are no use") from None
 
 
 def stream(
@@ -130,8 +139,10 @@ def _check(
         raise ValueError(f"idx must be [B, T] with T >= 1, got shape {list(idx.shape)}")
     if max_new_tokens < 0:
         raise ValueError(f"max_new_tokens={max_new_tokens} must be at least 0")
-    if not 0 <= temperature < float("inf"):
-        raise ValueError(f"temperature={temperature} must be 0 (greedy) or above")
+    if temperature != 0 and not MIN_TEMPERATURE <= temperature < float("inf"):
+        raise ValueError(
+            f"temperature={temperature} must be 0 (greedy) or at least {MIN_TEMPERATURE}"
+        )
     if top_k is not None and top_k < 1:
         raise ValueError(f"top_k={top_k} must be at least 1, or None for all tokens")
     if top_p is not None and not 0 < top_p <= 1:

@@ -1,13 +1,11 @@
 """A run's whole birth, in order: machine, tokens, network, trainer."""
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor
 
 from altgrad.data import (
     DataError,
@@ -21,8 +19,8 @@ from altgrad.data import (
 )
 from altgrad.data.config import cache_root
 from altgrad.data.sources import keep_stdin
+from altgrad.data.special_tokens import END_OF_TEXT, continuation, opening, prompt_ids
 from altgrad.model import GPT
-from altgrad.model.generate import stream
 from altgrad.training.config import TrainConfig
 from altgrad.training.fabric import launch, make_fabric, pick_compile, pick_compute, pick_device
 from altgrad.training.finetune import check_start
@@ -35,7 +33,6 @@ from altgrad.training.loading import (
     settle_base,
 )
 from altgrad.training.memory import keep_freed_memory
-from altgrad.training.prompts import END_OF_TEXT, opening, prompt_ids
 from altgrad.training.reads import settle_storage
 from altgrad.training.recorder import Listener, Recorder
 from altgrad.training.resuming import refuse_changes, settings_to_go_on_with
@@ -259,35 +256,9 @@ def make_sampler(model: GPT, data_dir: Path, config: TrainConfig) -> Sampler:
 
 def _continued(model: GPT, tokenizer: Tokenizer, ids: list[int], length: int, seed: int) -> str:
     how = {"seed": seed, "temperature": 0.8, "vocab_size": tokenizer.vocab_size}
-    made = model.generate(_as_batch(model, ids), length, **how)
-    return tokenizer.decode(made[0, len(ids) :].tolist())
-
-
-def _as_batch(model: GPT, ids: list[int]) -> Tensor:
-    return torch.tensor([ids], dtype=torch.long, device=next(model.parameters()).device)
-
-
-def stream_text(run: LoadedRun, prompt: str | None, tokens: int, **how: Any) -> Iterator[str]:
-    """The prompt, then text as it is made; `how` is passed on to `model.generate.stream`.
-
-    Without a prompt it begins where `prompts.opening` says.
-
-    Raises:
-        ValueError: the prompt has no token, or a character that the tokenizer does not know.
-    """
-    text, start = opening(run.tokenizer)
-    if prompt is not None:
-        text, start = prompt, prompt_ids(run.tokenizer, prompt)
-    yield text
-    ids: list[int] = []
-    shown = 0
-    how = {"vocab_size": run.tokenizer.vocab_size, "max_new_tokens": tokens, **how}
-    for token in stream(run.model, _as_batch(run.model, start), **how):
-        ids.append(int(token))
-        text = run.tokenizer.decode(ids)
-        if not text.endswith("\ufffd"):
-            yield text[shown:]
-            shown = len(text)
+    start = torch.tensor([ids], dtype=torch.long, device=next(model.parameters()).device)
+    made = model.generate(start, length, **how)
+    return continuation(tokenizer, made[0, len(ids) :].tolist())
 
 
 __all__ = [
@@ -298,5 +269,4 @@ __all__ = [
     "resume_run",
     "settle",
     "settle_data",
-    "stream_text",
 ]

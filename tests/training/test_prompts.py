@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from altgrad.data import DataError
+from altgrad.data.special_tokens import opening, prompt_ids
 from altgrad.data.tokenizers import ByteTokenizer, CharTokenizer
 from altgrad.interchange.writing import write, write_batch
 from altgrad.model import GPT, GPTConfig
-from altgrad.training.build import build_run, load_run, read_config, resume_run, stream_text
+from altgrad.training.build import build_run, load_run, read_config, resume_run
 from altgrad.training.config import TrainConfig
-from altgrad.training.prompts import opening, prompt_ids
 
 SMALL = {
     "n_layer": 1,
@@ -98,7 +98,7 @@ def test_tokens_beyond_the_tokenizer_are_never_drawn(make):
     config = make("x.txt", DNA, vocab_size=64)
     assert set(sample_of(config)) <= set("[ACGT]\n")
     run = load_run(Path(config.run_dir))
-    assert set("".join(stream_text(run, None, 50, temperature=9.0))) <= set("ACGT")
+    assert set("".join(write(run, None, 50, temperature=9.0))) <= set("ACGT")
     assert set("".join(write(run, "A", 50, temperature=9.0))) <= set("ACGT")
     assert set("".join(write_batch(run, "A", 50, 2, temperature=9.0))) <= set("ACGT")
 
