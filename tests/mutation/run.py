@@ -128,7 +128,12 @@ def run_child(copy: Path, tests: list[str], note: Path) -> None:
     os.dup2(quiet, 1)
     os.dup2(quiet, 2)
     options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--timeout=0"]
-    options += ["-W", "ignore::pytest.PytestAssertRewriteWarning", "--hypothesis-seed=0", f"--basetemp={copy / 'tmp'}"]
+    options += [
+        "-W",
+        "ignore::pytest.PytestAssertRewriteWarning",
+        "--hypothesis-seed=0",
+        f"--basetemp={copy / 'tmp'}",
+    ]
     os._exit(int(pytest.main([*options, *tests], plugins=[FirstFailure(note)])))
 
 
