@@ -169,7 +169,7 @@ def test_the_edges_of_the_sequence_are_where_the_bayes_factor_reaches_one_over_a
 
 
 def test_as_you_go_every_arm_gets_its_share_of_alpha():
-    arms = {name: CONTROL + 0.01 + JITTER for name in "abcd"}
+    arms = dict.fromkeys("abcd", CONTROL + 0.01 + JITTER)
     alone = judge(CONTROL, {"a": arms["a"]}, Rules(anytime=True, alpha=0.0125), resamples=0)[0]
     among = judge(CONTROL, arms, Rules(anytime=True, alpha=0.05), resamples=0)[0]
     assert (among.low, among.high) == pytest.approx((alone.low, alone.high))

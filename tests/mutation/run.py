@@ -56,6 +56,10 @@ class Mutant:
     tests: tuple[str, ...]
     equivalent: str = ""
 
+    @property
+    def name(self) -> str:
+        return f"{self.room}: {self.module}: {self.idea}"
+
 
 def read_table(rooms: list[str]) -> list[Mutant]:
     """All mutants of these rooms, or of all; `[tests]` holds the tests of a module's mutants."""
@@ -89,14 +93,15 @@ def source_of(mutant: Mutant, copy: Path) -> Path | None:
 
 
 def test_files(names: tuple[str, ...], copy: Path, without: set[str]) -> list[str]:
-    """Paths of test files; one that has moved is looked up by its name."""
+    """Test files, or tests (`file::test`), as paths; a file that has moved is looked up by name."""
     found = []
     for name in names:
-        if name in without:
+        file, colons, test = name.partition("::")
+        if file in without:
             continue
-        path = copy / "tests" / name
+        path = copy / "tests" / file
         moved = [] if path.exists() else sorted((copy / "tests").rglob(path.name))
-        found += [str(p) for p in ([path] if path.exists() else moved)]
+        found += [f"{p}{colons}{test}" for p in ([path] if path.exists() else moved)]
     return found
 
 
@@ -177,16 +182,15 @@ class Runner:
         tests = test_files(mutant.tests, self.copy, self.without)
         if not tests:
             return "no tests" if not self.without else "survived", ""
-        red = [t for t in tests if not self._green(t)]
-        if red:
-            return "red before", red[0]
+        if not self._green(" ".join(tests)):
+            return "red before", tests[0]
         return self._mutated(mutant, source, tests)
 
-    def _green(self, test: str) -> bool:
-        if test not in self.green:
-            found, _ = run_tests(self.copy, [test], 4 * self.limit_s)
-            self.green[test] = found == "passed"
-        return self.green[test]
+    def _green(self, tests: str) -> bool:
+        if tests not in self.green:
+            found, _ = run_tests(self.copy, tests.split(), 4 * self.limit_s)
+            self.green[tests] = found == "passed"
+        return self.green[tests]
 
     def _mutated(self, mutant: Mutant, source: Path, tests: list[str]) -> tuple[str, str]:
         text = source.read_text()
@@ -245,6 +249,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--idea", default="", help="regular expression over module and idea")
     parser.add_argument("--without", nargs="*", default=[], help="test files to leave out")
     parser.add_argument("--timeout", type=float, default=120.0, help="seconds for a mutant")
+    parser.add_argument("--again", type=Path, help="only what survived in this file of results")
     parser.add_argument("--json", type=Path, help="add the results to this file")
     parser.add_argument("-v", "--verbose", action="store_true", help="killed ones, too")
     return parser.parse_args()
@@ -253,6 +258,9 @@ def read_options() -> argparse.Namespace:
 def chosen(options: argparse.Namespace) -> list[Mutant]:
     mutants = read_table([r for r in options.rooms.split(",") if r])
     mutants = [m for m in mutants if re.search(options.idea, f"{m.module} {m.idea}")]
+    if options.again:
+        before = json.loads(options.again.read_text())
+        mutants = [m for m in mutants if before.get(m.name) == "survived"]
     number, of = map(int, options.part.split("/"))
     return mutants[number - 1 :: of]
 
@@ -265,7 +273,7 @@ def main() -> int:
     found = list(results(mutants, options))
     if options.json:
         before = json.loads(options.json.read_text()) if options.json.is_file() else {}
-        new = {f"{m.room}: {m.module}: {m.idea}": state for m, state in found}
+        new = {m.name: state for m, state in found}
         options.json.write_text(json.dumps({**before, **new}, indent=1) + "\n")
     print(table([(m.room, state) for m, state in found]))
     return 0

@@ -102,3 +102,63 @@ def test_error_feedback_gives_adam_back_exactly_what_rounding_took():
     by_hand = (1 - 1 / beta1) / lr * (1 - beta1**steps) * root * error
     assert torch.allclose(state["exp_avg"], by_hand, rtol=1e-6)
     assert abs(state["exp_avg"][0]) < 0.4 * abs((1 - 1 / beta1) / lr * root[0] * error[0])
+
+
+def one_step(config: OptimConfig, weight: torch.Tensor, gradients: list[torch.Tensor]):
+    """A model of one matrix after steps with these gradients."""
+    model = torch.nn.Linear(weight.shape[1], weight.shape[0], bias=False).double()
+    with torch.no_grad():
+        model.weight.copy_(weight)
+    optimizer = build_optimizer(model, config)
+    for gradient in gradients:
+        model.weight.grad = gradient.clone()
+        optimizer.step()
+    return model.weight.detach()
+
+
+WEIGHT = torch.tensor([[0.75, -3.0, 0.1]], dtype=torch.float64)
+GRADIENTS = [
+    torch.tensor([[0.3, -0.02, 1.0]], dtype=torch.float64),
+    torch.tensor([[-0.1, 0.5, 2.0]], dtype=torch.float64),
+]
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_sgd_is_torchs_with_and_without_nesterov(nesterov):
+    how = {"lr": 0.1, "momentum": 0.8, "nesterov": nesterov}
+    found = one_step(OptimConfig(name="sgd", weight_decay=0.0, **how), WEIGHT, GRADIENTS)
+    parameter = torch.nn.Parameter(WEIGHT.clone())
+    torchs = torch.optim.SGD([parameter], **how)
+    for gradient in GRADIENTS:
+        parameter.grad = gradient
+        torchs.step()
+    assert torch.allclose(found, parameter, rtol=1e-12)
+
+
+def test_adamw_takes_its_own_eps_betas_and_decay():
+    how = {"lr": 0.1, "betas": [0.7, 0.8], "eps": 0.5, "weight_decay": 0.2}
+    found = one_step(OptimConfig(name="adamw", **how), WEIGHT, GRADIENTS)
+    parameter = torch.nn.Parameter(WEIGHT.clone())
+    torchs = torch.optim.AdamW([parameter], **{**how, "betas": (0.7, 0.8)})
+    for gradient in GRADIENTS:
+        parameter.grad = gradient
+        torchs.step()
+    assert torch.allclose(found, parameter, rtol=1e-12)
+
+
+def test_m_adam_moves_mantissa_and_exponent_by_their_own_gradients():
+    """eps as large as the gradients, so that Adam does not divide their scale away."""
+    lr, eps, ratio = 0.1, 0.5, 0.3
+    config = OptimConfig(name="m_adam", lr=lr, eps=eps, exponent_lr_ratio=ratio, weight_decay=0.0)
+    found = one_step(config, WEIGHT, GRADIENTS[:1])
+    gradient = GRADIENTS[0]
+    mantissa, exponent = torch.frexp(WEIGHT)
+    of_m, of_e = gradient * 2.0**exponent, gradient * WEIGHT * torch.log(torch.tensor(2.0)).double()
+    by_m, by_e = (lr * g / (g.abs() + eps) for g in (of_m, of_e))
+    expected = (mantissa - by_m) * 2.0 ** (exponent - ratio * by_e)
+    assert torch.allclose(found, expected, rtol=1e-6)
+
+
+def test_the_rate_of_what_an_optimiser_leaves_to_adamw_gives_way_to_a_roles_own(rates):
+    assert rates(name="m_adam", lr=0.02, free_lr=0.7)["scalar"] == 0.7
+    assert rates(name="m_adam", lr=0.02, free_lr=0.7, scalar_lr=0.4)["scalar"] == 0.4
