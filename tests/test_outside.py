@@ -1,4 +1,4 @@
-"""Outside code: found without being run, hashed with all it imports, loaded or refused in a line."""
+"""Outside code: found without being run, hashed with its imports, loaded or refused in a line."""
 
 import importlib
 import sys
@@ -173,7 +173,7 @@ def test_python_never_runs_an_older_text_than_was_hashed():
     write(own_part="import own_helper\nclass A: ...\n", own_helper="")
     load_outside(NAME, setting="x")
     write(own_helper="edited = 1\n")
-    with pytest.raises(ValueError, match="own_part.py or what it imports was edited since"):
+    with pytest.raises(ValueError, match=r"own_part\.py or what it imports was edited since"):
         load_outside(NAME, setting="x")
     importlib.reload(sys.modules["own_helper"])
     importlib.reload(sys.modules["own_part"])

@@ -1,6 +1,7 @@
 """A whole comparison of tiny runs: made, continued, reused, refused, tuned, lost."""
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -98,6 +99,19 @@ def test_other_data_is_another_run(ask, here, data_dir):
     tokens.tofile(data_dir / "train.bin")
     ask("optim.lr=0.01,0.1 seeds=1").run()
     assert len(find_runs("runs")) == 4
+
+
+def test_an_edited_helper_of_an_own_part_is_run_anew(ask, here, monkeypatch):
+    """Asked as in a process of its own: the working directory is on no path yet."""
+    part = "import own_scale\nfrom altgrad.model.mlp import GELU\nclass Mine(GELU): ...\n"
+    Path("own_part_compared.py").write_text(part)
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if Path(p).resolve() != Path.cwd()])
+    for scale, runs in ((1, 4), (1, 4), (2, 6)):
+        Path("own_scale.py").write_text(f"SCALE = {scale}\n")
+        for name in ("own_part_compared", "own_scale"):
+            monkeypatch.delitem(sys.modules, name, raising=False)
+        ask("model.mlp=gelu,own_part_compared:Mine seeds=2").run()
+        assert len(find_runs("runs")) == runs
 
 
 def test_a_stopped_comparison_goes_on_with_the_same_verdict(ask, here, monkeypatch, tmp_path):

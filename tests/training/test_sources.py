@@ -111,7 +111,7 @@ def test_reproducing_says_which_of_its_outside_files_was_edited(own, tmp_path):
 
 def test_a_tracker_that_is_not_there_is_refused_before_there_is_a_run(own, tmp_path):
     own.tracker.names = ["own_of_sources:Traker"]
-    with pytest.raises(ValueError, match="tracker.names=.*did you mean 'Tracker'"):
+    with pytest.raises(ValueError, match=r"tracker\.names=.*did you mean 'Tracker'"):
         build_run(own)
     assert not (tmp_path / "run").exists()
 
