@@ -35,7 +35,7 @@ from altgrad.training.loading import (
 from altgrad.training.memory import keep_freed_memory
 from altgrad.training.reads import settle_storage
 from altgrad.training.recorder import Listener, Recorder
-from altgrad.training.resuming import Changes, changed_settings, refuse_changes
+from altgrad.training.resuming import Changes, changed_settings, rate_jump, refuse_changes
 from altgrad.training.run_folder import RunFolder, resolve_run, run_status
 from altgrad.training.settings import ConfigError
 from altgrad.training.trainer import Trainer
@@ -145,6 +145,7 @@ def resume_run(
     trainer.recorder.resumed_at = 0
     trainer.recorder.changes = changes
     _load_newest(trainer, lenient=bool(changes))
+    trainer.remarks += rate_jump(own, trainer.config, trainer.step)
     return trainer
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from altgrad.optim import build_schedule
 from altgrad.training.config import TrainConfig, all_setting_names
 from altgrad.training.run_folder import find_runs, run_status
 from altgrad.training.settings import ConfigError, get_setting, refuse_unknown
@@ -47,6 +48,22 @@ def refuse_changes(changes: Changes, allow: Iterable[str]) -> None:
 
 def _allowed(name: str, allow: list[str]) -> bool:
     return any(name == word or name.startswith(f"{word}.") for word in allow)
+
+
+def rate_jump(old: TrainConfig, new: TrainConfig, step: int) -> list[str]:
+    """A remark if the schedule, as it is now, stands elsewhere at this step than it stood before.
+
+    A cosine over more steps has not come down as far: the rate goes back up.
+    """
+    before, after = (build_schedule(c.schedule, c.max_steps)(step) for c in (old, new))
+    if step == 0 or abs(after - before) < 0.01:
+        return []
+    way = "back up" if after > before else "down"
+    return [
+        f"the learning rate goes {way}, from {before:.2f} to {after:.2f} of its peak: "
+        f"schedule.name={new.schedule.name} now runs over {new.max_steps:,} steps, not "
+        f"{old.max_steps:,}"
+    ]
 
 
 def newest_unfinished(
