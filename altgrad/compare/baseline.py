@@ -5,6 +5,7 @@ settings again and fails unless the validation loss is within the tolerance of t
 and the seeds lie close enough together. So a change that harms the default is seen at once.
 """
 
+import glob
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -35,7 +36,8 @@ class Baseline:
     settings: nested, without seed and place. runs: seed -> last and best loss, steps; nothing for a
     seed whose target was published by others (see `note`). target: the loss that must be held,
     within the share `tolerance`; `spread`: largest allowed share between the seeds. data: hash of
-    the tokens. environment: what it was made on, for the curious.
+    the tokens. environment: what it was made on, for the curious. data_path: `data.path` as the
+    runs had it; null for a corpus by name.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Baseline:
     data: str
     environment: dict[str, Any] = field(default_factory=dict)
     note: str = ""
+    data_path: str | None = None
     layout: int = LAYOUT_VERSION
 
 
@@ -77,6 +80,7 @@ def freeze_baseline(
         spread=spread,
         data=_data_of(folders[0]),
         environment=_environment_of(folders[0]),
+        data_path=read_settings(RunFolder(folders[0]).config)["data"]["path"],
     )
     failures = _judge(record, {s: x["best_val_loss"] for s, x in losses.items()})
     require(not failures, f"these runs do not hold the baseline themselves: {'; '.join(failures)}.")
@@ -209,13 +213,18 @@ def _wanted(
     from altgrad.compare.machine import settle
 
     config = TrainConfig.from_dict(record.settings)
-    config = change_settings(config, _machine_words(words))
+    changes = _machine_words(words)
+    if record.data_path and "data.path" not in changes:
+        changes["data.path"] = _found_text(record)
+    config = change_settings(config, changes)
     accept_code(config.to_dict())
     settled, data = settle(config, elsewhere=launch.elsewhere)
+    own = f"the text that was {record.data_path}" if record.data_path else "the same corpus"
+    place = config.data.path or config.data.name
     require(
         data == record.data,
-        f"the data is not the record's (hash {data}, recorded {record.data}); "
-        "prepare the same corpus with the same tokenizer.",
+        f"{place} is not the record's data (hash {data}, recorded {record.data}): it takes {own}, "
+        "and the same tokenizer; say where it is with data.path=…",
     )
     base = Path(launch.runs) / "baselines"
     base.mkdir(parents=True, exist_ok=True)
@@ -227,6 +236,17 @@ def _wanted(
         )
         for seed in seeds
     ]
+
+
+def _found_text(record: Baseline) -> str:
+    """Where the text lay when the record was made, if it still does."""
+    path = str(record.data_path)
+    if path == "-" or not glob.glob(str(Path(path).expanduser())):
+        raise ConfigError(
+            f"{record.name} was frozen on a text of one's own, {path}, which is not here; "
+            "say where it is: data.path=…"
+        )
+    return path
 
 
 def _machine_words(words: Sequence[str]) -> dict[str, Any]:

@@ -35,7 +35,7 @@ from altgrad.training.loading import (
 from altgrad.training.memory import keep_freed_memory
 from altgrad.training.reads import settle_storage
 from altgrad.training.recorder import Listener, Recorder
-from altgrad.training.resuming import refuse_changes, settings_to_go_on_with
+from altgrad.training.resuming import rate_jump, refuse_changes, settings_to_go_on_with
 from altgrad.training.run_data import require_same_tokens
 from altgrad.training.run_folder import resolve_run, run_status
 from altgrad.training.settings import ConfigError
@@ -163,6 +163,7 @@ def resume_run(
     trainer.recorder.resumed_at = 0
     trainer.recorder.changes = changes
     _load_newest(trainer, lenient=bool(changes))
+    trainer.remarks += rate_jump(own, trainer.config, trainer.step)
     return trainer
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from altgrad.optim import build_schedule
 from altgrad.training.config import TrainConfig, all_setting_names
 from altgrad.training.run_folder import find_runs, resolve_run, run_status
 from altgrad.training.run_table import checkpoint_folder
@@ -91,6 +92,22 @@ def _take_over_base(config: TrainConfig, own: TrainConfig) -> None:
         same = sha256 is not None or str(base.resolve()) == own.init_from
     if same:
         config.init_from, config.finetune.base_sha256 = own.init_from, sha256
+
+
+def rate_jump(old: TrainConfig, new: TrainConfig, step: int) -> list[str]:
+    """A remark if the schedule, as it is now, stands elsewhere at this step than it stood before.
+
+    A cosine over more steps has not come down as far: the rate goes back up.
+    """
+    before, after = (build_schedule(c.schedule, c.max_steps)(step) for c in (old, new))
+    if step == 0 or abs(after - before) < 0.01:
+        return []
+    way = "back up" if after > before else "down"
+    return [
+        f"the learning rate goes {way}, from {before:.2f} to {after:.2f} of its peak: "
+        f"schedule.name={new.schedule.name} now runs over {new.max_steps:,} steps, not "
+        f"{old.max_steps:,}"
+    ]
 
 
 def newest_alike(

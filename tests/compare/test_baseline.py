@@ -36,6 +36,19 @@ def test_a_frozen_run_verifies(runs, here, data_dir):
     )
 
 
+def test_a_baseline_on_ones_own_text_knows_where_it_lay(runs, here, data_dir):
+    freeze_baseline("mine", runs, spread=0.5)
+    assert find_baseline("mine").data_path == str(data_dir)
+    assert verify_baseline("mine", ["threads=1"], seeds=1)[0]
+    moved = data_dir.rename(data_dir.with_name("moved"))
+    with pytest.raises(ValueError, match=r"text of one's own.*tokens.*not here.*data.path="):
+        verify_baseline("mine", ["threads=1"], seeds=1)
+    assert verify_baseline("mine", path_word(moved), seeds=1)[0]
+    (moved / "val.bin").write_bytes(bytes(200))
+    with pytest.raises(ValueError, match=r"moved is not the record's data.*data.path="):
+        verify_baseline("mine", path_word(moved), seeds=1)
+
+
 def test_verifying_runs_anew_each_time(runs, here, data_dir):
     freeze_baseline("mine", runs, spread=0.5)
     verify_baseline("mine", path_word(data_dir), seeds=1)

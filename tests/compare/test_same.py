@@ -46,7 +46,7 @@ def test_what_one_arm_reads_may_be_said_to_all(ask):
 
 def test_a_storage_that_is_dictated_is_a_difference_to_declare(ask):
     words = "optim.name=sgd,grid optim.nesterov=false precision.simulate=true"
-    with pytest.raises(ConfigError, match="precision.storage"):
+    with pytest.raises(ConfigError, match=r"precision\.storage"):
         ask(words).prepare()
     ask(f"{words} precision.storage=rounded").prepare()
 

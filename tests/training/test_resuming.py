@@ -1,7 +1,9 @@
 """A stopped run is continued from what is sound, with the settings it had, wherever it lies."""
 
+import copy
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -22,6 +24,29 @@ def config(make_config, data_dir):
     made = make_config(max_steps=8, eval_interval=4, checkpoint_interval=1, max_checkpoints=3)
     made.data.path = str(data_dir)
     return made
+
+
+@pytest.mark.parametrize(
+    ("schedule", "steps", "words"),
+    [
+        (
+            "cosine",
+            16,
+            "back up, from 0.23 to 0.72 of its peak: schedule.name=cosine",
+        ),
+        ("cosine", 7, "down, from 0.23 to 0.14"),
+        ("constant", 16, ""),
+        ("cosine", 8, ""),
+    ],
+)
+def test_a_schedule_that_jumps_on_resuming_says_so(config, schedule, steps, words):
+    config.schedule.name = schedule
+    stop_at(config, 6)
+    longer = copy.deepcopy(config)
+    longer.max_steps = steps
+    trainer = resume_run(Path(config.run_dir), config=longer, allow=["max_steps"])
+    told = [r for r in trainer.remarks if "learning rate" in r]
+    assert [words in r for r in told] == [True] * bool(words)
 
 
 def stop_at(config, step):
