@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from multiprocessing import connection, parent_process
 from pathlib import Path
 from statistics import median
+
 import torch
 import yaml
 

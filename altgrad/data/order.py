@@ -44,9 +44,7 @@ class RowSource(BatchSource):
 
     def _book(self) -> dict[str, Any]:
         tokens, block_size = len(self.tokens), self.block_size
-        return {
-            "order": self.order, "tokens": tokens, "block_size": block_size, "seed": self.seed
-        }
+        return {"order": self.order, "tokens": tokens, "block_size": block_size, "seed": self.seed}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)

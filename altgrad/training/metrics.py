@@ -19,7 +19,7 @@ PEAK_FLOPS = {
 
 
 def compute_perplexity(loss: float) -> float:
-    """exp(loss) for a loss in nats per token; inf where it exceeds the range of a float, NaN of NaN."""
+    """exp(loss) for a loss in nats per token; inf where it exceeds a float's range, NaN of NaN."""
     return math.inf if loss >= 700 else math.exp(loss)
 
 

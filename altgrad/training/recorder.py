@@ -282,7 +282,9 @@ class Recorder:
         if not self.folder.is_ours():
             return
         self.folder.event(status, **facts)
-        with suppress(OSError):  # a disk that refuses has been told of, or gets it at the next start
+        with suppress(
+            OSError
+        ):  # a disk that refuses has been told of, or gets it at the next start
             self.folder.sync()
 
     def require_our_folder(self) -> None:

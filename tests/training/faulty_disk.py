@@ -112,4 +112,6 @@ def _identity(found: os.stat_result) -> tuple[int, int]:
 
 
 def _names_in(folder: Path) -> dict[str, tuple[int, int]]:
-    return {entry.name: _identity(entry.stat(follow_symlinks=False)) for entry in os.scandir(folder)}
+    return {
+        entry.name: _identity(entry.stat(follow_symlinks=False)) for entry in os.scandir(folder)
+    }
