@@ -44,7 +44,8 @@ def _picture(run: Path, console: Console) -> str:
 def _figures(summary: dict[str, Any]) -> str:
     loss, best = summary["val_loss"], summary["best_val_loss"]
     evaluated = f"validation loss {loss:.4f}, best {best:.4f}"
-    parts = ["never evaluated" if math.isnan(loss) and math.isinf(best) else evaluated]
+    never = not math.isfinite(loss) and math.isinf(best)
+    parts = ["never evaluated" if never else evaluated]
     parts.append(f"{duration(summary['train_s'])} of training")
     if summary["compile_s"]:
         parts.append(f"compilation {duration(summary['compile_s'])}")

@@ -38,7 +38,8 @@ class RunClock:
     Attributes:
         train_s: training alone: no compilation, no evaluation, no saving.
         wall_s: everything from the start of `train()`. energy_j: None where nothing tells it.
-        peak_memory_bytes: of the process since the run began in it. peak_gpu_bytes: of the first GPU, None without.
+        peak_memory_bytes: of the process since the run began in it, compilation included.
+        peak_gpu_bytes: of the first GPU, None without.
     """
 
     def __init__(

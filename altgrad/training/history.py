@@ -17,8 +17,8 @@ GIVEN = "given"
 def alterations(run: Path) -> dict[str, int]:
     """What a run went on with that it had not begun with -> the step from which on.
 
-    Settings have their full names; `the tokens`: it read others; `code of altgrad`, `code of torch`: the run was resumed by
-    another version.
+    Settings have their full names; `the tokens`: it read others; `code of altgrad`, `code of torch`
+    and so on: the run was resumed by another version.
     """
     found: dict[str, int] = {}
     for event in read_jsonl(RunFolder(run).events):

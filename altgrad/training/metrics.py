@@ -33,7 +33,7 @@ part (L4, L40, L40S) are different products: a GPU that is not here is not known
 
 
 def compute_perplexity(loss: float) -> float:
-    """exp(loss) for a loss in nats per token; inf where it exceeds the range of a float, NaN of NaN."""
+    """exp(loss) for a loss in nats per token; inf where it exceeds a float's range, NaN of NaN."""
     return math.inf if loss >= 700 else math.exp(loss)
 
 

@@ -211,7 +211,7 @@ def _point(link: Path, target: Path) -> str:
 
 
 def _points_at_a_run(link: Path) -> bool:
-    """A link as `_point` makes them: to a neighbour that is, or before it was deleted was, a run."""
+    """A link as `_point` makes them: to a neighbour that is a run, or was one until deleted."""
     if not link.is_symlink() or link.readlink().name != str(link.readlink()):
         return False
     return not link.exists() or any((link / name).is_file() for name in (".lock", "config.yaml"))

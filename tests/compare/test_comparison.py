@@ -7,13 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from altgrad.compare.conclusion import conclude
+from altgrad.compare.outcomes import _peak_memory, read_outcome
+from altgrad.compare.record import read_record
 from altgrad.compare.regroup import find_comparison
 from altgrad.compare.report import headline, verdict_lines
 from altgrad.compare.state import state_of
 from altgrad.compare.sweep import Wanted, as_task
-from altgrad.compare.tables import tuning_table
+from altgrad.compare.tables import failures_table, tuning_table
 from altgrad.compare.worker import measure_steps_s
 from altgrad.training import Trainer
 from altgrad.training.build import build_run
@@ -290,3 +293,42 @@ def test_the_verdict_for_programs_is_json(finished):
     content = json.loads(json.dumps(finished("optim.lr=0.01,0.1 seeds=2").to_dict()))
     assert set(content["verdicts"]) == {"lr=0.1"}
     assert content["outcomes"]["lr=0.01"][0]["seed"] == 1
+
+
+def lose_the_end_of(run):
+    path = run / "metrics.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-2]))
+
+
+def test_a_run_that_lost_the_end_of_its_metrics_counts_as_lost_and_is_named(ask, here):
+    folder = ask("optim.lr=0.01,0.1 seeds=2").run()
+    before = conclude(folder)
+    (run,) = (r for r in find_runs("runs") if r.name.startswith("lr=0.1-seed2"))
+    lose_the_end_of(run)
+    after = conclude(folder)
+    (lost,) = (o for row in after.outcomes.values() for o in row if o.lost)
+    assert (lost.state, Path(lost.run).name) == ("damaged", run.name)
+    assert lost.error.startswith("metrics.jsonl has ")
+    assert any(run.name in note and "counts as lost" in note for note in after.fairness.notes)
+    assert [row["state"] for row in failures_table(after)] == ["damaged"]
+    again = conclude(ask("optim.lr=0.01,0.1 seeds=2").run())
+    assert [e.to_dict() for e in again.evidence] == [e.to_dict() for e in before.evidence]
+
+
+def test_a_run_that_ended_before_its_last_step_counts_as_lost(ask, here):
+    folder = ask("optim.lr=0.01,0.1 seeds=1").run()
+    run = find_runs("runs")[0]
+    settings = run / "config.yaml"
+    steps = yaml.safe_load(settings.read_text())["max_steps"]
+    settings.write_text(
+        settings.read_text().replace(f"\nmax_steps: {steps}\n", f"\nmax_steps: {steps + 1}\n")
+    )
+    found = read_outcome("a", 1, run, read_record(folder)[0])
+    assert (found.state, found.error) == ("damaged", f"it ended at step {steps} of {steps + 1}")
+    assert found.lost
+
+
+def test_memory_is_the_gpus_where_the_run_used_one(tmp_path):
+    lines = [{"event": "finished", "peak_memory_bytes": 9, "peak_gpu_bytes": 5}]
+    (tmp_path / "events.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert _peak_memory(tmp_path) == 5

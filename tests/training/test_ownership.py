@@ -117,7 +117,7 @@ def test_a_moved_run_is_read_from_where_its_checkpoints_moved_to(make, tmp_path)
     assert step_read(tmp_path / "moved") == 4
 
 
-# -- losses and states that are not finite ---------------------------------------------------------
+# -- losses and states that are not finite --------------------------------------------------------
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf, 1.5])
@@ -144,7 +144,7 @@ def test_a_run_whose_validation_is_nan_can_be_resumed(make, tmp_path, monkeypatc
     assert math.isnan(last["val_perplexity"])
 
 
-# -- a disk that does not read, and what a kill leaves ----------------------------------------------
+# -- a disk that does not read, and what a kill leaves ---------------------------------------------
 
 
 class Broken:
@@ -201,7 +201,7 @@ def test_the_one_that_was_being_replaced_is_found_by_every_reader(make, tmp_path
     assert [p.name for p in folder.glob("*step_*")] == ["step_00000004"]
 
 
-# -- a folder that is taken away --------------------------------------------------------------------
+# -- a folder that is taken away -------------------------------------------------------------------
 
 
 def move(run):

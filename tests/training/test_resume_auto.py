@@ -1,4 +1,4 @@
-"""`altgrad train resume=auto …`: the same words again go on with the same run, whatever stopped it."""
+"""`altgrad train resume=auto …`: the same words go on with the same run, whatever stopped it."""
 
 import os
 import signal
@@ -14,11 +14,23 @@ from altgrad.training.likeness import read_numbers
 from altgrad.training.line_log import read_jsonl
 from altgrad.training.run_folder import find_runs, run_status
 
-SMALL = (
-    "model.n_layer=1 model.n_head=1 model.n_kv_head=null model.n_embd=8 model.block_size=8 "
-    "data.batch_size=2 eval_interval=-1 sample_tokens=0 compile=false precision=fp32 device=cpu "
-    "data.path=my.txt checkpoint_interval=1 checkpoint_background=false"
-).split()
+SMALL = [
+    "model.n_layer=1",
+    "model.n_head=1",
+    "model.n_kv_head=null",
+    "model.n_embd=8",
+    "model.block_size=8",
+    "data.batch_size=2",
+    "eval_interval=-1",
+    "sample_tokens=0",
+    "compile=false",
+    "precision=fp32",
+    "device=cpu",
+    "data.path=my.txt",
+    "checkpoint_interval=1",
+    "checkpoint_background=false",
+    "schedule=constant",
+]
 AUTO = ["train", "resume=auto", *SMALL]
 
 
