@@ -7,6 +7,7 @@ stands for), `end_of_text` (the token between documents, or None) and `describe(
 """
 
 import hashlib
+import json
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -155,13 +156,23 @@ def _identify_outside(name: str) -> dict[str, Any]:
             f"data.tokenizer={name} has no {', '.join(missing)}; a tokenizer needs "
             f"{', '.join(CONTRACT)}"
         )
+    if type(made.vocab_size) is not int or made.vocab_size < 1:
+        raise DataError(f"data.tokenizer={name}: vocab_size={made.vocab_size!r} must be an int")
     described = made.describe()
-    if described.get("name") != name:
+    if not isinstance(described, dict) or described.get("name") != name or not _is_json(described):
         raise DataError(
             f"data.tokenizer={name}: its describe() must give {{'name': {name!r}}}, by which it is "
-            f"found again, not {described!r}"
+            f"found again, and values that JSON can hold, not {described!r}"
         )
     return {"name": name, "source": tokenizer_source(name), "described": described}
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def tokenizer_source(name: str) -> str:
