@@ -99,10 +99,14 @@ def encode_chunk(chunk: Chunk, tokenizer: Tokenizer, dtype: str) -> Encoded:
 
 def encode_checked(tokenizer: Tokenizer, text: str) -> np.ndarray:
     """Token ids of `text`, all of them whole numbers from 0 up to the vocabulary's size."""
-    ids = np.asarray(tokenizer.encode_array(text))
+    place = f"in the text that begins {text[:40]!r}"
+    try:
+        ids = np.asarray(tokenizer.encode_array(text))
+    except (LookupError, TypeError, AttributeError, ArithmeticError) as error:
+        why = f"{type(error).__name__}: {error}"
+        raise DataError(f"the tokenizer {tokenizer.name} failed ({why}) {place}") from error
     if not ids.size:
         return ids.astype(np.int64)
-    place = f"in the text that begins {text[:40]!r}"
     if ids.dtype.kind not in "iu" or ids.ndim != 1:
         raise DataError(
             f"the tokenizer {tokenizer.name} gave {ids.ndim}-dimensional {ids.dtype} {place}; "

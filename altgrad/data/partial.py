@@ -76,11 +76,11 @@ class Partial:
     def _check(self, state: dict[str, Any]) -> None:
         if state["chunk_characters"] != encode.CHUNK_CHARACTERS:
             raise ValueError("it counts chunks of another size")
+        numbers = [state["chunks_done"], state["file_bytes_done"]]
+        numbers += [count[name] for count in state["counts"].values() for name in ZERO]
+        if any(type(number) is not int or number < 0 for number in numbers):
+            raise ValueError("its counts are not numbers")
         for split, count in state["counts"].items():
-            numbers = [count[name] for name in ZERO]
-            numbers += [state["chunks_done"], state["file_bytes_done"]]
-            if any(type(number) is not int or number < 0 for number in numbers):
-                raise ValueError("its counts are not numbers")
             found, needed = self._path(split).stat().st_size, count["tokens"] * self.itemsize
             if found < needed:
                 raise ValueError(f"{split}.bin has {found:,} bytes, fewer than {needed:,}")

@@ -6,6 +6,7 @@ stands for), `end_of_text` (the token between documents, or None) and `describe(
 `meta.json` out of which `load_tokenizer` builds it again.
 """
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -148,14 +149,24 @@ def _identify_outside(name: str) -> dict[str, Any]:
     Raises DataError for one that does not keep the contract of `Tokenizer`.
     """
     made = _outside(name)
+    if type(made.vocab_size) is not int or made.vocab_size < 1:
+        raise DataError(f"data.tokenizer={name}: vocab_size={made.vocab_size!r} must be an int")
     described = made.describe()
-    if described.get("name") != name:
+    if not isinstance(described, dict) or described.get("name") != name or not _is_json(described):
         raise DataError(
             f"data.tokenizer={name}: its describe() must give {{'name': {name!r}}}, by which it is "
-            f"found again, not {described!r}"
+            f"found again, and values that JSON can hold, not {described!r}"
         )
     source = source_of(name, setting="data.tokenizer").version
     return {"name": name, "source": source, "described": described}
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def build_tokenizer(identity: dict[str, Any], characters: str, cache: Path) -> Tokenizer:
