@@ -43,9 +43,9 @@ class FileTokenizer:
         named = [token for token in known if token is not None][:1]
         self.ends_of_text = tuple(_listed(self.special_ids.get("eos_token_id")) or named)
         self.end_of_text: int | None = next(iter(self.ends_of_text), None)
-        self.begin_of_text = self._token_before_texts()
         self._byte_of = byte_level_alphabet()
-        self._anchor = self.encode("a")
+        self._anchor = self._ids_of_a_letter()
+        self.begin_of_text = self._token_before_texts()
 
     def encode(self, text: str) -> list[int]:
         try:
@@ -64,7 +64,15 @@ class FileTokenizer:
         anchor = self.decode(self._anchor)
         return self.decode([*self._anchor, *ids]).removeprefix(anchor)
 
+    def _ids_of_a_letter(self) -> list[int]:
+        try:
+            return self.encode("a")
+        except DataError:  # it knows no "a" and nothing unknown: then nothing is decoded after it
+            return []
+
     def _token_before_texts(self) -> int | None:
+        if not self._anchor:
+            return None
         encoding = self._inner.encode("a")
         before = list(takewhile(bool, encoding.special_tokens_mask))
         return encoding.ids[0] if 0 < len(before) < len(encoding.ids) else None

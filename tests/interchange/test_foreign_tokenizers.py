@@ -25,7 +25,13 @@ from tokenizers import (
 )
 
 from altgrad.data.hf_tokenizer import FileTokenizer
-from altgrad.data.special_tokens import continuation, ends_of_text, first_token, prompt_ids
+from altgrad.data.special_tokens import (
+    continuation,
+    ends_of_text,
+    first_token,
+    prompt_ids,
+    special_ids,
+)
 from altgrad.evaluate.bundle import Task
 from altgrad.evaluate.harness import continued, language_model
 from altgrad.evaluate.questions import ask
@@ -156,6 +162,14 @@ def test_an_export_of_an_import_keeps_ids_and_special_tokens(kind, make_folder, 
     (before, _), (after, _) = theirs(folder), theirs(tmp_path / "again")
     assert before(TEXT)["input_ids"] == after(TEXT)["input_ids"]
     assert (after.bos_token, after.eos_token) == ("<s>", "</s>")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_tokenizer_alone_says_what_begins_and_ends_a_text(kind, tmp_path):
+    """Without a model's settings: the file's own BOS, else the end of the text before."""
+    begin = 2 if kind == "gpt2" else 1
+    found = special_ids(FileTokenizer(saved(make_tokenizer(kind), tmp_path)))
+    assert found == {"bos_token_id": begin, "eos_token_id": 2}
 
 
 @pytest.mark.parametrize("kind", KINDS)
