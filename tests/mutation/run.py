@@ -248,6 +248,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--rooms", default="", help="names of tables, with commas")
     parser.add_argument("--part", default="1/1", help="2/8: the second of eight parts")
     parser.add_argument("--idea", default="", help="regular expression over module and idea")
+    parser.add_argument("--tests", nargs="*", default=[], help="run these instead of the table's")
     parser.add_argument("--without", nargs="*", default=[], help="test files to leave out")
     parser.add_argument("--trust-tests", action="store_true", help="they are known to be green")
     parser.add_argument("--timeout", type=float, default=120.0, help="seconds for a mutant")
@@ -263,6 +264,8 @@ def chosen(options: argparse.Namespace) -> list[Mutant]:
     if options.again:
         before = json.loads(options.again.read_text())
         mutants = [m for m in mutants if before.get(m.name) == "survived"]
+    if options.tests:
+        mutants = [dataclasses.replace(m, tests=tuple(options.tests)) for m in mutants]
     number, of = map(int, options.part.split("/"))
     return mutants[number - 1 :: of]
 

@@ -1,0 +1,45 @@
+"""Documents that come in several pieces, counted and divided by hand."""
+
+import pytest
+
+from altgrad.data import DataConfig, load_metadata, prepare, readers
+from altgrad.data.encode import chunks
+from altgrad.data.passages import passages, scan
+from altgrad.data.sources import find_source
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch) -> DataConfig:
+    """Two documents of 100 and 50 characters, read 16 at a time."""
+    monkeypatch.setattr(readers, "PIECE_BYTES", 16)
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    (folder / "a.txt").write_text("word word " * 10)
+    (folder / "b.txt").write_text("else else " * 5)
+    return DataConfig(
+        path=str(folder), tokenizer="byte", val_fraction=0.5, cache_dir=str(tmp_path / "c")
+    )
+
+
+def found_passages(config):
+    source = find_source(config)
+    return list(passages(config, source, scan(config, source, lambda done: None)))
+
+
+def test_a_document_whose_middle_is_the_cut_stays_whole(config):
+    """Of 150 characters half are 75, in the middle of the first document."""
+    found = found_passages(config)
+    assert len(found) > 4
+    texts = {s: "".join(p.text for p in found if p.split == s) for s in ("train", "val")}
+    assert texts == {"train": "word word " * 10, "val": "else else " * 5}
+    assert [p.begins for p in found].count(True) == 2
+
+
+def test_documents_are_counted_not_their_pieces(config):
+    counted = [c.documents for c in chunks(iter(found_passages(config)))]
+    assert counted == [1, 1]
+    splits = load_metadata(prepare(config)).splits
+    assert {s: (i.documents, i.characters) for s, i in splits.items()} == {
+        "train": (1, 100),
+        "val": (1, 50),
+    }
