@@ -25,6 +25,7 @@ def close_run(trainer: Trainer, summary: dict[str, Any], console: Console) -> No
 
 
 def _final_sample(trainer: Trainer, console: Console) -> None:
+    assert trainer.sampler is not None
     try:
         console.sample(trainer.sampler(trainer.step, FINAL_SAMPLE_TOKENS))
     except Exception as error:  # a loss that is NaN, a prompt: decoration costs nothing else

@@ -117,6 +117,7 @@ def test_other_settings_in_the_same_folder_are_refused_by_name(capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_three_kills_of_the_real_command_and_it_ends_as_if_there_had_been_none(tmp_path):
     words = [*AUTO, "max_steps=2000", "log_interval=1"]
     for kill in range(3):
