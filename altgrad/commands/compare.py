@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from altgrad.commands import words
+
 AddCommand = Callable[..., argparse.ArgumentParser]
 Compose = Callable[..., Any]
 
@@ -95,10 +97,10 @@ def compare(compose: Compose, arguments: argparse.Namespace) -> int:
     from altgrad.compare.launch import take_launch_words
     from altgrad.compare.question import read_question
 
-    say = partial(print, file=sys.stderr if arguments.json else sys.stdout, flush=True)
-    launch, words = take_launch_words(arguments.words)
+    say = partial(words.say, file=sys.stderr if arguments.json else sys.stdout)
+    launch, typed = take_launch_words(arguments.words)
     comparison = Comparison(
-        read_question(words),
+        read_question(typed),
         lambda w: compose(w, arguments.config_dir),
         launch=launch,
         say=say,
@@ -140,7 +142,7 @@ def _progress(say: Callable[[str], None], done: int, total: int, label: str, sta
 
 def _finish(folder: Path, as_json: bool, say: Callable[[str], None]) -> int:
     from altgrad.compare.conclusion import conclude, write_verdict
-    from altgrad.compare.report import verdict_lines, write_reports
+    from altgrad.compare.report import has_charts, verdict_lines, write_reports
 
     conclusion = conclude(folder)
     write_verdict(conclusion)
@@ -149,6 +151,11 @@ def _finish(folder: Path, as_json: bool, say: Callable[[str], None]) -> int:
         say(line)
     for path in write_reports(conclusion):
         say(f"report: {path}")
+    if not has_charts():
+        say(
+            "no HTML page: it needs pip install 'altgrad[report]', then "
+            f"altgrad report {shlex.quote(str(folder))}"
+        )
     if as_json:
         print(json.dumps(conclusion.to_dict(), indent=1))
     return 0
@@ -157,7 +164,7 @@ def _finish(folder: Path, as_json: bool, say: Callable[[str], None]) -> int:
 def report(arguments: argparse.Namespace) -> int:
     from altgrad.compare.regroup import find_comparison
 
-    say = partial(print, file=sys.stderr if arguments.json else sys.stdout, flush=True)
+    say = partial(words.say, file=sys.stderr if arguments.json else sys.stdout)
     folder = find_comparison(
         arguments.what, arguments.runs, axis=arguments.axis, delta=arguments.delta
     )
@@ -175,7 +182,7 @@ def freeze(arguments: argparse.Namespace) -> int:
         tolerance=arguments.tolerance,
         spread=arguments.spread,
     )
-    print(path)
+    words.say(path)
     return 0
 
 
@@ -184,11 +191,11 @@ def verify(arguments: argparse.Namespace) -> int:
 
     if arguments.name is None:
         for line in list_baselines():
-            print(line)
+            words.say(line)
         return 0
     holds, lines = verify_baseline(
-        arguments.name, arguments.words, seeds=arguments.seeds, report=partial(_progress, print)
+        arguments.name, arguments.words, seeds=arguments.seeds, report=partial(_progress, words.say)
     )
     for line in lines:
-        print(line)
+        words.say(line)
     return 0 if holds else 1

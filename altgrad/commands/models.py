@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from altgrad.commands.words import add_command
+from altgrad.commands.words import add_command, say
+from altgrad.training.printable import printable
 
 
 def add_model_commands(commands: Any) -> None:
@@ -69,6 +70,9 @@ def _add_eval(commands: Any) -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", choices=["auto", "fp32", "bf16"], default="auto")
     parser.add_argument("--checkpoint", choices=["best", "latest"], default="best")
+    parser.add_argument(
+        "--keep", choices=["yes", "no"], default="yes", help="the report, in the run folder (yes)"
+    )
     parser.add_argument("--json", action="store_true", help="for programs")
 
 
@@ -108,7 +112,7 @@ def sample(arguments: argparse.Namespace) -> None:
         sample_more(loaded, arguments, how)
         return
     for piece in stream_text(loaded, arguments.prompt, arguments.tokens, **how):
-        print(piece, end="", flush=True)
+        write_piece(piece)
     print()
 
 
@@ -122,7 +126,7 @@ def sample_more(loaded: Any, arguments: argparse.Namespace, how: dict[str, Any])
         raise ValueError(f"--count {arguments.count} must be at least 1")
     texts = write_batch(loaded, arguments.prompt, arguments.tokens, arguments.count, **how)
     for number, text in enumerate(texts, start=1):
-        print(f"--- {number} of {len(texts)}\n{arguments.prompt}{text}")
+        say(f"--- {number} of {len(texts)}\n{arguments.prompt}{text}")
 
 
 def read_line() -> str | None:
@@ -133,7 +137,7 @@ def read_line() -> str | None:
 
 
 def write_piece(piece: str) -> None:
-    print(piece, end="", flush=True)
+    print(printable(piece), end="", flush=True)
 
 
 def serve(arguments: argparse.Namespace) -> None:
@@ -168,7 +172,13 @@ def evaluate(arguments: argparse.Namespace) -> None:
         device=arguments.device,
         dtype=arguments.dtype,
     )
-    evaluate_and_show(run, wishes, checkpoint=arguments.checkpoint, as_json=arguments.json)
+    evaluate_and_show(
+        run,
+        wishes,
+        checkpoint=arguments.checkpoint,
+        as_json=arguments.json,
+        keep=arguments.keep == "yes",
+    )
 
 
 def export(arguments: argparse.Namespace) -> None:
@@ -181,14 +191,14 @@ def export(arguments: argparse.Namespace) -> None:
     folder = Path(arguments.out or run / "export" / arguments.to)
     loaded = load_run(run, which=arguments.checkpoint)
     shape = export_run(loaded, folder, tokenizer=not arguments.no_tokenizer)
-    print(f"{folder} ({shape})")
+    say(f"{folder} ({shape})")
 
 
 def import_model(arguments: argparse.Namespace) -> None:
     from altgrad.interchange.importing import import_model as make_run
 
     name = Path(arguments.source).name
-    print(make_run(arguments.source, Path(arguments.out or Path("runs") / name)))
+    say(make_run(arguments.source, Path(arguments.out or Path("runs") / name)))
 
 
 def merge(arguments: argparse.Namespace) -> None:
@@ -198,4 +208,4 @@ def merge(arguments: argparse.Namespace) -> None:
     from altgrad.interchange.merging import merge_run
 
     out = Path(arguments.out) if arguments.out else run.with_name(f"{run.name}-merged")
-    print(merge_run(run, out, which=arguments.checkpoint))
+    say(merge_run(run, out, which=arguments.checkpoint))

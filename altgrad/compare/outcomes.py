@@ -7,7 +7,8 @@ from typing import Any
 
 from altgrad.compare.question import Question
 from altgrad.compare.state import failure_of, state_of
-from altgrad.training.run_folder import RunFolder, read_jsonl
+from altgrad.training.line_log import read_events, read_metrics
+from altgrad.training.run_folder import RunFolder
 from altgrad.training.settings import ConfigError
 
 
@@ -44,7 +45,7 @@ def read_outcome(arm: str, seed: int, run: Path, question: Question) -> Outcome:
         ConfigError: the run finished without ever logging the primary metric.
     """
     state = state_of(run)
-    lines = list(read_jsonl(RunFolder(run).metrics))
+    lines = list(read_metrics(RunFolder(run).metrics))
     values = [float(m[question.primary]) for m in lines if question.primary in m]
     if state == "finished" and len(values) < question.last:
         raise ConfigError(
@@ -70,9 +71,8 @@ def read_outcome(arm: str, seed: int, run: Path, question: Question) -> Outcome:
 
 def _peak_memory(run: Path) -> float | None:
     """From the run's events: the largest number any of its processes measured."""
-    events = read_jsonl(RunFolder(run).events)
-    found = [e["peak_memory_bytes"] for e in events if e.get("peak_memory_bytes")]
-    return max(found, default=None)
+    found = (e.get("peak_memory_bytes") for e in read_events(RunFolder(run).events))
+    return max((b for b in found if isinstance(b, int | float)), default=None)
 
 
 def check_evaluations(settings: dict[str, Any], question: Question, arm: str) -> None:

@@ -17,6 +17,7 @@ from altgrad.interchange.tokenizer import FILE
 from altgrad.model import GPT, GPTConfig
 from altgrad.training import TrainConfig
 from altgrad.training.checkpoint import load_into
+from altgrad.training.room import refuse_more_than_stored
 
 INDEX = "model.safetensors.index.json"
 WEIGHTS = "model.safetensors"
@@ -34,8 +35,10 @@ def import_model(source: str, run: Path) -> Path:
     folder = find_folder(source)
     values = _read_json(folder / "config.json")
     config, shape = read_config(values)
+    weights = read_weights(folder)
+    refuse_more_than_stored(config, [w.shape for w in weights.values()], folder)
     model = GPT(config, torch.Generator().manual_seed(0))
-    load_into(model, FORMATS[shape].from_weights(read_weights(folder), config))
+    load_into(model, FORMATS[shape].from_weights(weights, config))
     identity = tokenizer_identity(folder, values)
     data = DataConfig(tokenizer=_tokenizer_name(identity, run))
     settings = TrainConfig(model=config, data=data)

@@ -1,8 +1,8 @@
 """A run's whole birth, in order: machine, tokens, network, trainer."""
 
 import copy
-import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,17 @@ from altgrad.data import (
 )
 from altgrad.model import GPT
 from altgrad.model.generate import stream
+from altgrad.training.checkpoint import CheckpointError, CheckpointManager
+from altgrad.training.checkpoint_files import read_shapes
 from altgrad.training.config import TrainConfig
 from altgrad.training.fabric import launch, make_fabric, pick_compile, pick_compute, pick_device
 from altgrad.training.finetune import check_start
 from altgrad.training.loading import LoadedRun, load_run, make_network, read_config
 from altgrad.training.memory import keep_freed_memory
+from altgrad.training.reading import read_json
 from altgrad.training.recorder import Listener, Recorder
 from altgrad.training.resuming import Changes, changed_settings, refuse_changes
+from altgrad.training.room import refuse_more_than_stored
 from altgrad.training.run_folder import RunFolder, run_status
 from altgrad.training.settings import ConfigError
 from altgrad.training.trainer import Trainer
@@ -122,6 +126,7 @@ def resume_run(
         )
     if config.finetune.name == "none":
         config.init_from = None  # all weights are in the checkpoint; the base may be gone
+    _refuse_other_size(config, run)
     trainer = build_run(config, listeners=listeners, progress=progress)
     _refuse_other_data(run, trainer.data_dir, changes)
     trainer.recorder.resumed_at = 0
@@ -142,6 +147,15 @@ def _settings_to_go_on_with(
     config.checkpoint_dir = _moved(own.checkpoint_dir, own.run_dir, run)
     config.run_dir = str(run)
     return config, changed_settings(own, config)
+
+
+def _refuse_other_size(config: TrainConfig, run: Path) -> None:
+    """Before a network is built: one that its newest checkpoint cannot fill never existed."""
+    newest = CheckpointManager(config.checkpoint_dir or RunFolder(run).checkpoints).latest()
+    if newest is None or config.finetune.name != "none":
+        return
+    with suppress(CheckpointError):  # a damaged one is skipped later, by name
+        refuse_more_than_stored(config.model, read_shapes(newest), newest)
 
 
 def _moved(checkpoint_dir: str | None, old_run: str | None, run: Path) -> str | None:
@@ -170,8 +184,8 @@ def _refuse_other_data(run: Path, data_dir: Path, changes: Changes) -> None:
 def recorded_hashes(run: Path) -> dict[str, str] | None:
     """Split -> sha256, out of `data.json`; None if a run was killed before it was written."""
     try:
-        return json.loads(RunFolder(run).data.read_text())["sha256"]
-    except (OSError, ValueError, KeyError):
+        return dict(read_json(RunFolder(run).data)["sha256"])
+    except (ValueError, KeyError, TypeError):
         return None
 
 

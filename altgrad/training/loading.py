@@ -1,11 +1,8 @@
 """Reading runs back: their settings, network and tokenizer; and networks that start from a run."""
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from pathlib import Path
-
-import yaml
 
 from altgrad.data import Metadata, Tokenizer, load_tokenizer
 from altgrad.model import GPT
@@ -16,6 +13,8 @@ from altgrad.training.config import TrainConfig
 from altgrad.training.finetune import check_same_network, check_same_tokens
 from altgrad.training.manifest import read_manifest
 from altgrad.training.randomness import initialisation_generator
+from altgrad.training.reading import read_json, read_yaml
+from altgrad.training.room import refuse_more_than_memory, refuse_more_than_stored
 from altgrad.training.run_folder import RunFolder, resolve_run
 from altgrad.training.settings import ConfigError
 
@@ -36,11 +35,7 @@ def read_config(run: Path) -> TrainConfig:
     Raises:
         ConfigError: missing, or of another version of altgrad.
     """
-    path = RunFolder(run).config
-    try:
-        return TrainConfig.from_dict(yaml.safe_load(path.read_text()))
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"cannot read {path}: {error}") from None
+    return TrainConfig.from_dict(read_yaml(RunFolder(run).config))
 
 
 def load_run(run: Path, *, which: str = "best") -> LoadedRun:
@@ -61,6 +56,7 @@ def stored_network(config: TrainConfig, checkpoint: Path) -> GPT:
     """The plain network of a checkpoint, unrounded, its adapters merged."""
     weights = load_weights(checkpoint)
     if config.finetune.name == "none":
+        refuse_more_than_stored(config.model, [w.shape for w in weights.values()], checkpoint)
         model = GPT(config.model)
         load_into(model, weights)
         return model
@@ -98,6 +94,7 @@ def make_network(config: TrainConfig, metadata: Metadata | None = None) -> GPT:
         ConfigError: the base is another network, or reads other tokens than the data has.
     """
     if config.init_from is None:
+        refuse_more_than_memory(config.model)
         return GPT(config.model, initialisation_generator(config.seed))
     run = resolve_run(config.init_from)
     settings = read_config(run)
@@ -123,11 +120,11 @@ def run_tokenizer(run: Path) -> Tokenizer:
     """
     path = RunFolder(run).data
     try:
-        facts = json.loads(path.read_text())
+        facts = read_json(path)
         known = {f.name for f in dataclasses.fields(Metadata)}
         metadata = Metadata.from_dict({k: v for k, v in facts.items() if k in known})
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ConfigError(f"cannot read {path}: {error}") from None
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ConfigError(f"{path} does not describe a run's data: {error!r}.") from None
     kept = run / "tokenizer.json"
     if (metadata.tokenizer or {}).get("name") == "file" and kept.is_file():
         from altgrad.data.hf_tokenizer import FileTokenizer

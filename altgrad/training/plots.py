@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from altgrad.training.line_log import read_jsonl
+from altgrad.training.line_log import read_metrics
+from altgrad.training.printable import printable
 from altgrad.training.run_folder import RunFolder
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -14,7 +15,7 @@ Curve = tuple[list[int], list[float]]
 
 def read_curve(run: Path, name: str) -> Curve:
     """Steps and values of one metric."""
-    lines = [m for m in read_jsonl(RunFolder(run).metrics) if name in m]
+    lines = [m for m in read_metrics(RunFolder(run).metrics) if name in m]
     return [m["step"] for m in lines], [m[name] for m in lines]
 
 
@@ -50,15 +51,21 @@ def plot_runs(runs: Sequence[Path], path: Path) -> Path:
     return path
 
 
+def label_of(run: Path) -> str:
+    """The run's name in a legend: a `$` starts no formula, an underscore in front hides nothing."""
+    name = printable(run.name).replace("$", r"\$")
+    return f" {name}" if name.startswith("_") else name
+
+
 def _draw_run(axes, run: Path, colour: str) -> bool:
     steps, losses = read_curve(run, "loss")
     if not steps:
         return False
     axes.plot(steps, losses, color=colour, alpha=0.25, linewidth=0.8)
-    axes.plot(steps, smooth(losses), color=colour, linewidth=1.6, label=f"{run.name} training")
+    axes.plot(steps, smooth(losses), color=colour, linewidth=1.6, label=f"{label_of(run)} training")
     val_steps, val_losses = read_curve(run, "val_loss")
     if val_steps:
-        label = f"{run.name} validation, best {min(val_losses):.4f}"
+        label = f"{label_of(run)} validation, best {min(val_losses):.4f}"
         axes.plot(val_steps, val_losses, "o--", color=colour, markersize=4, label=label)
     low = min([*val_losses, *losses])
     axes.set_ylim(bottom=0.95 * low if len(axes.lines) <= 3 else None)

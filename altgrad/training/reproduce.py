@@ -1,6 +1,5 @@
 """Running a finished run again, from its folder alone, and saying whether it is the same."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from altgrad.training.build import build_run, read_config, recorded_hashes
 from altgrad.training.config import TrainConfig
 from altgrad.training.history import alterations
 from altgrad.training.likeness import Likeness, compare_runs, read_numbers
+from altgrad.training.reading import read_json
 from altgrad.training.recorder import Listener
 from altgrad.training.run_folder import RunFolder
 from altgrad.training.settings import ConfigError
@@ -91,7 +91,7 @@ def _require_the_same_data(run: Path, data_dir: Path) -> None:
 
 def compare_environments(then: Path, now: Path) -> dict[str, tuple[Any, Any]]:
     """Name -> (then, now) of what differs; packages one by one, the command left out."""
-    a, b = (_flat(json.loads(path.read_text())) for path in (then, now))
+    a, b = (_flat(read_json(path)) for path in (then, now))
     names = [n for n in {**a, **b} if n != "command" and a.get(n) != b.get(n)]
     return {name: (a.get(name), b.get(name)) for name in names}
 

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from altgrad.training.line_log import LineLog, json_line, read_jsonl
+from altgrad.training.line_log import LineLog, json_line, read_events, read_metrics
 
 LAYOUT_VERSION = 1
 END_STATES = ("finished", "interrupted", "failed", "diverged")
@@ -68,12 +68,14 @@ class RunFolder:
 
     def run_id(self) -> str | None:
         """The id that the run got when it was started; None if it was not, or cannot be read."""
-        return next((e["run"] for e in read_jsonl(self.events) if e.get("run")), None)
+        ids = (e.get("run") for e in read_events(self.events))
+        return next((i for i in ids if i and isinstance(i, str)), None)
 
     def tracker_ids(self) -> dict[str, str]:
         """Tracker -> the id under which it has had this run."""
-        events = (e for e in read_jsonl(self.events) if e.get("event") == "tracker")
-        return {e["name"]: e["id"] for e in events}
+        events = (e for e in read_events(self.events) if e["event"] == "tracker")
+        pairs = ((e.get("name"), e.get("id")) for e in events)
+        return {n: i for n, i in pairs if isinstance(n, str) and isinstance(i, str)}
 
     def unlock(self) -> None:
         self._events.close()
@@ -99,7 +101,7 @@ class RunFolder:
     def forget_metrics_after(self, step: int) -> None:
         """Drop metric lines of steps that a resumed run will take again, and a torn last line."""
         if self.metrics.exists():
-            kept = [json_line(m) for m in read_jsonl(self.metrics) if m.get("step", step) <= step]
+            kept = [json_line(m) for m in read_metrics(self.metrics) if m["step"] <= step]
             write_atomically(self.metrics, "".join(kept))
 
 
@@ -119,11 +121,16 @@ def _locked_soon(lock: int, patience_s: float = 0.5) -> bool:
 def write_atomically(path: Path, text: str) -> None:
     """Either the old content or the new one is there, whatever happens in between."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        error.filename, error.filename2 = str(path), None  # a failed write names no file
+        raise
 
 
 def _point(link: Path, target: Path) -> None:
@@ -160,7 +167,7 @@ def run_status(root: Path) -> str:
     """`running`, `finished`, `interrupted`, `failed` or `diverged`; a killed run is interrupted."""
     if is_locked(root):
         return "running"
-    kinds = [e.get("event", "") for e in read_jsonl(root / "events.jsonl")]
+    kinds = [e["event"] for e in read_events(root / "events.jsonl")]
     last = next((k for k in reversed(kinds) if k in (*END_STATES, "started", "resumed")), "")
     return last if last in END_STATES else "interrupted"
 

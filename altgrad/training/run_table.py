@@ -5,9 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from altgrad.training.line_log import read_jsonl
+from altgrad.training.line_log import read_events, read_metrics
+from altgrad.training.reading import read_settings
 from altgrad.training.run_folder import END_STATES, RunFolder, run_status
 
 
@@ -47,8 +46,8 @@ def summarise_run(root: Path) -> RunSummary:
     """What the folder says about its run."""
     folder = RunFolder(root)
     config = read_settings(folder.config)
-    lines = list(read_jsonl(folder.metrics))
-    events = list(read_jsonl(folder.events))
+    lines = list(read_metrics(folder.metrics))
+    events = list(read_events(folder.events))
     ended: dict[str, Any] = next((e for e in reversed(events) if e.get("event") in END_STATES), {})
     val_losses = [m["val_loss"] for m in lines if "val_loss" in m]
     finite = [v for v in val_losses if math.isfinite(v)]
@@ -89,14 +88,4 @@ def describe_precision(settings: dict[str, Any]) -> str:
     return f"{formats} in {compute}" + (f", stored {stored}" if stored != "master" else "")
 
 
-def read_settings(path: Path) -> dict[str, Any]:
-    """A run's `config.yaml` as a plain dict.
-
-    Raises:
-        ValueError: unreadable.
-    """
-    try:
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        return yaml.load(path.read_text(), Loader=loader)
-    except (OSError, yaml.YAMLError) as error:
-        raise ValueError(f"cannot read {path}: {error}") from None
+__all__ = ["RunSummary", "describe_precision", "read_settings", "summarise_run"]
