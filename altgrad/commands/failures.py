@@ -95,7 +95,8 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 def _of_system(error: OSError) -> str:
     if error.errno is None:
         return str(error)
-    files = ", ".join(os.fsdecode(f) for f in (error.filename, error.filename2) if _is_name(f))
+    names = [os.fsdecode(f) for f in (error.filename, error.filename2) if _is_name(f)]
+    files = ", ".join(dict.fromkeys(names))
     advice = MACHINE.get(error.errno) or ELSEWHERE.get(error.errno)
     told = f"{files or 'a file'}: {os.strerror(error.errno)}"
     return f"{told}; {advice}." if advice else f"{told}."

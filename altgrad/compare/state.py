@@ -29,6 +29,12 @@ def attempt_allowed(run: Path) -> bool:
     return state_of(run) == "failed" and GAVE_UP not in kinds
 
 
+def machine_failed(run: Path) -> bool:
+    """Whether the last failure says nothing about the arm: the disk was full, memory ran out."""
+    failures = [e for e in read_events(RunFolder(run).events) if e["event"] == "failed"]
+    return bool(failures) and failures[-1].get("machine") is True
+
+
 def failure_of(run: Path) -> str:
     """The last error of a failed run, in one line."""
     errors = [e["error"] for e in read_events(RunFolder(run).events) if "error" in e]

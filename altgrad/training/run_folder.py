@@ -129,7 +129,7 @@ def write_atomically(path: Path, text: str) -> None:
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        error.filename, error.filename2 = str(path), None  # a failed write names no file
+        error.filename = str(path)  # a failed write names no file, an open the temporary one
         raise
 
 
