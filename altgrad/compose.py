@@ -140,7 +140,7 @@ def quoted(text: str) -> str:
 
 
 def _escaped(found: re.Match[str]) -> str:
-    """Hydra reads backslashes only before a quote: there each is doubled, and the quote gets one."""
+    """Backslashes count only before a quote: there each is doubled, and the quote gets one."""
     return 2 * found[1] + ("\\'" if found[2] else "")
 
 

@@ -98,7 +98,7 @@ def _of_system(error: OSError) -> str:
     names = [os.fsdecode(f) for f in (error.filename, error.filename2) if _is_name(f)]
     files = ", ".join(dict.fromkeys(names))
     advice = MACHINE.get(error.errno) or ELSEWHERE.get(error.errno)
-    told = f"{files or 'a file'}: {os.strerror(error.errno)}"
+    told = f"{files or 'what was to be written'}: {os.strerror(error.errno)}"
     return f"{told}; {advice}." if advice else f"{told}."
 
 

@@ -41,6 +41,9 @@ NO_BF16 = (
     "(docs/speed.md)"
 )
 
+MISFITS = (KeyError, IndexError, TypeError, AttributeError, OverflowError, RuntimeError)
+"""What the parts of a run throw at a state that another program made up."""
+
 Progress = Callable[[int, int], None]
 Sampler = Callable[..., str]
 
@@ -194,9 +197,12 @@ def _load_newest(trainer: Trainer, *, lenient: bool) -> None:
     if found is None:
         trainer.remarks.append("no checkpoint yet: the run starts again from its first step")
         return
-    _, saved, skipped = found
+    path, saved, skipped = found
     trainer.remarks += [f"skipped {s.path.name}: {s.reason}" for s in skipped]
-    trainer.remarks += trainer.load(saved, lenient=lenient)
+    try:
+        trainer.remarks += trainer.load(saved, lenient=lenient)
+    except MISFITS as error:
+        raise CheckpointError(f"{path} is whole, but no state of this run: {error!r}.") from error
 
 
 def _prepare_once(fabric: Fabric, config: TrainConfig, progress: Progress | None) -> Path:

@@ -95,11 +95,19 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
 
     Raises:
         OSError: it is there and cannot be read.
+        ValueError: a folder, a pipe or a device stands in its place.
     """
     if not path.exists():
         return
+    require_plain(path)
     with path.open(encoding="utf-8", errors="replace") as file:
         yield from _lines_in(file)
+
+
+def require_plain(path: Path) -> None:
+    """Raises ValueError where reading would wait for ever, or is not reading a file at all."""
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} is not a plain file.")
 
 
 def _lines_in(texts: Iterable[str]) -> Iterator[dict[str, Any]]:

@@ -125,9 +125,22 @@ def run_tokenizer(run: Path) -> Tokenizer:
         metadata = Metadata.from_dict({k: v for k, v in facts.items() if k in known})
     except (TypeError, KeyError, AttributeError) as error:
         raise ConfigError(f"{path} does not describe a run's data: {error!r}.") from None
+    if not _names_a_tokenizer(metadata.tokenizer):
+        raise ConfigError(f"{path} does not describe a tokenizer.")
     kept = run / "tokenizer.json"
     if (metadata.tokenizer or {}).get("name") == "file" and kept.is_file():
         from altgrad.data.hf_tokenizer import FileTokenizer
 
         return FileTokenizer(kept)
     return load_tokenizer(metadata)
+
+
+def _names_a_tokenizer(identity: object) -> bool:
+    if identity is None:
+        return True
+    words = ("name", "vocabulary", "sha256")
+    return (
+        isinstance(identity, dict)
+        and "name" in identity
+        and all(isinstance(identity.get(word, ""), str) for word in words)
+    )

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from altgrad.training.line_log import require_plain
 from altgrad.training.settings import ConfigError
 
 Tree = dict[str, Any]
@@ -68,6 +69,7 @@ def _load_yaml(text: str) -> Any:
 
 
 def _read(path: Path, parse: Callable[[str], Any]) -> Tree:
+    require_plain(path)
     try:
         content = parse(path.read_text(encoding="utf-8"))
     except OSError as error:

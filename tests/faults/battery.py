@@ -157,9 +157,9 @@ def report() -> object:
 
 
 def imported() -> object:
-    from altgrad.training.build import load_run
+    from altgrad.training.checkpoint import find_checkpoint, load_weights
 
-    weights = load_run(Path("imported"), which="latest").model.state_dict()
+    weights = load_weights(find_checkpoint(Path("imported")))
     return {n: hashlib.sha256(w.numpy().tobytes()).hexdigest() for n, w in weights.items()}
 
 
@@ -170,6 +170,13 @@ def train_again() -> list[str]:
     if not Path("run/config.yaml").is_file():
         return RUN_TRAIN
     return ["show", "run"] if run_status(Path("run")) == "finished" else ["resume", "run"]
+
+
+RUN_IMPORT = ["import", "exported", "--out", "imported"]
+
+
+def import_again() -> list[str]:
+    return ["show", "imported"] if Path("imported").exists() else RUN_IMPORT
 
 
 ARMS = [w for w in TINY if not w.startswith("optim=")]
@@ -183,7 +190,7 @@ COMMANDS = {
         ["compare", "optim=adamw,sgd", "seeds=2", *ARMS, "max_steps=3"], write_text, verdict
     ),
     "eval": Command(["eval", "run"], finished_run, report),
-    "import": Command(["import", "exported", "--out", "imported"], exported_run, imported),
+    "import": Command(RUN_IMPORT, exported_run, imported, import_again),
 }
 
 
@@ -407,7 +414,7 @@ def main() -> int:
     if "FAULTS_ROOT" not in os.environ:
         return _with_shim()
     root = Path(os.environ["FAULTS_ROOT"])
-    _prepare_process()
+    prepare_process()
     shim = ctypes.CDLL(os.environ["LD_PRELOAD"])
     rows = list(run_battery(names, arguments.sample, shim, root))
     wrong = [w for _, _, tally in rows for w in tally.wrong]
@@ -436,7 +443,7 @@ def _with_shim() -> int:
         return subprocess.run(words, env=environment).returncode
 
 
-def _prepare_process() -> None:
+def prepare_process() -> None:
     """Load what every command needs, so that a fork costs nothing and reads no code of ours."""
     import matplotlib.figure  # noqa: F401
     import torch

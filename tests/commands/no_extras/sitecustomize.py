@@ -1,4 +1,4 @@
-"""On PYTHONPATH: an environment in which none of the extras is installed, as `make setup` leaves it.
+"""On PYTHONPATH: an environment without any of the extras, as `make setup` leaves it.
 
 ALTGRAD_WITHOUT: the modules that cannot be found, with commas.
 """
