@@ -7,12 +7,14 @@ Everything heavy is imported by the command that needs it, so that `altgrad --he
 import argparse
 import os
 import sys
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from altgrad.commands.compare import add_compare_commands
 from altgrad.commands.completion import add_completion_command
 from altgrad.commands.data import add_data_commands
+from altgrad.commands.failures import USER_MISTAKE, tell
 from altgrad.commands.formats import add_formats_command
 from altgrad.commands.learn import add_learn_commands
 from altgrad.commands.models import add_model_commands
@@ -23,7 +25,7 @@ from altgrad.commands.words import add_command, add_overrides, own_words
 from altgrad.compose import compose_config, preset_names
 from altgrad.trust import allow, names_in
 
-USER_MISTAKE = 2
+__all__ = ["USER_MISTAKE", "main"]
 
 EXAMPLES = """\
 examples:
@@ -41,21 +43,39 @@ examples:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; returns the exit code (0 done, 2 the user's mistake, 130 interrupted)."""
+    """Run one command; returns the exit code (0 done; the others: `failures.py`)."""
     arguments = parse_words(argv)
     try:
         allow(names_in(own_words(arguments)))
-        return arguments.command(arguments) or 0
+        code = arguments.command(arguments) or 0
+        _flush()
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()
         return 0
-    except ValueError as error:
-        if os.environ.get("ALTGRAD_TRACEBACK"):
-            raise
-        print(f"altgrad: {' '.join(str(error).split())}", file=sys.stderr)
-        return USER_MISTAKE
+    except Exception as error:
+        code = tell(error)
+        with suppress(OSError):
+            _flush()
+    return int(code)
+
+
+def _flush() -> None:
+    """Bring out what was printed. Raises OSError where nobody can keep it (`> /dev/full`)."""
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        _forget_output()
+        error.filename = "standard output"
+        raise
+
+
+def _forget_output() -> None:
+    """What is still to be written goes nowhere: at the very end Python would try it again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def parse_words(argv: list[str] | None) -> argparse.Namespace:

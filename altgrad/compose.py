@@ -1,9 +1,11 @@
 """Typed words -> settings, through Hydra's compose API; the only file that knows it."""
 
+import re
 from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, cast
+from types import UnionType
+from typing import Any, Union, cast, get_args, get_origin
 
 Tree = dict[str, Any]
 
@@ -43,7 +45,8 @@ def compose_values(
     from altgrad.training.config import TrainConfig
 
     words = [check_override(word, config_dir) for word in overrides]
-    extra = [f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"] if config_dir else []
+    overlay = quoted(f"file://{Path(config_dir).resolve()}") if config_dir else ""
+    extra = [f"hydra.searchpath=[{overlay}]"] if config_dir else []
     ConfigStore.instance().store(name="dataclass_defaults", node=TrainConfig().to_dict())
     try:
         with initialize_config_module("altgrad.conf", version_base="1.3"):
@@ -108,7 +111,7 @@ def check_override(word: str, config_dir: str | None) -> str:
     presets = preset_names(config_dir)
     if key in presets:
         _check_preset(key, value, presets[key])
-        return f"{key}={value}"
+        return f"{key}={value if value == 'null' else quoted(value)}"
     names = all_setting_names()
     known = any(key == n or n.startswith(f"{key}.") or key.startswith(f"{n}.") for n in names)
     if not known:
@@ -118,7 +121,59 @@ def check_override(word: str, config_dir: str | None) -> str:
         raise ConfigError(
             f"unknown setting {key!r}.{hint} `altgrad config` lists all settings and their values."
         )
-    return f"{'++' if key in MAPPINGS else ''}{key}={value}"
+    return f"{'++' if key in MAPPINGS else ''}{key}={_readable(key, value)}"
+
+
+def _readable(key: str, value: str) -> str:
+    """The value as Hydra's grammar reads it: a text is the text that was typed, whatever is in it.
+
+    Raises:
+        ConfigError: not a text, and nothing that can be read.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    from altgrad.training.config import TrainConfig
+    from altgrad.training.settings import ConfigError, kind_of
+
+    kinds = _options(kind_of(TrainConfig, key))
+    if list[str] in kinds and value.startswith("[") and value.endswith("]"):
+        return f"[{','.join(quoted(v) for v in _items(value[1:-1]))}]"
+    if str in kinds and not (value == "null" and type(None) in kinds):
+        return quoted(value)
+    try:
+        OverridesParser.create().parse_override(f"{key}={value}")
+    except HydraException:
+        raise ConfigError(
+            f"the configuration does not compose: {key}={value!r} cannot be read; a list is "
+            "[a,b], a text with odd characters stands in quotes."
+        ) from None
+    return value
+
+
+def _options(kind: Any) -> tuple[Any, ...]:
+    return get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+
+
+def quoted(text: str) -> str:
+    """`text` in quotes for Hydra, unless it has its own."""
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
+        return text
+    return "'" + re.sub(r"(\\*)('|$)", _escaped, text) + "'"
+
+
+def _escaped(found: re.Match[str]) -> str:
+    """Backslashes count only before a quote: there each is doubled, and the quote gets one."""
+    return 2 * found[1] + ("\\'" if found[2] else "")
+
+
+def _items(inside: str) -> list[str]:
+    """`a, "b, c"` -> `a` and `"b, c"`: a comma in quotes belongs to its item."""
+    found = re.findall(r"""\s*("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[^,]*?)\s*(?:,|$)""", inside)
+    return found[:-1] if found and not found[-1] else found
+
+
+NO_EXPERIMENTS = "none; yours go into DIR/experiment/NAME.yaml, found with --config-dir DIR"
 
 
 def _check_preset(group: str, value: str, allowed: list[str]) -> None:
@@ -127,14 +182,18 @@ def _check_preset(group: str, value: str, allowed: list[str]) -> None:
     if value not in allowed and not (group == "experiment" and value == "null"):
         raise ConfigError(
             f"{group}={value!r} is not a preset.{nearest(value, allowed)} "
-            f"Allowed: {', '.join(allowed) or 'none yet'}."
+            f"Allowed: {', '.join(allowed) or NO_EXPERIMENTS}."
         )
+
+
+EXPERIMENT = "experiment"
+"""The group of whole configurations: all of its presets are the user's own."""
 
 
 def preset_names(config_dir: str | None = None) -> dict[str, list[str]]:
     """Group -> names of its presets, ours and those of an overlay folder."""
     roots = [Path(str(files("altgrad.conf")))] + ([Path(config_dir)] if config_dir else [])
-    groups = sorted({d.name for root in roots for d in root.iterdir() if d.is_dir()})
+    groups = sorted({d.name for root in roots for d in root.iterdir() if d.is_dir()} | {EXPERIMENT})
     return {
         group: sorted({f.stem for root in roots for f in (root / group).glob("*.yaml")})
         for group in groups

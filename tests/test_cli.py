@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from altgrad.cli import USER_MISTAKE, main
-from altgrad.compose import compose_config, compose_values, preset_names
+from altgrad.compose import compose_config, compose_values, preset_names, quoted
 from altgrad.data import tokenizers
 from altgrad.data.tokenizers import ByteTokenizer
 from altgrad.training.config import all_setting_names
@@ -63,6 +63,62 @@ def test_a_recipe_by_module_and_the_word_inf_can_be_typed():
     )
     assert config.precision.modules == {"*.mlp.*": {"format": "none"}}
     assert config.precision.weight.overflow == "inf"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "é.txt",
+            "日本.txt",
+            "a=b.txt",
+            "x[1].txt",
+            "[x",
+            "x]",
+            "~/x",
+            "a b.txt",
+            " x ",
+            "a,b.txt",
+        ),
+        *(
+            "{x}.txt",
+            "a(1).txt",
+            "a#b",
+            "a:b",
+            "a'b",
+            'a"b',
+            "x\\y",
+            "x\\",
+            "x\\'y",
+            "$HOME",
+            "%@!&*",
+        ),
+        *("007", "1.5", "true", "-", "runs/sgd=x + y-seed1"),
+    ],
+)
+def test_a_text_is_the_text_that_was_typed(text):
+    config = compose_config([f"data.path={text}", f"sample_prompts=[{quoted(text)},b]"])
+    assert config.data.path == text
+    assert config.sample_prompts == [text, "b"]
+
+
+def test_null_and_quotes_of_ones_own_are_understood():
+    config = compose_config(
+        ["data.path='a b'", "run_dir=null", "sample_prompts=['x, y', \"z\", w]"]
+    )
+    assert (config.data.path, config.run_dir) == ("a b", None)
+    assert config.sample_prompts == ["x, y", "z", "w"]
+
+
+def test_an_overlay_folder_may_have_any_name(tmp_path):
+    folder = tmp_path / "mine, é=[1]" / "experiment"
+    folder.mkdir(parents=True)
+    (folder / "short.yaml").write_text("# @package _global_\nmax_steps: 7\n")
+    assert compose_config(["experiment=short"], str(folder.parent)).max_steps == 7
+
+
+def test_an_experiment_that_is_not_there_is_refused_with_where_to_put_it(capsys):
+    assert "DIR/experiment/NAME.yaml" in refused(capsys, "train", "experiment=mine")
 
 
 @pytest.mark.parametrize(

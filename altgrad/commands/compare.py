@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from altgrad.commands.words import add_trust
+from altgrad.commands import words
 from altgrad.trust import said_by
 
 AddCommand = Callable[..., argparse.ArgumentParser]
@@ -50,7 +50,7 @@ def _add_compare(commands: Any, add_command: AddCommand, compose: Compose) -> No
         "words", nargs="+", metavar="FILE|KEY=VALUE", help="the question, see below"
     )
     parser.add_argument("--config-dir", metavar="DIR", help="folder with further presets")
-    add_trust(parser)
+    words.add_trust(parser)
     parser.add_argument("--json", action="store_true", help="for programs: the verdict as JSON")
     parser.add_argument("--dry-run", action="store_true", help="check and say what would run")
 
@@ -81,7 +81,7 @@ def _add_baseline(commands: Any, add_command: AddCommand) -> None:
     freezing.add_argument("--into", metavar="DIR", help="folder of records (experiments/baselines)")
     verifying = add_command(actions, "verify", verify, "run it again and compare with its record")
     verifying.add_argument("name", nargs="?", help="a record's name or file; default: list them")
-    add_trust(verifying)
+    words.add_trust(verifying)
     verifying.add_argument("--seeds", type=int, help="how many of its seeds (all)")
     verifying.add_argument(
         "words", nargs="*", metavar="KEY=VALUE", help="launcher=, jobs=, device="
@@ -100,10 +100,10 @@ def compare(compose: Compose, arguments: argparse.Namespace) -> int:
     from altgrad.compare.launch import take_launch_words
     from altgrad.compare.question import read_question
 
-    say = partial(print, file=sys.stderr if arguments.json else sys.stdout, flush=True)
-    launch, words = take_launch_words(arguments.words)
+    say = partial(words.say, file=sys.stderr if arguments.json else sys.stdout)
+    launch, typed = take_launch_words(arguments.words)
     comparison = Comparison(
-        read_question(words),
+        read_question(typed),
         partial(_compose_arm, compose, arguments),
         launch=launch,
         say=say,
@@ -154,7 +154,7 @@ def _progress(say: Callable[[str], None], done: int, total: int, label: str, sta
 
 def _finish(folder: Path, as_json: bool, say: Callable[[str], None]) -> int:
     from altgrad.compare.conclusion import conclude, write_verdict
-    from altgrad.compare.report import verdict_lines, write_reports
+    from altgrad.compare.report import has_charts, verdict_lines, write_reports
 
     conclusion = conclude(folder)
     write_verdict(conclusion)
@@ -163,6 +163,11 @@ def _finish(folder: Path, as_json: bool, say: Callable[[str], None]) -> int:
         say(line)
     for path in write_reports(conclusion):
         say(f"report: {path}")
+    if not has_charts():
+        say(
+            "no HTML page: it needs pip install 'altgrad[report]', then "
+            f"altgrad report {shlex.quote(str(folder))}"
+        )
     if as_json:
         print(json.dumps(conclusion.to_dict(), indent=1))
     return 0
@@ -171,7 +176,7 @@ def _finish(folder: Path, as_json: bool, say: Callable[[str], None]) -> int:
 def report(arguments: argparse.Namespace) -> int:
     from altgrad.compare.regroup import find_comparison
 
-    say = partial(print, file=sys.stderr if arguments.json else sys.stdout, flush=True)
+    say = partial(words.say, file=sys.stderr if arguments.json else sys.stdout)
     folder = find_comparison(
         arguments.what, arguments.runs, axis=arguments.axis, delta=arguments.delta
     )
@@ -189,7 +194,7 @@ def freeze(arguments: argparse.Namespace) -> int:
         tolerance=arguments.tolerance,
         spread=arguments.spread,
     )
-    print(path)
+    words.say(path)
     return 0
 
 
@@ -198,11 +203,11 @@ def verify(arguments: argparse.Namespace) -> int:
 
     if arguments.name is None:
         for line in list_baselines():
-            print(line)
+            words.say(line)
         return 0
     holds, lines = verify_baseline(
-        arguments.name, arguments.words, seeds=arguments.seeds, report=partial(_progress, print)
+        arguments.name, arguments.words, seeds=arguments.seeds, report=partial(_progress, words.say)
     )
     for line in lines:
-        print(line)
+        words.say(line)
     return 0 if holds else 1

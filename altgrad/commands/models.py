@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from altgrad.commands.words import add_command, add_trust
+from altgrad.commands.words import add_command, add_trust, say
+from altgrad.training.printable import printable
 
 
 def add_model_commands(commands: Any) -> None:
@@ -73,6 +74,9 @@ def _add_eval(commands: Any) -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", choices=["auto", "fp32", "bf16"], default="auto")
     parser.add_argument("--checkpoint", choices=["best", "latest"], default="best")
+    parser.add_argument(
+        "--keep", choices=["yes", "no"], default="yes", help="the report, in the run folder (yes)"
+    )
     parser.add_argument("--json", action="store_true", help="for programs")
 
 
@@ -136,7 +140,7 @@ def sample_more(loaded: Any, arguments: argparse.Namespace, how: dict[str, Any])
     prompt = opening(loaded.tokenizer)[0] if arguments.prompt is None else arguments.prompt
     texts = write_batch(loaded, prompt, arguments.tokens, arguments.count, **how)
     for number, text in enumerate(texts, start=1):
-        print(f"--- {number} of {len(texts)}\n{prompt}{text}")
+        say(f"--- {number} of {len(texts)}\n{prompt}{text}")
 
 
 def read_line() -> str | None:
@@ -147,7 +151,7 @@ def read_line() -> str | None:
 
 
 def write_piece(piece: str) -> None:
-    print(piece, end="", flush=True)
+    print(printable(piece), end="", flush=True)
 
 
 def serve(arguments: argparse.Namespace) -> None:
@@ -183,7 +187,13 @@ def evaluate(arguments: argparse.Namespace) -> None:
         device=arguments.device,
         dtype=arguments.dtype,
     )
-    evaluate_and_show(run, wishes, checkpoint=arguments.checkpoint, as_json=arguments.json)
+    evaluate_and_show(
+        run,
+        wishes,
+        checkpoint=arguments.checkpoint,
+        as_json=arguments.json,
+        keep=arguments.keep == "yes",
+    )
 
 
 def export(arguments: argparse.Namespace) -> None:
@@ -196,7 +206,7 @@ def export(arguments: argparse.Namespace) -> None:
     folder = Path(arguments.out or run / "export" / arguments.to)
     loaded = load_run(run, which=arguments.checkpoint)
     shape = export_run(loaded, folder, tokenizer=not arguments.no_tokenizer)
-    print(f"{folder} ({shape})")
+    say(f"{folder} ({shape})")
 
 
 def import_model(arguments: argparse.Namespace) -> None:
@@ -205,7 +215,7 @@ def import_model(arguments: argparse.Namespace) -> None:
     name = Path(arguments.source).name
     out = Path(arguments.out or Path("runs") / name)
     how = {"tokenizer": arguments.tokenizer, "need_tokenizer": True}
-    print(make_run(arguments.source, out, **how))
+    say(make_run(arguments.source, out, **how))
 
 
 def merge(arguments: argparse.Namespace) -> None:
@@ -215,4 +225,4 @@ def merge(arguments: argparse.Namespace) -> None:
     from altgrad.interchange.merging import merge_run
 
     out = Path(arguments.out) if arguments.out else run.with_name(f"{run.name}-merged")
-    print(merge_run(run, out, which=arguments.checkpoint))
+    say(merge_run(run, out, which=arguments.checkpoint))

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from altgrad.commands.words import add_command, add_overrides
+from altgrad.commands.words import add_command, add_overrides, say
 from altgrad.compose import compose_values
 
 
@@ -124,7 +124,7 @@ def plot(arguments: argparse.Namespace) -> None:
     path = plot_runs(runs, Path(arguments.out) if arguments.out else default)
     if len(runs) == 1 and sys.stdout.isatty():
         print(terminal_plot(runs[0]))
-    print(path)
+    say(path)
 
 
 def _plot_numerics(runs: list[Path], out: str | None) -> None:
@@ -135,7 +135,7 @@ def _plot_numerics(runs: list[Path], out: str | None) -> None:
             "plot --numerics draws one run, into its own figures folder; give one RUN and no --out"
         )
     for path in plot_numerics(runs[0]):
-        print(path)
+        say(path)
 
 
 def gc(arguments: argparse.Namespace) -> None:
@@ -147,9 +147,9 @@ def gc(arguments: argparse.Namespace) -> None:
     act = find_garbage if arguments.dry_run else collect_garbage
     found = act(run, keep=arguments.keep, anomalies=arguments.anomalies)
     for garbage in found:
-        print(f"{garbage.path.name}: {garbage.bytes:,} bytes, {garbage.why}")
+        say(f"{garbage.path.name}: {garbage.bytes:,} bytes, {garbage.why}")
     said = "would free" if arguments.dry_run else "freed"
-    print(f"{said} {sum(g.bytes for g in found):,} bytes in {len(found)} folders of {run}")
+    say(f"{said} {sum(g.bytes for g in found):,} bytes in {len(found)} folders of {run}")
 
 
 def annotated_yaml(tree: dict[str, Any], origin: dict[str, str], prefix: str = "") -> list[str]:

@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from altgrad.commands.words import add_command, add_overrides, add_trust, program
+from altgrad.commands.words import add_command, add_overrides, add_trust, program, say
 from altgrad.compose import compose_config, compose_values, presets_help
 
 INTERRUPTED = 130
@@ -158,8 +158,8 @@ def reproduce(arguments: argparse.Namespace) -> int:
         print(json.dumps(result.to_dict(), indent=2, default=str))
     else:
         for name, (then, now) in result.environment.items():
-            print(f"environment: {name} was {str(then)[:60]!r}, is {str(now)[:60]!r}")
-        print(f"{result.again}: {result.verdict}")
+            say(f"environment: {name} was {str(then)[:60]!r}, is {str(now)[:60]!r}")
+        say(f"{result.again}: {result.verdict}")
     return 0 if result.likeness.within(arguments.tolerance) else 1
 
 

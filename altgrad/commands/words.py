@@ -7,8 +7,9 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
+from altgrad.training.printable import printable
 from altgrad.trust import NAME
 
 
@@ -65,6 +66,11 @@ def add_overrides(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config-dir", metavar="DIR", help="folder with further presets, as DIR/GROUP/NAME.yaml"
     )
+
+
+def say(text: object, *, file: TextIO | None = None) -> None:
+    """Print what may come from a file: it cannot move the cursor or change the terminal."""
+    print(printable(text), file=file, flush=True)
 
 
 def program() -> str:

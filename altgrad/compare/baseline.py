@@ -16,13 +16,14 @@ from typing import Any
 from altgrad.compare.arm import change_settings
 from altgrad.compare.identity import data_hash, effective_settings
 from altgrad.compare.launch import Launch, take_launch_words
+from altgrad.compare.record import plain_name
 from altgrad.compare.sweep import LAUNCHERS, Report, Wanted, complete
 from altgrad.training.config import TrainConfig
+from altgrad.training.reading import read_json
 from altgrad.training.run_folder import RunFolder, resolve_run, write_atomically
 from altgrad.training.run_table import read_settings, summarise_run
-from altgrad.training.settings import ConfigError, nearest, require
+from altgrad.training.settings import ConfigError, from_dict, nearest, require
 from altgrad.training.sources import accept_code
-from altgrad.trust import said_by
 
 SHIPPED = Path(__file__).parent / "baselines"
 OWN_RECORDS = Path("experiments/baselines")
@@ -67,6 +68,7 @@ def freeze_baseline(
     Raises:
         ConfigError: a run has not finished, or the runs are not the same.
     """
+    require(plain_name(name), f"{name!r} must be a plain name; --into says the folder.")
     folders = [resolve_run(run) for run in runs]
     settings = _common_settings(folders)
     losses = {str(read_settings(RunFolder(r).config)["seed"]): _losses(r) for r in folders}
@@ -116,13 +118,14 @@ def _losses(run: Path) -> dict[str, float]:
 
 
 def _data_of(run: Path) -> str:
-    return data_hash(json.loads(RunFolder(run).data.read_text())["sha256"])
+    return data_hash(read_json(RunFolder(run).data).get("sha256") or {})
 
 
 def _environment_of(run: Path) -> dict[str, Any]:
-    environment = json.loads(RunFolder(run).environment.read_text())
+    environment = read_json(RunFolder(run).environment)
     wanted = ("python", "torch", "cuda", "gpus", "cpu", "threads", "platform", "code")
-    commit = (environment.get("git") or {}).get("commit")
+    git = environment.get("git")
+    commit = git.get("commit") if isinstance(git, dict) else None
     return {**{k: environment.get(k) for k in wanted}, "commit": commit}
 
 
@@ -146,9 +149,9 @@ def find_baseline(name: str) -> Baseline:
 
 def _read(path: Path) -> Baseline:
     try:
-        record = Baseline(**said_by(path, json.loads(path.read_text())))
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"{path} is not a baseline: {error}") from None
+        record = from_dict(Baseline, read_json(path))
+    except TypeError as error:
+        raise ConfigError(f"{path} is not a baseline: {error}.") from None
     require(record.layout == LAYOUT_VERSION, f"{path} has layout {record.layout}.")
     return record
 

@@ -3,7 +3,6 @@
 The same question has the same folder (`record.py`), so asking it again goes on where it stopped.
 """
 
-import json
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
@@ -18,7 +17,7 @@ from altgrad.compare.launch import Launch
 from altgrad.compare.outcomes import check_evaluations, read_outcome
 from altgrad.compare.question import Question
 from altgrad.compare.reading import refuse_unread_words
-from altgrad.compare.record import Record, comparison_folder, write_record
+from altgrad.compare.record import Record, comparison_folder, read_record, write_record
 from altgrad.compare.registry import Registry
 from altgrad.compare.sweep import LAUNCHERS, Report, Wanted, as_task, complete
 from altgrad.compare.tuning import Tuned, tune
@@ -114,7 +113,7 @@ class Comparison:
         """Times measured before an interruption stay: measuring again would change the runs."""
         path = self.folder / "record.json"
         if path.is_file():
-            self.record.step_s = json.loads(path.read_text())["step_s"]
+            self.record.step_s = read_record(self.folder)[1].step_s
 
     def _measure_s(self, arm: Arm) -> float:
         if arm.name not in self.record.step_s:

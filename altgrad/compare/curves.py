@@ -8,7 +8,8 @@ from statistics import fmean
 from typing import Any
 
 from altgrad.compare.conclusion import Conclusion
-from altgrad.training.run_folder import RunFolder, read_jsonl
+from altgrad.training.line_log import read_metrics
+from altgrad.training.run_folder import RunFolder
 
 Row = dict[str, Any]
 MOST_POINTS = 120
@@ -33,7 +34,7 @@ def loss_rows(conclusion: Conclusion, name: str) -> list[Row]:
 
 
 def _read_metric(run: Path, name: str) -> list[tuple[int, float]]:
-    lines = read_jsonl(RunFolder(run).metrics)
+    lines = read_metrics(RunFolder(run).metrics)
     return [(m["step"], m[name]) for m in lines if name in m and math.isfinite(m[name])]
 
 
@@ -81,7 +82,7 @@ def mechanism_rows(conclusion: Conclusion) -> dict[str, list[Row]]:
 
 def _add_run(arm: str, run: Path, sums: dict[tuple[str, str, str, int], list[float]]) -> None:
     found: dict[str, list[tuple[int, float]]] = defaultdict(list)
-    for line in read_jsonl(RunFolder(run).metrics):
+    for line in read_metrics(RunFolder(run).metrics):
         for name, value in line.items():
             if name not in BASIC and isinstance(value, int | float) and math.isfinite(value):
                 found[name].append((line["step"], value))

@@ -5,7 +5,6 @@ nothing else. The arithmetic (`precision.compute`) is never part of an axis that
 an arm that rounds must compute in the same dtype as its control, or rounding is not what differs.
 """
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from altgrad.compare.identity import WITHOUT_EFFECT, altered
 from altgrad.compare.question import Question
 from altgrad.compare.reading import read_differences
 from altgrad.training.history import read_initial
+from altgrad.training.reading import read_json
 from altgrad.training.run_folder import RunFolder
 from altgrad.training.settings import ConfigError, nearest
 
@@ -186,8 +186,8 @@ def _facts(run: Path) -> dict[str, Any]:
     environment, data = _read(folder.environment), _read(folder.data)
     return {
         "settings": settings,
-        "data": data.get("sha256"),
-        "code": environment.get("code"),
+        "data": _keys(data.get("sha256")),
+        "code": _keys(environment.get("code")),
         "corpus": data.get("corpus"),
         "machine": {k: environment.get(k) for k in ("cpu", "gpus", "threads", "cuda", "python")},
     }
@@ -195,7 +195,11 @@ def _facts(run: Path) -> dict[str, Any]:
 
 def _read(path: Path) -> dict[str, Any]:
     """A JSON file of a run; a run that failed before it began has none."""
-    return dict(json.loads(path.read_text())) if path.is_file() else {}
+    return read_json(path) if path.is_file() else {}
+
+
+def _keys(found: Any) -> dict[str, Any] | None:
+    return found if isinstance(found, dict) else None
 
 
 def _same(what: str, facts: dict[tuple[str, int], dict[str, Any]]) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from altgrad.training.history import alterations
+from altgrad.training.reading import read_json
 from altgrad.training.run_folder import RunFolder
 from altgrad.training.run_table import read_settings
 
@@ -70,8 +71,8 @@ def key_of_run(run: Path) -> str | None:
         return None
     try:
         values = read_settings(RunFolder(run).config)
-        environment = json.loads(RunFolder(run).environment.read_text())
-        data = json.loads(RunFolder(run).data.read_text())
+        environment = read_json(RunFolder(run).environment)
+        data = read_json(RunFolder(run).data)
         return run_key(values, environment["code"], data_hash(data["sha256"]))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -41,7 +41,7 @@ def run_locally(
 
 
 def _start(context: Any, task: Task, slot: int | None, running: Running) -> None:
-    process = context.Process(target=_main, args=(task, slot, str(log_path(Path(task.run)))))
+    process = context.Process(target=_main, args=(task, slot, str(make_log(Path(task.run)))))
     process.start()
     running[process.sentinel] = (process, slot, task)
 
@@ -49,6 +49,14 @@ def _start(context: Any, task: Task, slot: int | None, running: Running) -> None
 def log_path(run: Path) -> Path:
     """Where a run's own output goes: beside the runs, since its folder may not exist yet."""
     return run.parent / "logs" / f"{run.name}.log"
+
+
+def make_log(run: Path) -> Path:
+    """The log's path; raises OSError here, where a person sees it, if it cannot be written."""
+    log = log_path(run)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.touch()
+    return log
 
 
 def _main(task: Task, gpu: int | None, log: str) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 from altgrad.compare.question import Question
 from altgrad.compare.state import failure_of, state_of
-from altgrad.training.run_folder import RunFolder, read_jsonl, what_is_lost
+from altgrad.training.line_log import read_events, read_metrics
+from altgrad.training.run_folder import RunFolder, what_is_lost
 from altgrad.training.run_table import read_settings
 from altgrad.training.settings import ConfigError
 
@@ -45,7 +46,7 @@ def read_outcome(arm: str, seed: int, run: Path, question: Question) -> Outcome:
         ConfigError: the run finished without ever logging the primary metric.
     """
     state, lost = state_of(run), what_is_lost(run)
-    lines = list(read_jsonl(RunFolder(run).metrics))
+    lines = list(read_metrics(RunFolder(run).metrics))
     if state == "finished" and (short := _too_short(run, lines)):
         state, lost = "damaged", short
     values = [float(m[question.primary]) for m in lines if question.primary in m]
@@ -80,10 +81,10 @@ def _too_short(run: Path, lines: list[dict[str, Any]]) -> str:
 
 def _peak_memory(run: Path) -> float | None:
     """From the run's events: of the GPU if the run used one, else of its process."""
-    events = list(read_jsonl(RunFolder(run).events))
+    events = list(read_events(RunFolder(run).events))
     for name in ("peak_gpu_bytes", "peak_memory_bytes"):
-        if found := [e[name] for e in events if e.get(name)]:
-            return max(found)
+        if found := [e[name] for e in events if e.get(name) and isinstance(e[name], int | float)]:
+            return float(max(found))
     return None
 
 

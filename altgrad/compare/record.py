@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from altgrad.compare.question import Question
+from altgrad.training.reading import read_json, read_yaml
 from altgrad.training.run_folder import write_atomically
 from altgrad.training.settings import ConfigError, from_dict, require
 
@@ -44,6 +45,10 @@ def comparison_folder(question: Question, runs: str | Path) -> Path:
     """The folder of a complete question: its name, or its arms and a hash of all of it."""
     digest = hashlib.sha256(json.dumps(question.to_dict(), sort_keys=True).encode()).hexdigest()
     name = question.name or f"{slug('-'.join(question.arms))}-{digest[:6]}"
+    require(
+        plain_name(name),
+        f"name={name!r} must be a plain name: it is a folder below {Path(runs) / 'compare'}.",
+    )
     return Path(runs) / "compare" / name
 
 
@@ -59,15 +64,39 @@ def read_record(folder: Path) -> tuple[Question, Record]:
         ConfigError: no comparison there, or of another version.
     """
     try:
-        question = from_dict(Question, yaml.safe_load((folder / "question.yaml").read_text()))
-        record = Record(**json.loads((folder / "record.json").read_text()))
-    except (OSError, ValueError, TypeError) as error:
-        raise ConfigError(f"{folder} is not a comparison: {error}") from None
+        question = from_dict(Question, read_yaml(folder / "question.yaml"))
+        record = from_dict(Record, read_json(folder / "record.json"))
+        _check(question, record)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ConfigError(f"{folder} is not a comparison: {error}") from error
     require(
         record.layout == LAYOUT_VERSION,
         f"{folder} has layout {record.layout}, this altgrad reads {LAYOUT_VERSION}.",
     )
     return question, record
+
+
+def _check(question: Question, record: Record) -> None:
+    """Raises where a report would miss something, or would read a run from another place."""
+    for by_seed in record.runs.values():
+        for seed, run in by_seed.items():
+            int(seed)
+            require(plain_name(run), f"record.json names the run {run!r}, which is no folder's.")
+    named = {question.control, *question.arms, *record.runs, *record.arms}
+    strangers = named ^ set(question.arms)
+    require(not strangers, f"question.yaml and record.json differ in {sorted(strangers)}.")
+    for facts in record.arms.values():
+        for old, new in facts["differs"].values():
+            json.dumps([old, new])
+    for tuned in record.tuning:
+        require(isinstance(tuned["outcomes"], dict), "record.json: tuning without outcomes.")
+    for spent in record.spending:
+        float(spent["total"])
+
+
+def plain_name(name: str) -> bool:
+    """Whether it names a folder right here: no path, and nothing hidden."""
+    return bool(name) and name == Path(name).name and not name.startswith(".") and "\0" not in name
 
 
 def write_record(folder: Path, question: Question, record: Record) -> None:

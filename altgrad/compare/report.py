@@ -8,8 +8,8 @@ from altgrad.compare.conclusion import Conclusion
 from altgrad.compare.interaction import INTERACTION, Contrast
 from altgrad.compare.same import ARE_THE_SAME, SAME
 from altgrad.compare.verdict import BETTER, EQUIVALENT, WORSE, Evidence
+from altgrad.training.printable import printable
 from altgrad.training.run_folder import write_atomically
-from altgrad.training.settings import ConfigError
 
 
 def verdict_lines(conclusion: Conclusion) -> list[str]:
@@ -51,27 +51,29 @@ def headline(conclusion: Conclusion) -> str:
 
 
 def write_reports(conclusion: Conclusion) -> list[Path]:
-    """`report.md` and, with the extra `report`, `report.html`.
-
-    Raises:
-        ConfigError: altair is missing; the Markdown is written nevertheless.
-    """
+    """`report.md` and, with the extra `report`, `report.html`."""
     from altgrad.compare.report_markdown import markdown
 
     text = conclusion.folder / "report.md"
-    write_atomically(text, markdown(conclusion))
-    try:
-        import altair  # noqa: F401
-    except ImportError:
-        raise ConfigError(
-            f"{text} is written; the HTML page needs pip install 'altgrad[report]', then "
-            f"altgrad report {conclusion.folder}"
-        ) from None
+    write_atomically(text, printable(markdown(conclusion)))
+    if not has_charts():
+        return [text]
     from altgrad.compare.report_html import page
 
     html = conclusion.folder / "report.html"
     write_atomically(html, page(conclusion))
     return [html, text]
+
+
+def has_charts() -> bool:
+    """Whether the extra `report` is installed: without it a comparison has no HTML page."""
+    try:
+        import altair
+        import vl_convert
+
+        return bool(altair and vl_convert)
+    except ImportError:
+        return False
 
 
 SECTIONS = (

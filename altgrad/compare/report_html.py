@@ -80,9 +80,10 @@ def _verdicts(conclusion: Conclusion) -> str:
 
 
 def _script_json(content: Any) -> str:
-    """JSON for inside a script, where a "</" would end it."""
+    """JSON for inside a script, where `</script` would end it and `<!--<script>` would swallow
+    its end: no "<" at all."""
     text = json.dumps(content, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
-    return text.replace("</", "<\\/")
+    return text.replace("<", "\\u003c")
 
 
 def _body(conclusion: Conclusion, charts: Charts) -> tuple[str, dict[str, Spec]]:

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from altgrad.training.run_folder import RunFolder, read_jsonl, run_status
+from altgrad.training.line_log import read_events
+from altgrad.training.run_folder import RunFolder, run_status
 
 ENDED = ("finished", "diverged", "failed")
 """States that are outcomes. The others are on their way, or can be taken up again."""
@@ -28,11 +29,17 @@ def is_outcome(run: Path) -> bool:
 
 def attempt_allowed(run: Path) -> bool:
     """Whether a run that failed may be tried again."""
-    kinds = [e["event"] for e in read_jsonl(RunFolder(run).events)]
+    kinds = [e["event"] for e in read_events(RunFolder(run).events)]
     return state_of(run) == "failed" and GAVE_UP not in kinds
+
+
+def machine_failed(run: Path) -> bool:
+    """Whether the last failure says nothing about the arm: the disk was full, memory ran out."""
+    failures = [e for e in read_events(RunFolder(run).events) if e["event"] == "failed"]
+    return bool(failures) and failures[-1].get("machine") is True
 
 
 def failure_of(run: Path) -> str:
     """The last error of a failed run, in one line."""
-    errors = [e["error"] for e in read_jsonl(RunFolder(run).events) if "error" in e]
+    errors = [e["error"] for e in read_events(RunFolder(run).events) if "error" in e]
     return " ".join(str(errors[-1]).split()) if errors else "the process ended without a word"

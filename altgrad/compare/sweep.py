@@ -9,9 +9,10 @@ from altgrad.compare.launch import Launch, Launcher, Task
 from altgrad.compare.local_pool import log_path, run_locally
 from altgrad.compare.ray_pool import run_on_ray
 from altgrad.compare.slurm_pool import run_on_slurm
-from altgrad.compare.state import GAVE_UP, failure_of, is_outcome, state_of
+from altgrad.compare.state import GAVE_UP, failure_of, is_outcome, machine_failed, state_of
 from altgrad.training.config import TrainConfig
 from altgrad.training.run_folder import RunFolder
+from altgrad.training.settings import ConfigError
 from altgrad.training.sources import accept_code
 
 LAUNCHERS: dict[str, Launcher] = {
@@ -73,14 +74,31 @@ def as_task(wanted: Wanted, threads: int) -> Task:
 
 
 def _settled(run: Path, last: bool) -> bool:
-    """Whether the run is an outcome; after the last attempt it becomes one."""
+    """Whether the run is an outcome; after the last attempt it becomes one, unless the machine
+    failed: that says nothing about the arm, and asking again tries again.
+
+    Raises:
+        ConfigError: the machine failed, or no process got as far as making the run.
+    """
     if is_outcome(run):
         return True
     if last and state_of(run) == "missing":
-        raise RuntimeError(
-            f"no process got as far as making {run}; what it said is in {log_path(run)}."
+        log = log_path(run)
+        raise ConfigError(f"{run} could not be begun: {_last_line(log)} (all it said: {log}).")
+    if last and machine_failed(run):
+        raise ConfigError(
+            f"{run} could not go on: {failure_of(run)}. That is no finding about the arm: see to "
+            "it, then ask again; everything so far is kept."
         )
     if last:
         RunFolder(run).event("failed", error=failure_of(run))
         RunFolder(run).event(GAVE_UP)
     return last
+
+
+def _last_line(log: Path) -> str:
+    try:
+        lines = log.read_text(errors="replace").strip().splitlines()
+    except OSError:
+        lines = []
+    return lines[-1][:200] if lines else "its process ended without a word"

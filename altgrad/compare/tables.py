@@ -10,7 +10,9 @@ from altgrad.compare import stats
 from altgrad.compare.conclusion import Conclusion
 from altgrad.compare.outcomes import Outcome
 from altgrad.compare.verdict import Evidence
-from altgrad.training.run_folder import RunFolder, read_jsonl
+from altgrad.training.line_log import read_metrics
+from altgrad.training.reading import read_json
+from altgrad.training.run_folder import RunFolder
 
 Table = list[dict[str, str]]
 """Rows, column title -> text; all rows have the same columns."""
@@ -87,7 +89,7 @@ def gradients_table(conclusion: Conclusion) -> Table:
     rows = []
     for arm in [conclusion.control, *(e.arm for e in conclusion.evidence)]:
         runs = conclusion.runs.get(arm, {}).values()
-        lines = [m for run in runs for m in read_jsonl(RunFolder(run).metrics)]
+        lines = [m for run in runs for m in read_metrics(RunFolder(run).metrics)]
         cells = {}
         for column, (metric, summary, form) in SHADOW_COLUMNS.items():
             values = [m[metric] for m in lines if math.isfinite(m.get(metric, math.nan))]
@@ -202,16 +204,17 @@ def environment_table(conclusion: Conclusion) -> Table:
         for run in by_seed.values():
             path = RunFolder(run).environment
             if path.is_file():
-                return _environment_rows(json.loads(path.read_text()))
+                return _environment_rows(read_json(path))
     return []
 
 
 def _environment_rows(environment: dict[str, Any]) -> Table:
     wanted = ("python", "torch", "cuda", "gpus", "cpu", "cpu_capability", "threads", "platform")
     rows = {k: environment.get(k) for k in wanted if environment.get(k)}
-    git = environment.get("git") or {}
-    if git.get("commit"):
-        rows["commit"] = git["commit"] + (" with uncommitted changes" if git["dirty_diff"] else "")
+    git = environment.get("git")
+    if isinstance(git, dict) and git.get("commit"):
+        dirty = " with uncommitted changes" if git.get("dirty_diff") else ""
+        rows["commit"] = f"{git['commit']}{dirty}"
     return [{"what": k, "value": v if isinstance(v, str) else _value(v)} for k, v in rows.items()]
 
 

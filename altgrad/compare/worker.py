@@ -89,7 +89,8 @@ def _note_failure(task: Task, run: Path, error: Exception) -> None:
     run.mkdir(parents=True, exist_ok=True)
     if not folder.config.is_file():
         write_atomically(folder.config, yaml.safe_dump(task.settings, sort_keys=False))
-    folder.event("failed", error=f"{type(error).__name__}: {error}")
+    machine = isinstance(error, OSError | MemoryError)
+    folder.event("failed", error=f"{type(error).__name__}: {error}", machine=machine)
 
 
 def main(task: Task, gpu: int | None, log: str) -> None:
@@ -102,8 +103,10 @@ def main(task: Task, gpu: int | None, log: str) -> None:
 
 
 def _write_to(log: Path) -> None:
-    log.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    except OSError:  # a full disk: the run says so in its own folder, if anywhere
+        handle = os.open(os.devnull, os.O_WRONLY)
     os.dup2(handle, 1)
     os.dup2(handle, 2)
     os.close(handle)

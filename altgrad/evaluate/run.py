@@ -197,9 +197,34 @@ def in_dtype(model: GPT, dtype: torch.dtype) -> GPT:
 
 
 def keep_report(folder: Path, report: Report) -> Path:
-    """Write the report into the run folder, under a name of its own."""
-    (folder / FOLDER).mkdir(exist_ok=True)
+    """Write the report into the run folder, under a name of its own.
+
+    Raises:
+        DataError: the disk refuses; the report is lost, but for what was printed.
+    """
     name = f"step_{report.step:08d}-{time.strftime('%Y%m%d-%H%M%S')}.json"
     path = folder / FOLDER / name
-    write_atomically(path, json.dumps(report.to_dict(), indent=1) + "\n")
+    try:
+        path.parent.mkdir(exist_ok=True)
+        write_atomically(path, json.dumps(report.to_dict(), indent=1) + "\n")
+    except OSError as error:
+        raise DataError(f"what stands above could not be kept: {path}: {error.strerror}") from error
     return path
+
+
+def check_place(folder: Path) -> None:
+    """Before anything is measured: a report can be written there.
+
+    Raises:
+        DataError: it cannot.
+    """
+    place = folder / FOLDER
+    try:
+        place.mkdir(exist_ok=True)
+        write_atomically(place / ".room", " " * 65536)
+        (place / ".room").unlink()
+    except OSError as error:
+        raise DataError(
+            f"the report cannot be kept in {place}: {error.strerror}; "
+            "--keep=no only prints what was measured"
+        ) from error

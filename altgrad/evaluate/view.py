@@ -5,7 +5,14 @@ from pathlib import Path
 
 from altgrad.evaluate.core import Aggregate, TaskResult
 from altgrad.evaluate.corpus import CorpusResult
-from altgrad.evaluate.run import Report, Watcher, Wishes, evaluate_run, keep_report
+from altgrad.evaluate.run import (
+    Report,
+    Watcher,
+    Wishes,
+    check_place,
+    evaluate_run,
+    keep_report,
+)
 from altgrad.training.build import load_run
 from altgrad.training.console import Console, duration
 
@@ -49,18 +56,24 @@ class EvaluationView(Watcher):
                     self.console.say(f"lm-eval {task} {name} {value:.4f}")
 
 
-def evaluate_and_show(run: Path, wishes: Wishes, *, checkpoint: str, as_json: bool) -> None:
-    """Load the run, evaluate, print, and keep the report in the run's folder."""
+def evaluate_and_show(
+    run: Path, wishes: Wishes, *, checkpoint: str, as_json: bool, keep: bool = True
+) -> None:
+    """Load the run, evaluate, print, and keep the report in the run's folder: last, so that a disk
+    that fills up meanwhile takes nothing that was measured."""
     console = Console()
     view = EvaluationView(console)
     loaded = load_run(run, which=checkpoint)
+    if keep:
+        check_place(run)
     report = evaluate_run(loaded, wishes, None if as_json else view)
-    path = keep_report(run, report)
     if as_json:
         console.raw(json.dumps(report.to_dict(), indent=1))
-        return
-    view.finish(report)
-    console.say(f"kept in {path}")
+    else:
+        view.finish(report)
+    path = keep_report(run, report) if keep else None
+    if path and not as_json:
+        console.say(f"kept in {path}")
 
 
 def corpus_line(result: CorpusResult) -> str:

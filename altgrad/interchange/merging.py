@@ -1,13 +1,13 @@
 """A run of adapters -> a run of its own: the merged network, which needs neither base nor peft."""
 
 import dataclasses
-import json
 from pathlib import Path
 
 from altgrad.interchange.run_writer import write_run
 from altgrad.interchange.tokenizer import kept_files
 from altgrad.training.build import load_run
 from altgrad.training.finetune import FinetuneConfig
+from altgrad.training.reading import read_json
 from altgrad.training.run_folder import RunFolder
 from altgrad.training.settings import ConfigError
 
@@ -25,7 +25,7 @@ def merge_run(run: Path, out: Path, *, which: str = "best") -> Path:
     settings = dataclasses.replace(
         config, finetune=FinetuneConfig(), init_from=None, run_dir=None, checkpoint_dir=None
     )
-    data = json.loads(RunFolder(run).data.read_text())
+    data = read_json(RunFolder(run).data)
     origin = f"{config.finetune.name} of {run.name} merged into {config.init_from}"
     files = kept_files(loaded.tokenizer)
     return write_run(

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from altgrad.data.config import cache_root
 from altgrad.data.sources import keep_stdin
 from altgrad.data.special_tokens import END_OF_TEXT, continuation, opening, prompt_ids
 from altgrad.model import GPT
+from altgrad.training.checkpoint import CheckpointError, CheckpointManager
+from altgrad.training.checkpoint_files import read_shapes
 from altgrad.training.config import TrainConfig
 from altgrad.training.fabric import launch, make_fabric, pick_compile, pick_compute, pick_device
 from altgrad.training.finetune import check_start
@@ -36,8 +39,9 @@ from altgrad.training.memory import keep_freed_memory
 from altgrad.training.reads import settle_storage
 from altgrad.training.recorder import Listener, Recorder
 from altgrad.training.resuming import rate_jump, refuse_changes, settings_to_go_on_with
+from altgrad.training.room import refuse_more_than_stored
 from altgrad.training.run_data import require_same_tokens
-from altgrad.training.run_folder import resolve_run, run_status
+from altgrad.training.run_folder import RunFolder, resolve_run, run_status
 from altgrad.training.settings import ConfigError
 from altgrad.training.sources import accept_code
 from altgrad.training.trainer import Trainer
@@ -50,6 +54,9 @@ LOSES_TEXT = (
     "the tokenizer loses text: what it gives back is not what it was given, so bits per byte are "
     "not measured, and losses compare with those of the same tokenizer only"
 )
+
+MISFITS = (KeyError, IndexError, TypeError, AttributeError, OverflowError, RuntimeError)
+"""What the parts of a run throw at a state that another program made up."""
 
 Progress = Callable[[int, int], None]
 Sampler = Callable[..., str]
@@ -155,6 +162,7 @@ def resume_run(
     wished_base = config.init_from
     if config.finetune.name == "none":
         config.init_from = None  # all weights are in the checkpoint; the base may be gone
+    _refuse_other_size(config, run)
     same_tokens = partial(require_same_tokens, run, changed=changes)
     trainer = build_run(
         config, listeners=listeners, progress=progress, like=run, check_data=same_tokens
@@ -167,14 +175,26 @@ def resume_run(
     return trainer
 
 
+def _refuse_other_size(config: TrainConfig, run: Path) -> None:
+    """Before a network is built: one that its newest checkpoint cannot fill never existed."""
+    newest = CheckpointManager(config.checkpoint_dir or RunFolder(run).checkpoints).latest()
+    if newest is None or config.finetune.name != "none":
+        return
+    with suppress(CheckpointError):  # a damaged one is skipped later, by name
+        refuse_more_than_stored(config.model, read_shapes(newest), newest)
+
+
 def _load_newest(trainer: Trainer, *, lenient: bool) -> None:
     found = trainer.checkpoint_manager.load_newest(trainer.recorder.require_whole_metrics)
     if found is None:
         trainer.remarks.append("no checkpoint yet: the run starts again from its first step")
         return
-    _, saved, skipped = found
+    path, saved, skipped = found
     trainer.remarks += [f"skipped {s.path.name}: {s.reason}" for s in skipped]
-    trainer.remarks += trainer.load(saved, lenient=lenient)
+    try:
+        trainer.remarks += trainer.load(saved, lenient=lenient)
+    except MISFITS as error:
+        raise CheckpointError(f"{path} is whole, but no state of this run: {error!r}.") from error
 
 
 def settle_data(

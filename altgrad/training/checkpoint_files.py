@@ -194,6 +194,19 @@ def read_model(path: Path) -> dict[str, Tensor]:
     return _read_tensors(path / "model.safetensors", manifest.files["model.safetensors"])
 
 
+def read_shapes(path: Path) -> list[list[int]]:
+    """Shapes of the weights, out of the header alone; raises CheckpointError as `read_model`."""
+    name = "model.safetensors"
+    size = read_manifest(path).files[name]["bytes"]
+    with open_regular(path / name, size=size) as file:
+        length = int.from_bytes(file.read(8) or b"", "little")
+        text = file.read(min(length, HEADER_LIMIT)) or b""
+    try:
+        return [entry["shape"] for entry in parse_header(text, size - 8 - length).values()]
+    except ValueError as error:
+        raise CheckpointError(f"{path / name} cannot be read: {error}.") from None
+
+
 def verify_files(path: Path) -> Manifest:
     """Compare every file with the manifest, without keeping anything.
 

@@ -11,6 +11,7 @@ from rich.console import Console as RichConsole
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
 
 from altgrad.training.guards import Finding
+from altgrad.training.printable import printable
 
 Metrics = dict[str, float]
 
@@ -45,8 +46,12 @@ class Console:
     def is_terminal(self) -> bool:
         return self.console.is_terminal
 
+    def _print(self, text: str, style: str | None = None) -> None:
+        """Whatever is in `text`, a name or a sample, it stays text."""
+        self.console.print(printable(text), style=style, markup=False)
+
     def say(self, text: str) -> None:
-        self.console.print(text, markup=False)
+        self._print(text)
 
     def raw(self, text: str) -> None:
         """Text with its own colours or columns, printed as it is."""
@@ -55,7 +60,7 @@ class Console:
     def sample(self, text: str) -> None:
         """A longer sample, indented."""
         self.console.print("sample:", style="bold")
-        self.console.print(*("  " + line for line in text.splitlines()), sep="\n", markup=False)
+        self._print("\n".join("  " + line for line in text.splitlines()))
 
     def preparing(self, done: int, total: int) -> None:
         """Progress of data preparation, in bytes."""
@@ -88,7 +93,7 @@ class Console:
             )
         elif now - self._last_plain >= self.plain_every_s:
             self._last_plain = now
-            self.console.print(f"step {step}/{end} · {facts}", markup=False)
+            self._print(f"step {step}/{end} · {facts}")
 
     def _time_left(self, step: int, end: int, metrics: Metrics) -> str:
         """From the pace of the last steps and of the evaluations so far, compilation left out."""
@@ -106,16 +111,16 @@ class Console:
         if "val_bits_per_byte" in metrics:
             line += f" · {metrics['val_bits_per_byte']:.4f} bits/byte"
         line += f" · {duration(metrics['train_s'])} of training"
-        self.console.print(line, style="bold", markup=False)
+        self._print(line, style="bold")
         if sample:
-            self.console.print("  " + one_line(sample), style="dim", markup=False)
+            self._print("  " + one_line(sample), style="dim")
 
     def alert(self, step: int, finding: Finding) -> None:
         style = "bold red" if finding.level == "critical" else "yellow"
-        self.console.print(f"step {step}: {finding.reason}", style=style, markup=False)
+        self._print(f"step {step}: {finding.reason}", style=style)
 
     def notice(self, step: int, text: str) -> None:
-        self.console.print(f"step {step}: {text}", style="yellow", markup=False)
+        self._print(f"step {step}: {text}", style="yellow")
 
     def closed(self, status: str) -> None:
         if self._bar is not None:

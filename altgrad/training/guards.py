@@ -65,12 +65,14 @@ class GuardConfig:
 
 @dataclass(frozen=True)
 class Finding:
-    """What a guard saw. `action` is `continue`, `skip` (leave the weights alone) or `stop`."""
+    """What a guard saw. `action` is `continue`, `skip` (leave the weights alone) or `stop`; `name`
+    says of which kind it is: the silence after an alert is that of its name."""
 
     action: str
     reason: str = ""
     first: bool = False
     level: str = CRITICAL
+    name: str = ""
 
 
 class NonFiniteGuard:
@@ -90,8 +92,8 @@ class NonFiniteGuard:
         first = self.in_a_row == 1
         if self.in_a_row >= self.patience:
             reason = f"{culprit} not finite for {self.in_a_row} steps in a row"
-            return Finding("stop", reason, first)
-        return Finding("skip", f"{culprit} not finite", first)
+            return Finding("stop", reason, first, name="diverged")
+        return Finding("skip", f"{culprit} not finite", first, name="not finite")
 
     def state_dict(self) -> dict[str, int]:
         return {"in_a_row": self.in_a_row}

@@ -24,6 +24,10 @@ class Health:
                 alerts.append(rising)
         return [_finding(alert) for alert in alerts]
 
+    def is_news(self, finding: Finding) -> bool:
+        """Whether a finding of another guard should reach a phone: its name has been silent."""
+        return self.desk.let_through(Alert(finding.level, finding.name, finding.reason))
+
     def state_dict(self) -> dict[str, Any]:
         return self.divergence.state_dict()
 
@@ -32,4 +36,4 @@ class Health:
 
 
 def _finding(alert: Alert) -> Finding:
-    return Finding("continue", alert.text, level=alert.level)
+    return Finding("continue", alert.text, level=alert.level, name=alert.name)

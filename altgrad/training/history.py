@@ -1,11 +1,12 @@
 """What a run's folder says of its past: its first and last weights, and what was altered between
 (such a run is no repetition of any other)."""
 
-import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from altgrad.training.line_log import read_jsonl
+from altgrad.training.line_log import read_events
+from altgrad.training.reading import read_json
 from altgrad.training.run_folder import RunFolder
 
 Changes = dict[str, tuple[Any, Any]]
@@ -21,11 +22,16 @@ def alterations(run: Path) -> dict[str, int]:
     and so on: the run was resumed by another version.
     """
     found: dict[str, int] = {}
-    for event in read_jsonl(RunFolder(run).events):
-        names = [*event.get("changed", {}), *(f"code of {part}" for part in event.get("code", {}))]
+    for event in read_events(RunFolder(run).events):
+        changed, code = (_named(event.get(kind)) for kind in ("changed", "code"))
+        names = [*changed, *(f"code of {part}" for part in code)]
         names += ["the tokens"] if event.get("data_before") else []
         found |= {name: event.get("step", 0) for name in names if name not in found}
     return found
+
+
+def _named(what: object) -> Iterable[str]:
+    return what if isinstance(what, dict) else ()
 
 
 def code_changes(environment: Path, now: dict[str, str]) -> Changes:
@@ -34,8 +40,8 @@ def code_changes(environment: Path, now: dict[str, str]) -> Changes:
     environment: the run's `environment.json`; one that is gone or damaged tells of no change.
     """
     try:
-        then = dict(json.loads(environment.read_text())["code"])
-    except (OSError, ValueError, KeyError, TypeError):
+        then = dict(read_json(environment)["code"])
+    except (ValueError, KeyError, TypeError):
         return {}
     names = [name for name in {**then, **now} if then.get(name) != now.get(name)]
     return {name: (then.get(name), now.get(name)) for name in names}
@@ -52,5 +58,5 @@ def read_initial(run: Path) -> dict[str, Any] | None:
 
 def last_weights(run: Path) -> str | None:
     """sha256 of a run's weights when it ended last; None where it does not say."""
-    found = [e["weights"] for e in read_jsonl(RunFolder(run).events) if e.get("weights")]
+    found = [e["weights"] for e in read_events(RunFolder(run).events) if e.get("weights")]
     return found[-1] if found else None

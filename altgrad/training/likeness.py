@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from altgrad.training.line_log import read_jsonl
+from altgrad.training.line_log import read_metrics
 from altgrad.training.run_folder import RunFolder
 
 Numbers = dict[int, dict[str, float]]
@@ -18,7 +18,7 @@ def is_timing(name: str) -> bool:
 
 def read_numbers(run: Path) -> Numbers:
     """Step -> what was logged there, without times."""
-    lines = (m for m in read_jsonl(RunFolder(run).metrics) if "step" in m)
+    lines = read_metrics(RunFolder(run).metrics)
     return {
         m["step"]: {k: v for k, v in m.items() if k != "step" and not is_timing(k)} for m in lines
     }

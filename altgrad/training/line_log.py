@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -101,14 +101,51 @@ def json_line(content: dict[str, Any]) -> str:
 
 
 def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines of a JSONL file; what is not a line of ours (torn, damaged) is left out."""
+    """The lines of a JSONL file; what is not a line of ours (torn, damaged) is left out.
+
+    Raises:
+        OSError: it is there and cannot be read.
+        ValueError: a folder, a pipe or a device stands in its place.
+    """
     if not path.exists():
         return
+    require_plain(path)
     with path.open(encoding="utf-8", errors="replace") as file:
-        for text in file:
-            try:
-                line = json.loads(text)
-            except ValueError:
-                continue
-            if isinstance(line, dict):
-                yield line
+        yield from _lines_in(file)
+
+
+def require_plain(path: Path) -> None:
+    """Raises ValueError where reading would wait for ever, or is not reading a file at all."""
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} is not a plain file.")
+
+
+def _lines_in(texts: Iterable[str]) -> Iterator[dict[str, Any]]:
+    for text in texts:
+        try:
+            line = json.loads(text)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(line, dict):
+            yield line
+
+
+def read_metrics(path: Path) -> Iterator[dict[str, Any]]:
+    """The lines of `metrics.jsonl`: a step, and numbers; whatever else a line has is left out."""
+    return _metrics_of(read_jsonl(path))
+
+
+def metrics_in(texts: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """The same of lines that have been read already."""
+    return _metrics_of(_lines_in(texts))
+
+
+def _metrics_of(lines: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for line in lines:
+        if type(line.get("step")) is int:
+            yield {name: v for name, v in line.items() if type(v) in (int, float)}
+
+
+def read_events(path: Path) -> Iterator[dict[str, Any]]:
+    """The lines of `events.jsonl` that say which event they are."""
+    return (line for line in read_jsonl(path) if isinstance(line.get("event"), str))

@@ -1,7 +1,6 @@
 """Reading runs back: their settings, network and tokenizer; and networks that start from a run."""
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,10 +20,11 @@ from altgrad.training.config import TrainConfig
 from altgrad.training.finetune import check_same_network, check_same_tokens
 from altgrad.training.manifest import read_manifest
 from altgrad.training.randomness import initialisation_generator
+from altgrad.training.reading import read_json
+from altgrad.training.room import refuse_more_than_memory, refuse_more_than_stored
 from altgrad.training.run_folder import RunFolder, resolve_run
 from altgrad.training.run_table import read_settings
 from altgrad.training.settings import ConfigError
-from altgrad.trust import said_by
 
 
 @dataclass
@@ -44,11 +44,7 @@ def read_config(run: Path) -> TrainConfig:
     Raises:
         ConfigError: missing, not ours, or of another version of altgrad.
     """
-    try:
-        settings = read_settings(RunFolder(run).config)
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
-    return TrainConfig.from_dict(settings)
+    return TrainConfig.from_dict(read_settings(RunFolder(run).config))
 
 
 def load_run(run: Path, *, which: str = "best") -> LoadedRun:
@@ -69,6 +65,7 @@ def stored_network(config: TrainConfig, checkpoint: Path) -> GPT:
     """The plain network of a checkpoint, unrounded, its adapters merged."""
     weights = load_weights(checkpoint)
     if config.finetune.name == "none":
+        refuse_more_than_stored(config.model, [w.shape for w in weights.values()], checkpoint)
         model = GPT(config.model)
         load_into(model, weights)
         return model
@@ -107,6 +104,7 @@ def make_network(config: TrainConfig) -> GPT:
     """
     checkpoint = settle_base(config)
     if config.init_from is None or checkpoint is None:
+        refuse_more_than_memory(config.model)
         return GPT(config.model, initialisation_generator(config.seed))
     base = stored_network(read_config(Path(config.init_from)), checkpoint)
     model = GPT(config.model, initialisation_generator(config.seed))
@@ -154,9 +152,22 @@ def run_tokenizer(run: Path) -> Tokenizer:
     """
     path = RunFolder(run).data
     try:
-        facts = said_by(path, json.loads(path.read_text()))
+        facts = read_json(path)
         known = {f.name for f in dataclasses.fields(Metadata)}
         metadata = Metadata.from_dict({k: v for k, v in facts.items() if k in known})
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ConfigError(f"cannot read {path}: {error}") from None
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ConfigError(f"{path} does not describe a run's data: {error!r}.") from None
+    if not _names_a_tokenizer(metadata.tokenizer):
+        raise ConfigError(f"{path} does not describe a tokenizer.")
     return load_tokenizer(metadata, cache=cache_root(read_config(run).data), beside=run)
+
+
+def _names_a_tokenizer(identity: object) -> bool:
+    if identity is None:
+        return True
+    words = ("name", "vocabulary", "sha256")
+    return (
+        isinstance(identity, dict)
+        and "name" in identity
+        and all(isinstance(identity.get(word, ""), str) for word in words)
+    )

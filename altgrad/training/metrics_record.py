@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from altgrad.training.line_log import read_jsonl
+from altgrad.training.line_log import read_metrics
 
 
 class Record:
@@ -85,7 +85,7 @@ def what_a_finished_run_lost(root: Path, ended: dict[str, Any]) -> str:
         return what_is_missing(path, written, whole=True)
     if "origin" in ended:  # imported or merged: it never had any
         return ""
-    last = max((m.get("step", 0) for m in read_jsonl(path)), default=0)
+    last = max((m.get("step", 0) for m in read_metrics(path)), default=0)
     wanted = ended.get("step", last)
     if last >= wanted or (not last and not _logs(root)):
         return ""

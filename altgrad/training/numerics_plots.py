@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from altgrad.quantization.recipe import ROLES
+from altgrad.training.line_log import read_metrics
 from altgrad.training.operands import Spread
 from altgrad.training.plots import COLOURS
-from altgrad.training.run_folder import RunFolder, read_jsonl
+from altgrad.training.run_folder import RunFolder
 
 TITLES = {"weight": "weight", "input": "input", "grad_output": "gradient of the output"}
 OVER_TIME = {
@@ -176,7 +177,7 @@ def plot_over_time(run: Path) -> Path:
     """
     from matplotlib.figure import Figure
 
-    lines = [m for m in read_jsonl(RunFolder(run).metrics) if "step" in m]
+    lines = list(read_metrics(RunFolder(run).metrics))
     tables = {metric: _table(lines, metric) for metric in OVER_TIME}
     found = {metric: table for metric, table in tables.items() if table is not None}
     if not found:

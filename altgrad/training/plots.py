@@ -4,7 +4,8 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from altgrad.training.line_log import read_jsonl
+from altgrad.training.line_log import read_metrics
+from altgrad.training.printable import printable
 from altgrad.training.run_folder import RunFolder
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -15,7 +16,7 @@ Curve = tuple[list[int], list[float]]
 
 def read_curve(run: Path, name: str) -> Curve:
     """Steps and values of one metric."""
-    lines = [m for m in read_jsonl(RunFolder(run).metrics) if name in m]
+    lines = [m for m in read_metrics(RunFolder(run).metrics) if name in m]
     return [m["step"] for m in lines], [m[name] for m in lines]
 
 
@@ -66,17 +67,23 @@ def plot_runs(runs: Sequence[Path], path: Path) -> Path:
     return path
 
 
+def label_of(run: Path) -> str:
+    """The run's name in a legend: a `$` starts no formula, an underscore in front hides nothing."""
+    name = printable(run.name).replace("$", r"\$")
+    return f" {name}" if name.startswith("_") else name
+
+
 def _draw_run(axes, run: Path, colour: str) -> list[float]:
     """The finite losses that were drawn."""
     steps, losses = _gaps(read_curve(run, "loss"))
     val_steps, val_losses = _gaps(read_curve(run, "val_loss"))
-    label = f"{run.name} training{_not_finite(losses)}"
+    label = f"{label_of(run)} training{_not_finite(losses)}"
     axes.plot(steps, losses, color=colour, alpha=0.25, linewidth=0.8)
     axes.plot(steps, smooth(losses), color=colour, linewidth=1.6, label=label)
     known = _finite(val_losses)
     if val_steps:
         best = f", best {min(known):.4f}" if known else ""
-        label = f"{run.name} validation{best}{_not_finite(val_losses)}"
+        label = f"{label_of(run)} validation{best}{_not_finite(val_losses)}"
         axes.plot(val_steps, val_losses, "o--", color=colour, markersize=4, label=label)
     return _finite(losses) + known
 

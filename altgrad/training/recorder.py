@@ -222,11 +222,13 @@ class Recorder:
         except OSError as error:
             self.trouble(step, "writing a sample", error)
 
-    def alert(self, step: int, finding: Finding) -> None:
+    def alert(self, step: int, finding: Finding, *, news: bool = True) -> None:
+        """Into the events and to the listeners, and to the trackers where it is news."""
         if self.enabled:
             facts = {"level": finding.level, "action": finding.action}
             self.folder.event("alert", step=step, reason=finding.reason, **facts)
-            self.trackers.alert(step, "altgrad", finding.reason, finding.level)
+            if news:
+                self.trackers.alert(step, finding.name, finding.reason, finding.level)
         self._tell("alert", step, finding)
 
     def saved(self, outcome: SaveOutcome) -> None:

@@ -1,6 +1,5 @@
 """Running a finished run again, from its folder alone, and saying whether it is the same."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -11,6 +10,7 @@ from altgrad.training.build import build_run, read_config
 from altgrad.training.config import TrainConfig
 from altgrad.training.history import GIVEN, alterations, read_initial
 from altgrad.training.likeness import Likeness, compare_runs, read_numbers
+from altgrad.training.reading import read_json
 from altgrad.training.recorder import Listener
 from altgrad.training.run_data import require_same_tokens
 from altgrad.training.run_folder import RunFolder
@@ -99,7 +99,7 @@ def _require_the_same_start(run: Path, start: dict[str, Any] | None) -> None:
 
 def compare_environments(then: Path, now: Path) -> dict[str, tuple[Any, Any]]:
     """Name -> (then, now) of what differs; packages one by one, the command left out."""
-    a, b = (_flat(json.loads(path.read_text())) for path in (then, now))
+    a, b = (_flat(read_json(path)) for path in (then, now))
     names = [n for n in {**a, **b} if n != "command" and a.get(n) != b.get(n)]
     return {name: (a.get(name), b.get(name)) for name in names}
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from altgrad.training.disk import Disk
-from altgrad.training.line_log import LineLog, json_line, read_jsonl
+from altgrad.training.line_log import LineLog, json_line, read_events, read_metrics
 from altgrad.training.metrics_record import what_a_finished_run_lost
 
 LAYOUT_VERSION = 1
@@ -91,12 +91,14 @@ class RunFolder:
 
     def run_id(self) -> str | None:
         """The id that the run got when it was started; None if it was not, or cannot be read."""
-        return next((e["run"] for e in read_jsonl(self.events) if e.get("run")), None)
+        ids = (e.get("run") for e in read_events(self.events))
+        return next((i for i in ids if i and isinstance(i, str)), None)
 
     def tracker_ids(self) -> dict[str, str]:
         """Tracker -> the id under which it has had this run."""
-        events = (e for e in read_jsonl(self.events) if e.get("event") == "tracker")
-        return {e["name"]: e["id"] for e in events}
+        events = (e for e in read_events(self.events) if e["event"] == "tracker")
+        pairs = ((e.get("name"), e.get("id")) for e in events)
+        return {n: i for n, i in pairs if isinstance(n, str) and isinstance(i, str)}
 
     def unlock(self) -> None:
         self._events.close()
@@ -121,7 +123,7 @@ class RunFolder:
         """Drop metric lines of steps that a resumed run will take again, those behind the first
         `lines`, and a torn last line."""
         if self.metrics.exists():
-            known = islice(read_jsonl(self.metrics), lines)
+            known = islice(read_metrics(self.metrics), lines)
             kept = [json_line(m) for m in known if m.get("step", step) <= step]
             write_atomically(self.metrics, "".join(kept))
 
@@ -184,11 +186,16 @@ def write_atomically(path: Path, text: str) -> None:
     """Either the old content or the new one is there, whatever happens in between; the new one for
     good once this returns."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        error.filename = str(path)  # a failed write names no file, an open the temporary one
+        raise
     Disk().flush_folder(path.parent)
 
 
@@ -258,7 +265,7 @@ def what_is_lost(root: Path) -> str:
 def _last_session_event(root: Path) -> dict[str, Any]:
     """The last start or end of a session."""
     kinds = (*END_STATES, "started", "resumed")
-    events = [e for e in read_jsonl(root / "events.jsonl") if e.get("event") in kinds]
+    events = [e for e in read_events(root / "events.jsonl") if e.get("event") in kinds]
     return events[-1] if events else {}
 
 

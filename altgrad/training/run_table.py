@@ -5,11 +5,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from altgrad.training.line_log import read_jsonl
+from altgrad.training.line_log import read_events, read_metrics
+from altgrad.training.reading import read_settings
 from altgrad.training.run_folder import END_STATES, RunFolder, run_status
-from altgrad.trust import said_by
 
 
 @dataclass
@@ -48,8 +46,8 @@ def summarise_run(root: Path) -> RunSummary:
     """What the folder says about its run."""
     folder = RunFolder(root)
     config = read_settings(folder.config)
-    lines = list(read_jsonl(folder.metrics))
-    events = list(read_jsonl(folder.events))
+    lines = list(read_metrics(folder.metrics))
+    events = list(read_events(folder.events))
     ended: dict[str, Any] = next((e for e in reversed(events) if e.get("event") in END_STATES), {})
     val_losses = [m["val_loss"] for m in lines if "val_loss" in m]
     finite = [v for v in val_losses if math.isfinite(v)]
@@ -90,22 +88,6 @@ def describe_precision(settings: dict[str, Any]) -> str:
     return f"{formats} in {compute}" + (f", stored {stored}" if stored != "master" else "")
 
 
-def read_settings(path: Path) -> dict[str, Any]:
-    """A run's `config.yaml` as a plain dict.
-
-    Raises:
-        ValueError: unreadable, or some other program's.
-    """
-    try:
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        settings = said_by(path, yaml.load(path.read_text(), Loader=loader))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise ValueError(f"cannot read {path}: {error}") from None
-    if not isinstance(settings, dict) or not settings.keys() >= {"max_steps", "model", "data"}:
-        raise ValueError(f"{path} is not the config.yaml of a run of altgrad")
-    return settings
-
-
 def checkpoint_folder(run: Path, settings: dict[str, Any]) -> Path:
     """Where a run's checkpoints lie; those that lay in its folder moved along with it."""
     named, old_run = settings.get("checkpoint_dir"), settings.get("run_dir")
@@ -114,3 +96,12 @@ def checkpoint_folder(run: Path, settings: dict[str, Any]) -> Path:
     if old_run and Path(named).is_relative_to(old_run):
         return run / Path(named).relative_to(old_run)
     return Path(named)
+
+
+__all__ = [
+    "RunSummary",
+    "checkpoint_folder",
+    "describe_precision",
+    "read_settings",
+    "summarise_run",
+]

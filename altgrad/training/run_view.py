@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from altgrad.training.console import duration
-from altgrad.training.line_log import read_jsonl
+from altgrad.training.line_log import read_events
+from altgrad.training.printable import printable
 from altgrad.training.run_table import RunSummary
 
 STATUS_STYLE = {"finished": "green", "running": "cyan", "interrupted": "yellow"}
@@ -70,15 +72,20 @@ def columns_that_fit(rows: Sequence[Sequence[str]], width: int) -> int:
 def _cells(s: RunSummary) -> list[str]:
     style = STATUS_STYLE.get(s.status, "red")
     return [
-        s.name,
+        _plain(s.name),
         f"[{style}]{s.status}[/]",
         f"{s.step}/{s.max_steps}",
         number(s.best_val_loss, ".4f"),
-        s.precision,
-        s.optimiser,
+        _plain(s.precision),
+        _plain(s.optimiser),
         f"{s.layers}x{s.width}",
         number(s.tokens_per_s, ",.0f"),
     ]
+
+
+def _plain(text: str) -> str:
+    """Brackets in a name are no colours."""
+    return escape(printable(text))
 
 
 def number(value: float | None, form: str) -> str:
@@ -113,9 +120,10 @@ def print_run(s: RunSummary) -> None:
     """One run: its line, its files, what happened to it."""
     console = make_console()
     for key, value in s.to_dict().items():
-        console.print(f"{without_unit(key):>14}  {in_words(key, value)}", markup=False)
+        text = f"{without_unit(key):>14}  {in_words(key, value)}"
+        console.print(printable(text), markup=False)
     console.print("events:", style="bold")
-    for event in read_jsonl(Path(s.path) / "events.jsonl"):
+    for event in read_events(Path(s.path) / "events.jsonl"):
         facts = {k: v for k, v in event.items() if k not in ("time", "event")}
         text = ", ".join(f"{without_unit(k)} {in_words(k, v)}" for k, v in facts.items())
-        console.print(f"{event['event']:>14}  {text}", markup=False)
+        console.print(printable(f"{event['event']:>14}  {text}"), markup=False)

@@ -50,6 +50,16 @@ def setting_names(config_class: type, prefix: str = "") -> list[str]:
     return names
 
 
+def kind_of(config_class: type, name: str) -> Any:
+    """The declared type of a full name; `Any` inside a mapping, and for a whole group its class."""
+    kind: Any = config_class
+    for part in name.split("."):
+        if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
+            return Any
+        kind = hints(kind).get(part, Any)
+    return kind
+
+
 def hints(config_class: type) -> dict[str, Any]:
     """Field name -> resolved type, in field order."""
     resolved = typing.get_type_hints(config_class)

@@ -12,7 +12,6 @@ GONE = "does not exist"
 """In the message with which `resume="must"` refuses an id (wandb-core 0.31)."""
 
 LEVELS = {"critical": "ERROR", "warning": "WARN"}
-COOLDOWN_S = {"critical": 60, "warning": 300}
 
 
 class WandbTracker:
@@ -63,7 +62,7 @@ class WandbTracker:
             title=title,
             text=f"step {step}: {text}",
             level=cast(Any, wandb).AlertLevel[LEVELS.get(level, "INFO")],
-            wait_duration=COOLDOWN_S.get(level, 0),
+            wait_duration=0,  # the run keeps the silence of `guards.*_cooldown_s` itself, by name
         )
 
     def artifact(self, alias: str, path: Path) -> None:

@@ -446,7 +446,7 @@ class Trainer:
 
     def _report(self, finding: Finding, metrics: Metrics) -> None:
         """The first of a series of bad steps is kept, with the batch that caused it."""
-        self.recorder.alert(self.step, finding)
+        self.recorder.alert(self.step, finding, news=self.health.is_news(finding))
         if finding.first:
             self.keeper.save_anomaly(self._batch, metrics)
 

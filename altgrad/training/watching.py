@@ -1,6 +1,5 @@
 """Following a run of another process: its curves in a terminal, plain lines elsewhere."""
 
-import json
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -8,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from altgrad.training.console import duration
+from altgrad.training.line_log import metrics_in
+from altgrad.training.printable import printable
 from altgrad.training.run_folder import RunFolder, run_status
 from altgrad.training.run_table import read_settings
 
@@ -26,11 +27,7 @@ class Follower:
                 content = self._rest(file)
         except FileNotFoundError:
             return
-        for line in content.splitlines():
-            try:
-                yield json.loads(line)
-            except ValueError:
-                continue
+        yield from metrics_in(content.decode(errors="replace").splitlines())
 
     def _rest(self, file: Any) -> bytes:
         found = os.fstat(file.fileno())
@@ -76,13 +73,15 @@ def describe(name: str, status: str, metrics: dict[str, Any], end: int) -> str:
     """One line: where the run is, how fast, how long still."""
     parts = [name, status]
     if "step" in metrics:
-        parts += [f"step {metrics['step']}/{end}", f"loss {metrics['loss']:.4f}"]
+        parts.append(f"step {metrics['step']}/{end}")
+    if "loss" in metrics:
+        parts.append(f"loss {metrics['loss']:.4f}")
     if "val_loss" in metrics:
         parts.append(f"validation loss {metrics['val_loss']:.4f}")
-    if "step_ms" in metrics and status == "running":
+    if {"step", "step_ms", "tokens_per_s"} <= set(metrics) and status == "running":
         left_s = (end - metrics["step"]) * metrics["step_ms"] / 1e3
         parts += [f"{metrics['tokens_per_s']:,.0f} tokens/s", f"about {duration(left_s)} left"]
-    return " · ".join(parts)
+    return printable(" · ".join(parts))
 
 
 def picture(run: Path, line: str) -> str:
@@ -92,4 +91,4 @@ def picture(run: Path, line: str) -> str:
     try:
         return f"{terminal_plot(run)}\n{line}"
     except Exception as error:
-        return f"no curves: {error}\n{line}"
+        return f"no curves: {printable(error)}\n{line}"

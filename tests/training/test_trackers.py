@@ -15,6 +15,7 @@ import torch
 
 from altgrad.training import Trainer
 from altgrad.training.build import build_run, resume_run
+from altgrad.training.guards import Finding
 from altgrad.training.line_log import read_jsonl
 from altgrad.training.shielded import Shielded
 from altgrad.training.tracker_wandb import pick_mode
@@ -172,7 +173,34 @@ def test_an_alert_reaches_wandb_by_its_own_alert(make_run, tmp_path):
     trainer.train()
     steps, alerts = read_wandb(tmp_path / "run")
     assert math.isnan(steps[2]["loss"])
-    assert alerts[0][:2] == ("altgrad", "step 2: loss not finite")
+    assert alerts[0][:2] == ("not finite", "step 2: loss not finite")
+
+
+def test_a_warning_swallows_no_alert_of_another_name(make_run, tmp_path):
+    """wandb keeps a silence by title: each kind of finding has its own."""
+    config = make_run(names=["wandb"])
+    config.guards.warning_cooldown_s = 3600.0
+    trainer = build_run(config)
+    stall = Finding("continue", "a stall", level="warning", name="bit-stall")
+    trainer.health.look = lambda metrics: [stall]
+    spoil(trainer, step=2)
+    trainer.train()
+    titles = [alert[0] for alert in read_wandb(tmp_path / "run")[1]]
+    assert "not finite" in titles
+    assert titles.count("bit-stall") == trainer.step  # none is lost: the silence is the run's own
+
+
+@pytest.mark.parametrize(("seconds", "alerts"), [(0.0, 3), (3600.0, 1)])
+def test_the_silence_after_an_alert_is_the_settings_own(make_run, tmp_path, seconds, alerts):
+    config = make_run(names=["wandb"])
+    config.guards.critical_cooldown_s = seconds
+    config.max_steps = 4
+    trainer = build_run(config)
+    for step in (1, 3, 4):
+        spoil(trainer, step=step)
+    trainer.train()
+    found = [a for a in read_wandb(tmp_path / "run")[1] if a[0] == "not finite"]
+    assert len(found) == alerts
 
 
 def test_wandb_is_offline_without_an_account(monkeypatch):
