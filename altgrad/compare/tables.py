@@ -75,7 +75,7 @@ def _stability(row: list[Outcome]) -> str:
     return f"{lost} of {len(row)} [{interval.low:.0%}, {interval.high:.0%}]"
 
 
-SHADOW_COLUMNS = {
+SHADOW_COLUMNS: dict[str, tuple[str, Callable[[list[float]], float], str]] = {
     "cosine, mean": ("grad_cos_sim/mean", fmean, ".4f"),
     "cosine, smallest": ("grad_cos_sim/min", min, ".4f"),
     "SNR of the whole (dB)": ("grad_snr_db/total", fmean, ".1f"),

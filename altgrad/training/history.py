@@ -50,9 +50,9 @@ def code_changes(environment: Path, now: dict[str, str]) -> Changes:
 def read_initial(run: Path) -> dict[str, Any] | None:
     """`weights.json` of a run; None where it does not say (older runs, killed before it began)."""
     try:
-        content = json.loads(RunFolder(run).weights.read_text())
+        content = read_json(RunFolder(run).weights)
         return content if isinstance(content["tensors"], dict) else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError):
         return None
 
 

@@ -138,10 +138,10 @@ def settle_base(config: TrainConfig, metadata: Metadata | None = None) -> Path |
 def kept_vocabulary(run: Path) -> str | None:
     """The characters that a run of data.tokenizer=char reads, which other texts may lack."""
     try:
-        tokenizer = json.loads(RunFolder(run).data.read_text())["tokenizer"]
-    except (OSError, ValueError, KeyError):
+        tokenizer = read_json(RunFolder(run).data)["tokenizer"]
+    except (ValueError, KeyError):
         return None
-    return (tokenizer or {}).get("vocabulary")
+    return tokenizer.get("vocabulary") if isinstance(tokenizer, dict) else None
 
 
 def run_tokenizer(run: Path) -> Tokenizer:
