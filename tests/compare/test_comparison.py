@@ -53,9 +53,9 @@ def test_the_outcome_may_be_a_mean_of_the_last_evaluations(finished):
     assert outcome.outcome == pytest.approx(np.mean(lines[-2:]))
 
 
-def test_identical_arms_share_their_runs_and_are_equivalent(finished):
+def test_identical_arms_share_their_runs_and_are_said_to_be_one(finished):
     conclusion = finished("optim.eps=1e-8,1.0e-8 seeds=2")
-    assert conclusion.evidence[0].verdict == "equivalent"
+    assert conclusion.evidence[0].verdict == "the same arm"
     assert len(find_runs("runs")) == 2
 
 

@@ -161,6 +161,7 @@ def test_the_statement_lists_what_differs_and_what_does_not(folder):
         "seeds",
         "data",
         "code",
+        "initial weights",
         "order of the data",
         "evaluation",
         "arithmetic",

@@ -114,7 +114,7 @@ def test_the_same_start_is_looked_up(finished):
 
 
 def test_networks_that_differ_are_compared_in_what_they_share(finished):
-    told = start_of(finished("model.n_layer=1,2 seeds=1"))
+    told = start_of(finished("model.position=learned,rope seeds=1"))
     assert told == "equal bit for bit for the same seed, in the tensors that the arms share"
 
 
