@@ -15,10 +15,12 @@ says why; not run). stale: the snippet is not in the package exactly once any mo
 """
 
 import argparse
+import compileall
 import dataclasses
 import importlib
 import json
 import os
+import py_compile
 import re
 import shutil
 import signal
@@ -82,6 +84,9 @@ def copy_of_the_tree(folder: Path) -> None:
     for path in ROOT.glob("*.*"):
         if path.is_file():
             shutil.copy2(path, folder / path.name)
+    # Compiled once. By hash, since a mutant may have the old file's size, made in the same second.
+    by_hash = py_compile.PycInvalidationMode.CHECKED_HASH
+    compileall.compile_dir(folder / "altgrad", quiet=1, invalidation_mode=by_hash)
 
 
 def source_of(mutant: Mutant, copy: Path) -> Path | None:
@@ -126,8 +131,7 @@ def run_child(copy: Path, tests: list[str], note: Path) -> None:
 
     os.setsid()
     os.chdir(copy)
-    sys.dont_write_bytecode = True
-    os.environ.update(PYTHONDONTWRITEBYTECODE="1", PYTHONPATH=str(copy), HOME=str(copy / "home"))
+    os.environ["PYTHONPATH"] = str(copy)
     sys.path[:0] = [str(copy)]
     quiet = os.open(str(copy / "output.txt"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(quiet, 1)
