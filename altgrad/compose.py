@@ -81,9 +81,9 @@ def inherit_settings(
     values: dict[str, Any], origin: dict[str, str], words: list[str]
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """With `init_from=RUN`: that run's network and tokenizer, where no word says otherwise."""
+    from altgrad.runs.folder import resolve_run
     from altgrad.training.build import read_config
     from altgrad.training.finetune import inherit
-    from altgrad.training.run_folder import resolve_run
 
     run = resolve_run(values["init_from"])
     base = read_config(run).to_dict()
@@ -101,8 +101,8 @@ MAPPINGS = ("precision.modules",)
 
 def check_override(word: str, config_dir: str | None) -> str:
     """One `KEY=VALUE` word, or a line that says what is wrong with it."""
+    from altgrad.settings import ConfigError, nearest
     from altgrad.training.config import FLAT_NAMES, all_setting_names
-    from altgrad.training.settings import ConfigError, nearest
 
     key, equals, value = word.partition("=")
     key = key.lstrip("+")
@@ -133,8 +133,8 @@ def _readable(key: str, value: str) -> str:
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
+    from altgrad.settings import ConfigError, kind_of
     from altgrad.training.config import TrainConfig
-    from altgrad.training.settings import ConfigError, kind_of
 
     kinds = _options(kind_of(TrainConfig, key))
     if list[str] in kinds and value.startswith("[") and value.endswith("]"):
@@ -177,7 +177,7 @@ NO_EXPERIMENTS = "none; yours go into DIR/experiment/NAME.yaml, found with --con
 
 
 def _check_preset(group: str, value: str, allowed: list[str]) -> None:
-    from altgrad.training.settings import ConfigError, nearest
+    from altgrad.settings import ConfigError, nearest
 
     if value not in allowed and not (group == "experiment" and value == "null"):
         raise ConfigError(

@@ -20,8 +20,8 @@ import torch
 
 from altgrad.model import GPT, GPTConfig
 from altgrad.training import TrainConfig, Trainer
-from altgrad.training.checkpoint import CheckpointManager, load_checkpoint
-from altgrad.training.saving import Saver
+from altgrad.training.checkpoints.background import Saver
+from altgrad.training.checkpoints.manager import CheckpointManager, load_checkpoint
 
 WINDOW = 50
 

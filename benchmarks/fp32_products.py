@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import torch
 
-from altgrad.quantization.fp32_linear import onednn_is_faster, times_transposed
+from altgrad.quantization.fp32_products import onednn_is_faster, times_transposed
 
 SHAPES = [(768, 128, 128), (768, 128, 512), (768, 512, 128), (4096, 192, 768), (4096, 768, 192)]
 

@@ -22,9 +22,9 @@ from typing import Any
 
 import numpy as np
 
-from altgrad.training.likeness import compare_runs, read_numbers
-from altgrad.training.line_log import read_jsonl
-from altgrad.training.run_folder import run_status
+from altgrad.runs.folder import run_status
+from altgrad.runs.lines import read_jsonl
+from altgrad.training.run_differences import compare_runs, read_numbers
 
 TINY: dict[str, Any] = {
     "model": {"n_layer": 1, "n_head": 2, "n_embd": 16, "block_size": 8, "vocab_size": 13},
@@ -42,7 +42,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "averaged weights, accumulation": {"optim": {"ema_decay": 0.9}, "accumulation": 3},
     "saves every 6 steps": {"checkpoint_interval": 6},
 }
-PRELOAD = ["altgrad.training.build", "altgrad.training.likeness", "torch.optim", "torch._dynamo"]
+PRELOAD = [
+    "altgrad.training.build",
+    "altgrad.training.run_differences",
+    "torch.optim",
+    "torch._dynamo",
+]
 
 
 def live(run: str, settings: dict[str, Any]) -> None:

@@ -23,7 +23,7 @@ from typing import NamedTuple
 import torch
 
 from altgrad import quantization as q
-from altgrad.quantization import native, tiers
+from altgrad.quantization.rounding import choose, native
 
 SIZE = 4096
 FORMATS = ("e4m3", "e5m2", "e3m4", "e0m7")
@@ -89,11 +89,11 @@ def torch_rows(x: torch.Tensor, out: torch.Tensor) -> Iterator[tuple[str, Callab
 
     def eager(**settings):
         def work():
-            keep, tiers._native_can = tiers._native_can, lambda job: False
+            keep, choose._native_can = choose._native_can, lambda job: False
             try:
                 q.fake_quantize(x, "e4m3", out=out, **settings)
             finally:
-                tiers._native_can = keep
+                choose._native_can = keep
 
         return work
 

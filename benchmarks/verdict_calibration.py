@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from altgrad.compare import stats
-from altgrad.compare.sequence import anytime_interval
+from altgrad.compare.statistics import paired
+from altgrad.compare.statistics.anytime import anytime_interval
 from altgrad.compare.verdict import BETTER, EQUIVALENT, NOT_SHOWN, WORSE, Rules, judge
 
 Draw = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
@@ -109,13 +109,13 @@ def coverage(count: int) -> None:
         for n in SEEDS:
             outcomes = simulate(draw, n, 1, 0.7, count, rng)
             d = outcomes[:, 1] - outcomes[:, 0]
-            t = [_contains(stats.paired_t(x).interval, 0.7) for x in d]
+            t = [_contains(paired.paired_t(x).interval, 0.7) for x in d]
             few = d[: max(1, count // 10)]
-            bca = [_contains(stats.bca_interval(x, resamples=1999), 0.7) for x in few]
+            bca = [_contains(paired.bca_interval(x, resamples=1999), 0.7) for x in few]
             row(noise, n, share(t), share(bca))
 
 
-def _contains(interval: stats.Interval, value: float) -> bool:
+def _contains(interval: paired.Interval, value: float) -> bool:
     return interval.low <= value <= interval.high
 
 

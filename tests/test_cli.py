@@ -234,7 +234,7 @@ def test_train_show_sample_plot_and_resume(text, capsys):
 
 
 def test_a_machine_without_bf16_computes_in_fp32_and_says_so(text, capsys, monkeypatch):
-    monkeypatch.setattr("altgrad.training.fabric.has_fast_bf16", lambda device: False)
+    monkeypatch.setattr("altgrad.training.machine.has_fast_bf16", lambda device: False)
     words = [w for w in TINY if w != "precision=fp32"]
     assert main(["train", *words]) == 0
     printed = capsys.readouterr().out

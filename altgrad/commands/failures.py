@@ -15,7 +15,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 
-from altgrad.training.printable import printable
+from altgrad.runs.printable import printable
 
 MACHINE_FAILED = 1
 USER_MISTAKE = 2

@@ -67,8 +67,8 @@ def show_config(arguments: argparse.Namespace) -> None:
 def show(arguments: argparse.Namespace) -> None:
     import json
 
-    from altgrad.training.run_folder import find_runs, resolve_run
-    from altgrad.training.run_table import summarise_run
+    from altgrad.runs.folder import find_runs, resolve_run
+    from altgrad.runs.summary import summarise_run
 
     base = arguments.runs
     runs = [resolve_run(arguments.run, base)] if arguments.run else find_runs(base)
@@ -76,7 +76,7 @@ def show(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(json.dumps([s.to_dict() for s in summaries], indent=2))
         return
-    from altgrad.training.run_view import print_run, print_runs
+    from altgrad.runs.view import print_run, print_runs
 
     if arguments.run:
         print_run(summaries[0])
@@ -86,7 +86,7 @@ def show(arguments: argparse.Namespace) -> None:
 
 def _summaries(runs: list[Path]) -> list[Any]:
     """Of those that are runs of altgrad; the others are named."""
-    from altgrad.training.run_table import summarise_run
+    from altgrad.runs.summary import summarise_run
 
     found = []
     for run in runs:
@@ -98,10 +98,10 @@ def _summaries(runs: list[Path]) -> list[Any]:
 
 
 def watch(arguments: argparse.Namespace) -> int:
-    from altgrad.training.run_folder import resolve_run
+    from altgrad.runs.folder import resolve_run
 
     run = resolve_run(arguments.run)
-    from altgrad.training.watching import watch as follow
+    from altgrad.runs.watch import watch as follow
 
     terminal = sys.stdout.isatty()
 
@@ -113,8 +113,8 @@ def watch(arguments: argparse.Namespace) -> int:
 
 
 def plot(arguments: argparse.Namespace) -> None:
-    from altgrad.training.plots import plot_runs, terminal_plot
-    from altgrad.training.run_folder import resolve_run
+    from altgrad.runs.folder import resolve_run
+    from altgrad.runs.plots import plot_runs, terminal_plot
 
     runs = [resolve_run(name) for name in arguments.runs] or [resolve_run(None)]
     if arguments.numerics:
@@ -128,7 +128,7 @@ def plot(arguments: argparse.Namespace) -> None:
 
 
 def _plot_numerics(runs: list[Path], out: str | None) -> None:
-    from altgrad.training.numerics_plots import plot_numerics
+    from altgrad.training.recording.numerics_plots import plot_numerics
 
     if len(runs) > 1 or out:
         raise ValueError(
@@ -139,10 +139,10 @@ def _plot_numerics(runs: list[Path], out: str | None) -> None:
 
 
 def gc(arguments: argparse.Namespace) -> None:
-    from altgrad.training.run_folder import resolve_run
+    from altgrad.runs.folder import resolve_run
 
     run = resolve_run(arguments.run)
-    from altgrad.training.garbage import collect_garbage, find_garbage
+    from altgrad.training.checkpoints.garbage import collect_garbage, find_garbage
 
     act = find_garbage if arguments.dry_run else collect_garbage
     found = act(run, keep=arguments.keep, anomalies=arguments.anomalies)

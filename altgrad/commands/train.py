@@ -50,12 +50,12 @@ def _add_reproduce(commands: Any) -> None:
 
 
 def train(arguments: argparse.Namespace) -> int:
-    from altgrad.training.resume_words import split_resume_words
+    from altgrad.commands.resume_words import split_resume_words
 
     words, how = split_resume_words(arguments.overrides)
     config = compose_config(words, arguments.config_dir)
     from altgrad.training.build import build_run
-    from altgrad.training.console import Console
+    from altgrad.training.recording.console import Console
 
     console = Console()
     if how.auto and (run := _run_to_go_on_with(config, how.allow)):
@@ -65,7 +65,7 @@ def train(arguments: argparse.Namespace) -> int:
 
 def _run_to_go_on_with(config: Any, allow: tuple[str, ...]) -> Path | None:
     """With `run_dir` the run in it, if there is one; else the newest one with these settings."""
-    from altgrad.training.resuming import newest_alike
+    from altgrad.training.resume import newest_alike
 
     if config.run_dir is None:
         return newest_alike(config, allow=allow)
@@ -79,9 +79,9 @@ def _go_on(run: Path, config: Any, allow: tuple[str, ...], console: Any) -> int:
     Raises:
         ConfigError: its settings are others, and not allowed to be.
     """
+    from altgrad.runs.folder import run_status
     from altgrad.training.build import read_config, resume_run
-    from altgrad.training.resuming import refuse_changes, settings_to_go_on_with
-    from altgrad.training.run_folder import run_status
+    from altgrad.training.resume import refuse_changes, settings_to_go_on_with
 
     changes = settings_to_go_on_with(read_config(run), config, run)[1]
     refuse_changes(changes, allow)
@@ -96,14 +96,14 @@ def _go_on(run: Path, config: Any, allow: tuple[str, ...], console: Any) -> int:
 
 
 def is_finished(run_dir: str | None) -> bool:
-    from altgrad.training.run_folder import run_status
+    from altgrad.runs.folder import run_status
 
     return bool(run_dir) and run_status(Path(str(run_dir))) == "finished"
 
 
 def resume(arguments: argparse.Namespace) -> int:
-    from altgrad.training.resume_words import split_resume_words
-    from altgrad.training.run_folder import resolve_run
+    from altgrad.commands.resume_words import split_resume_words
+    from altgrad.runs.folder import resolve_run
 
     name, overrides = arguments.run, arguments.overrides
     if name and "=" in name and not Path(name).exists():
@@ -114,7 +114,7 @@ def resume(arguments: argparse.Namespace) -> int:
         print(f"{run} is finished; for more steps: max_steps=… 'resume.allow=[max_steps]'")
         return 0
     from altgrad.training.build import read_config, resume_run
-    from altgrad.training.console import Console
+    from altgrad.training.recording.console import Console
 
     config = changed_config(read_config(run), words, arguments.config_dir) if words else None
     console = Console()
@@ -144,10 +144,10 @@ def changed_config(config: Any, words: list[str], config_dir: str | None) -> Any
 def reproduce(arguments: argparse.Namespace) -> int:
     import json
 
-    from altgrad.training.run_folder import resolve_run
+    from altgrad.runs.folder import resolve_run
 
     run = resolve_run(arguments.run)
-    from altgrad.training.console import Console
+    from altgrad.training.recording.console import Console
     from altgrad.training.reproduce import reproduce as run_again
 
     console = Console()
@@ -164,7 +164,7 @@ def reproduce(arguments: argparse.Namespace) -> int:
 
 
 def _run(trainer: Any, console: Any) -> int:
-    from altgrad.training.closing import close_run
+    from altgrad.commands.end_of_run import close_run
 
     summary = trainer.train()
     if not trainer.fabric.is_global_zero:

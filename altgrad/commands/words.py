@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
-from altgrad.training.printable import printable
+from altgrad.runs.printable import printable
 from altgrad.trust import NAME
 
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from altgrad.compare.question import Question
+from altgrad.runs.code_version import accept_code
+from altgrad.settings import ConfigError, get_setting, nearest
 from altgrad.training.config import TrainConfig, all_setting_names
-from altgrad.training.settings import ConfigError, get_setting, nearest
-from altgrad.training.sources import accept_code
 
 Compose = Callable[[list[str]], TrainConfig]
 """Typed words -> settings; `altgrad.compose` has the one that knows the presets."""

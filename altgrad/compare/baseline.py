@@ -15,15 +15,15 @@ from typing import Any
 
 from altgrad.compare.arm import change_settings
 from altgrad.compare.identity import data_hash, effective_settings
-from altgrad.compare.launch import Launch, take_launch_words
+from altgrad.compare.launching.launch import Launch, take_launch_words
+from altgrad.compare.launching.sweep import LAUNCHERS, Report, Wanted, complete
 from altgrad.compare.record import plain_name
-from altgrad.compare.sweep import LAUNCHERS, Report, Wanted, complete
+from altgrad.runs.code_version import accept_code
+from altgrad.runs.folder import RunFolder, resolve_run, write_atomically
+from altgrad.runs.reading import read_json
+from altgrad.runs.summary import read_settings, summarise_run
+from altgrad.settings import ConfigError, from_dict, nearest, require
 from altgrad.training.config import TrainConfig
-from altgrad.training.reading import read_json
-from altgrad.training.run_folder import RunFolder, resolve_run, write_atomically
-from altgrad.training.run_table import read_settings, summarise_run
-from altgrad.training.settings import ConfigError, from_dict, nearest, require
-from altgrad.training.sources import accept_code
 
 SHIPPED = Path(__file__).parent / "baselines"
 OWN_RECORDS = Path("experiments/baselines")

@@ -13,15 +13,15 @@ from typing import Any
 from altgrad.compare.arm import Arm, Compose, compose_arms
 from altgrad.compare.budget import Spending, spend_as_declared, spend_equally
 from altgrad.compare.fairness import check_arms, covers
-from altgrad.compare.launch import Launch
+from altgrad.compare.launching.launch import Launch
+from altgrad.compare.launching.sweep import LAUNCHERS, Report, Wanted, as_task, complete
 from altgrad.compare.outcomes import check_evaluations, read_outcome
 from altgrad.compare.question import Question
-from altgrad.compare.reading import refuse_unread_words
 from altgrad.compare.record import Record, comparison_folder, read_record, write_record
 from altgrad.compare.registry import Registry
-from altgrad.compare.sweep import LAUNCHERS, Report, Wanted, as_task, complete
 from altgrad.compare.tuning import Tuned, tune
-from altgrad.training.settings import require
+from altgrad.compare.unread_settings import refuse_unread_words
+from altgrad.settings import require
 
 Say = Callable[[str], None]
 
@@ -224,7 +224,7 @@ def same_compile(arms: list[Arm], *, open_: list[bool]) -> list[Arm]:
 
 
 def _measure(tasks: list[Any]) -> list[float]:
-    from altgrad.compare.worker import measure_steps_s
+    from altgrad.compare.launching.worker import measure_steps_s
 
     return measure_steps_s(tasks)
 

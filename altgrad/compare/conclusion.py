@@ -12,11 +12,11 @@ from altgrad.compare.interaction import Contrast, contrasts
 from altgrad.compare.outcomes import Outcome, read_outcome
 from altgrad.compare.question import Question
 from altgrad.compare.record import Record, read_record
-from altgrad.compare.same import same_arms, say_the_same, void
+from altgrad.compare.same_arms import same_arms, say_the_same, void
 from altgrad.compare.state import is_outcome, state_of
 from altgrad.compare.verdict import NOT_SHOWN, Evidence, Rules, judge
-from altgrad.training.run_folder import write_atomically
-from altgrad.training.settings import ConfigError
+from altgrad.runs.folder import write_atomically
+from altgrad.settings import ConfigError
 
 
 @dataclass(frozen=True)

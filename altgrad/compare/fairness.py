@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from altgrad.compare.identity import WITHOUT_EFFECT, altered
 from altgrad.compare.question import Question
-from altgrad.compare.reading import read_differences
-from altgrad.training.history import read_initial
-from altgrad.training.reading import read_json
-from altgrad.training.run_folder import RunFolder
-from altgrad.training.settings import ConfigError, nearest
+from altgrad.compare.unread_settings import read_differences
+from altgrad.runs.folder import RunFolder
+from altgrad.runs.history import read_initial
+from altgrad.runs.reading import read_json
+from altgrad.settings import ConfigError, nearest
 
 if TYPE_CHECKING:
     from altgrad.compare.arm import Arm
@@ -179,7 +179,7 @@ def _refuse_altered(runs: Iterable[Path]) -> None:
 
 def _facts(run: Path) -> dict[str, Any]:
     """What one run folder says about the things that must agree."""
-    from altgrad.training.run_table import read_settings
+    from altgrad.runs.summary import read_settings
 
     folder = RunFolder(run)
     settings = read_settings(folder.config)

@@ -5,10 +5,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from altgrad.training.history import alterations
-from altgrad.training.reading import read_json
-from altgrad.training.run_folder import RunFolder
-from altgrad.training.run_table import read_settings
+from altgrad.runs.folder import RunFolder
+from altgrad.runs.history import alterations
+from altgrad.runs.reading import read_json
+from altgrad.runs.summary import read_settings
 
 WITHOUT_EFFECT = (
     "run_dir",

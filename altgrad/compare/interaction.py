@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from altgrad.compare import stats
 from altgrad.compare.question import Question
+from altgrad.compare.statistics import paired
 from altgrad.compare.verdict import NOT_SHOWN, Rules, correct, weigh
 
 INTERACTION, NO_INTERACTION = "interaction", "no interaction"
@@ -48,7 +48,7 @@ def contrasts(question: Question, outcomes: dict[str, np.ndarray], rules: Rules)
     cells = {(i, j): outcomes[grid[i, j]] for i in range(len(first)) for j in range(len(second))}
     wanted = [(i, j) for i in range(1, len(first)) for j in range(1, len(second))]
     d = [
-        _finite(stats.interaction(cells[i, j], cells[i, 0], cells[0, j], cells[0, 0]))
+        _finite(paired.interaction(cells[i, j], cells[i, 0], cells[0, j], cells[0, 0]))
         for i, j in wanted
     ]
     tests = [weigh(x, rules, len(d)) for x in d]

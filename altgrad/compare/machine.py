@@ -4,11 +4,11 @@ import copy
 
 from altgrad.data import split_hashes
 from altgrad.data.sources import keep_stdin
+from altgrad.settings import require
 from altgrad.training import build
 from altgrad.training.config import TrainConfig
 from altgrad.training.finetune import check_start
 from altgrad.training.reads import settle_storage
-from altgrad.training.settings import require
 
 
 def settle(config: TrainConfig, *, elsewhere: bool = False) -> tuple[TrainConfig, str]:

@@ -7,10 +7,10 @@ from typing import Any
 
 from altgrad.compare.question import Question
 from altgrad.compare.state import failure_of, state_of
-from altgrad.training.line_log import read_events, read_metrics
-from altgrad.training.run_folder import RunFolder, what_is_lost
-from altgrad.training.run_table import read_settings
-from altgrad.training.settings import ConfigError
+from altgrad.runs.folder import RunFolder, what_is_lost
+from altgrad.runs.lines import read_events, read_metrics
+from altgrad.runs.summary import read_settings
+from altgrad.settings import ConfigError
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from altgrad.training.settings import (
+from altgrad.settings import (
     ConfigError,
     coerce,
     from_dict,

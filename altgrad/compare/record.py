@@ -17,9 +17,9 @@ from typing import Any
 import yaml
 
 from altgrad.compare.question import Question
-from altgrad.training.reading import read_json, read_yaml
-from altgrad.training.run_folder import write_atomically
-from altgrad.training.settings import ConfigError, from_dict, require
+from altgrad.runs.folder import write_atomically
+from altgrad.runs.reading import read_json, read_yaml
+from altgrad.settings import ConfigError, from_dict, require
 
 LAYOUT_VERSION = 1
 

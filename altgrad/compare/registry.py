@@ -6,9 +6,9 @@ from pathlib import Path
 from altgrad.compare.identity import key_of_run, run_key
 from altgrad.compare.record import slug
 from altgrad.compare.state import state_of
+from altgrad.runs.code_version import code_versions
+from altgrad.runs.folder import find_runs
 from altgrad.training.config import TrainConfig
-from altgrad.training.run_folder import find_runs
-from altgrad.training.sources import code_versions
 
 REUSABLE = ("finished", "diverged")
 

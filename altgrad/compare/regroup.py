@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from altgrad.compare.question import Question
 from altgrad.compare.record import Record, comparison_folder, write_record
-from altgrad.training.run_folder import RunFolder, resolve_run
-from altgrad.training.run_table import read_settings
-from altgrad.training.settings import ConfigError
+from altgrad.runs.folder import RunFolder, resolve_run
+from altgrad.runs.summary import read_settings
+from altgrad.settings import ConfigError
 
 if TYPE_CHECKING:
     from altgrad.compare.arm import Arm
@@ -103,7 +103,7 @@ def _arms_of(runs: list[Path]) -> list[tuple["TrainConfig", dict[int, Path]]]:
 
 def _name(config: "TrainConfig", control: "TrainConfig", differing: set[str]) -> str:
     """The arm's values of what differs, names first: `muon`, `n_layer=3`."""
-    from altgrad.training.settings import get_setting
+    from altgrad.settings import get_setting
 
     ordered = sorted(differing, key=lambda n: (not n.endswith(".name"), n))
     parts = [f"{n.rsplit('.', 1)[-1]}={get_setting(config, n)}" for n in ordered[:2]]

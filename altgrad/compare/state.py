@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from altgrad.training.line_log import read_events
-from altgrad.training.run_folder import RunFolder, run_status
+from altgrad.runs.folder import RunFolder, run_status
+from altgrad.runs.lines import read_events
 
 ENDED = ("finished", "diverged", "failed")
 """States that are outcomes. The others are on their way, or can be taken up again."""

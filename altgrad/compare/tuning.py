@@ -11,7 +11,7 @@ from typing import Any
 
 from altgrad.compare.arm import Arm
 from altgrad.compare.question import Question, Tuning
-from altgrad.training.settings import ConfigError, get_setting
+from altgrad.settings import ConfigError, get_setting
 
 Score = Callable[[list[tuple[Arm, float]]], list[list[float]]]
 """Outcomes per seed of each (arm at a value, value); all asked for at once run side by side."""

@@ -10,7 +10,7 @@ equivalent   the difference is shown to be smaller than delta (TOST); wins over
 better       the same p, on the good side, and the arm lost no run that the control finished
 not shown    everything else, with the number of further seeds that would probably decide
 
-With `anytime` the p-values and the interval are those of `sequence.py`, valid at every look.
+With `anytime` the p-values and the interval are those of `anytime.py`, valid at every look.
 """
 
 import math
@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from altgrad.compare import sequence, stats
-from altgrad.compare.power import seeds_needed
+from altgrad.compare.statistics import anytime, paired
+from altgrad.compare.statistics.power import seeds_needed
 
 BETTER, WORSE, EQUIVALENT, NOT_SHOWN = "better", "worse", "equivalent", "not shown"
 
@@ -89,7 +89,7 @@ class _Tests:
     """The numbers that the rules look at, of one arm."""
 
     d: np.ndarray
-    interval: stats.Interval
+    interval: paired.Interval
     p: float
     p_equivalent: float
     p_less_stable: float
@@ -125,46 +125,46 @@ def judge(
 def _test(control: np.ndarray, arm: np.ndarray, rules: Rules, arms: int) -> _Tests:
     lost_arm, lost_control = ~np.isfinite(arm), ~np.isfinite(control)
     d = (arm - control)[~lost_arm & ~lost_control]
-    alone = stats.lost_alone(lost_arm, lost_control)
+    alone = paired.lost_alone(lost_arm, lost_control)
     p_less_stable = (
-        sequence.anytime_less_stable_p(*alone)
+        anytime.anytime_less_stable_p(*alone)
         if rules.anytime
-        else stats.less_stable_p(lost_arm, lost_control)
+        else paired.less_stable_p(lost_arm, lost_control)
     )
     return _Tests(d, *weigh(d, rules, arms), p_less_stable, lost_more=alone[0] > 0, arms=arms)
 
 
-def weigh(d: np.ndarray, rules: Rules, several: int) -> tuple[stats.Interval, float, float]:
+def weigh(d: np.ndarray, rules: Rules, several: int) -> tuple[paired.Interval, float, float]:
     """Interval of the mean of d, p of "it is 0", p of "it is delta or more": by the t test, or
     with `rules.anytime` by the sequence.
 
     several: how many such questions are asked at once; the p-values are not corrected for it yet.
     """
     if len(d) == 0:
-        return stats.Interval(-math.inf, math.inf), 1.0, 1.0
+        return paired.Interval(-math.inf, math.inf), 1.0, 1.0
     if rules.anytime:
         return _anytime(d, rules, several)
-    t = stats.paired_t(d, 1 - rules.alpha)
-    return t.interval, t.p, stats.tost_p(d, rules.delta)
+    t = paired.paired_t(d, 1 - rules.alpha)
+    return t.interval, t.p, paired.tost_p(d, rules.delta)
 
 
-def _anytime(d: np.ndarray, rules: Rules, arms: int) -> tuple[stats.Interval, float, float]:
+def _anytime(d: np.ndarray, rules: Rules, arms: int) -> tuple[paired.Interval, float, float]:
     """The interval at 1 - alpha/arms decides; its p-values are 1/B of the nearest mean in question.
 
     Bonferroni, since Holm's order may change from look to look.
     """
     share = rules.alpha / arms if rules.correction == "holm" else rules.alpha
-    p = sequence.anytime_p(d)
+    p = anytime.anytime_p(d)
     inside = abs(float(d.mean())) < rules.delta
-    p_equivalent = max(sequence.anytime_p(d - rules.delta), sequence.anytime_p(d + rules.delta))
-    return sequence.anytime_interval(d, share), p, p_equivalent if inside else 1.0
+    p_equivalent = max(anytime.anytime_p(d - rules.delta), anytime.anytime_p(d + rules.delta))
+    return anytime.anytime_interval(d, share), p, p_equivalent if inside else 1.0
 
 
 def correct(p: Sequence[float], rules: Rules) -> list[float]:
     """p-values of several questions, so that the chance that any of them errs stays below alpha."""
     if rules.correction == "none":
         return list(p)
-    return [min(1.0, len(p) * x) for x in p] if rules.anytime else stats.holm(p)
+    return [min(1.0, len(p) * x) for x in p] if rules.anytime else paired.holm(p)
 
 
 def _conclude(
@@ -179,11 +179,11 @@ def _conclude(
 ) -> Evidence:
     d = tests.d
     mean = float(d.mean()) if len(d) else math.nan
-    sd = stats.standard_deviation(d) if len(d) > 1 else math.nan
+    sd = paired.standard_deviation(d) if len(d) > 1 else math.nan
     verdict = _verdict(mean, tests, corrected, rules)
     both = np.isfinite(arm) & np.isfinite(control)
     bca = (
-        stats.bca_interval(d, 1 - rules.alpha, resamples=resamples)
+        paired.bca_interval(d, 1 - rules.alpha, resamples=resamples)
         if resamples and len(d)
         else None
     )
@@ -203,10 +203,10 @@ def _conclude(
         bca_high=bca.high if bca else math.nan,
         p=tests.p,
         p_corrected=corrected[0],
-        p_sign_flip=stats.sign_flip_p(d) if resamples and len(d) else math.nan,
+        p_sign_flip=paired.sign_flip_p(d) if resamples and len(d) else math.nan,
         p_equivalent=tests.p_equivalent,
         p_equivalent_corrected=corrected[1],
-        effect_in_noise=stats.effect_in_noise(control[both], arm[both]),
+        effect_in_noise=paired.effect_in_noise(control[both], arm[both]),
         lost=lost,
         lost_control=lost_control,
         p_less_stable=tests.p_less_stable,

@@ -14,7 +14,7 @@ from altgrad.data.errors import DataError
 from altgrad.data.special_tokens import first_token
 from altgrad.evaluate.bundle import CORE_TASKS, Bundle, Task
 from altgrad.evaluate.forecast import Forecast, tokens_of
-from altgrad.evaluate.questions import Question, ask, shuffled
+from altgrad.evaluate.questions import TaskExample, ask, shuffled
 from altgrad.evaluate.scoring import Score, answer, harness_answers, score_questions
 from altgrad.model import GPT
 
@@ -185,7 +185,7 @@ def _teller(
 
 def _questions(
     task: Task, items: Sequence[dict[str, Any]], count: int, tokenizer: Any, *, skip: bool
-) -> list[Question]:
+) -> list[TaskExample]:
     first = first_token(tokenizer)
     questions = []
     for index in range(count):
@@ -203,7 +203,7 @@ def _questions(
 
 
 def _harness_measures(
-    questions: Sequence[Question], scores: Sequence[Sequence[Score]]
+    questions: Sequence[TaskExample], scores: Sequence[Sequence[Score]]
 ) -> tuple[float | None, float | None]:
     if not questions[0].characters or not all(min(q.characters) for q in questions):
         return None, None

@@ -12,7 +12,7 @@ from typing import Any
 from altgrad.data.errors import DataError
 from altgrad.data.special_tokens import first_token
 from altgrad.evaluate.bundle import Task
-from altgrad.evaluate.questions import Question, ask, common_prefix, fit
+from altgrad.evaluate.questions import TaskExample, ask, common_prefix, fit
 
 PROBED = 4
 """Questions of each task that are cut into tokens for the estimate."""
@@ -47,7 +47,7 @@ def tokens_of(
     return count * sum(needs) / len(needs) if needs else float(count)
 
 
-def _computed(question: Question) -> int:
+def _computed(question: TaskExample) -> int:
     rows = [row.tokens for row in question.rows]
     shared = common_prefix(rows) if len(rows) > 1 else 0
     return shared + sum(len(row) - shared for row in rows)

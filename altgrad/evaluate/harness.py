@@ -12,7 +12,7 @@ import torch
 
 from altgrad.data.errors import DataError
 from altgrad.data.special_tokens import continuation, ends_of_text, first_token
-from altgrad.evaluate.questions import Question, Row
+from altgrad.evaluate.questions import Row, TaskExample
 from altgrad.evaluate.scoring import score_questions
 from altgrad.model import GPT
 from altgrad.model.generate import stream
@@ -100,7 +100,7 @@ def loglikelihoods(
         for context, answer in group:
             before = context if context[: len(begin)] == begin else begin + context
             rows.append(Row((*before, *answer), max(len(before), 1)))
-        questions.append(Question(tuple(rows), None))
+        questions.append(TaskExample(tuple(rows), None))
     scores = score_questions(model, questions, batch_tokens=batch_tokens)
     return [(score.total, score.greedy) for row in scores for score in row]
 

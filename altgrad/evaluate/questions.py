@@ -48,7 +48,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Question:
+class TaskExample:
     """The rows of one example; `gold` is the right one, None if every token must be right.
 
     `characters` is the length of each choice, where rows are choices.
@@ -75,7 +75,7 @@ def shots_for(task: Task, items: Sequence[Item], index: int) -> list[Item]:
 
 def ask(
     task: Task, items: Sequence[Item], index: int, tokenizer: Encoder, *, first: int | None = None
-) -> Question:
+) -> TaskExample:
     """Example number `index` of the shuffled `items`, with its shots, as rows of tokens.
 
     `first` is the token that starts a text. Raises ValueError for a character that the tokenizer
@@ -146,36 +146,36 @@ TEXTS: dict[str, Callable[[Task, Item, Sequence[Item]], list[str]]] = {
 # -- rows ---------------------------------------------------------------------------------------
 
 
-def _choice_rows(rows: list[list[int]], item: Item) -> Question:
+def _choice_rows(rows: list[list[int]], item: Item) -> TaskExample:
     *rows, context = rows
     # One token earlier where a choice is the beginning of another: each must score something.
     start = max(1, min(common_prefix(rows), min(len(row) for row in rows) - 1))
     answer = max(1, min(start, len(context)))
     characters = tuple(len(choice) for choice in item["choices"])
     found = tuple(Row(tuple(row), start, answer) for row in rows)
-    return Question(found, item["gold"], characters)
+    return TaskExample(found, item["gold"], characters)
 
 
-def _schema_rows(rows: list[list[int]], item: Item) -> Question:
+def _schema_rows(rows: list[list[int]], item: Item) -> TaskExample:
     shared = common_prefix([row[::-1] for row in rows])
     return _question(rows, [len(row) - shared for row in rows], item["gold"])
 
 
-def _modeling_rows(rows: list[list[int]], item: Item) -> Question:
+def _modeling_rows(rows: list[list[int]], item: Item) -> TaskExample:
     return _question(rows[1:], [common_prefix(rows)], None)
 
 
-QUESTIONS: dict[str, Callable[[list[list[int]], Item], Question]] = {
+QUESTIONS: dict[str, Callable[[list[list[int]], Item], TaskExample]] = {
     "multiple_choice": _choice_rows,
     "schema": _schema_rows,
     "language_modeling": _modeling_rows,
 }
 
 
-def _question(rows: list[list[int]], starts: list[int], gold: int | None) -> Question:
+def _question(rows: list[list[int]], starts: list[int], gold: int | None) -> TaskExample:
     # Nothing precedes a text's first token, so it cannot be scored.
     pairs = zip(rows, starts, strict=True)
-    return Question(tuple(Row(tuple(row), max(start, 1)) for row, start in pairs), gold)
+    return TaskExample(tuple(Row(tuple(row), max(start, 1)) for row, start in pairs), gold)
 
 
 def common_prefix(rows: Sequence[Any]) -> int:
@@ -187,7 +187,7 @@ def common_prefix(rows: Sequence[Any]) -> int:
     return min(len(first), len(last))
 
 
-def fit(question: Question, block_size: int) -> Question:
+def fit(question: TaskExample, block_size: int) -> TaskExample:
     """Cut the context from the left so that the rows fit into the model.
 
     Choices of one question lose the same tokens, so they keep the same context. An answer longer

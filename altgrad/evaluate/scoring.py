@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from altgrad.evaluate.questions import Question, Row, common_prefix, fit
+from altgrad.evaluate.questions import Row, TaskExample, common_prefix, fit
 from altgrad.evaluate.workers import in_turns
 from altgrad.model import GPT, KVCache
 
@@ -49,14 +49,14 @@ class _Place:
     row: int
 
 
-def answer(question: Question, scores: Sequence[Score]) -> bool:
+def answer(question: TaskExample, scores: Sequence[Score]) -> bool:
     """Whether the model was right, by CORE's measure: the smallest mean loss per token."""
     if question.gold is None:
         return scores[0].greedy
     return _best([-score.loss for score in scores]) == question.gold
 
 
-def harness_answers(question: Question, scores: Sequence[Score]) -> tuple[bool, bool]:
+def harness_answers(question: TaskExample, scores: Sequence[Score]) -> tuple[bool, bool]:
     """Right by lm-eval's `acc` (likeliest choice), and `acc_norm` (likeliest per character)?"""
     totals = [score.total for score in scores]
     normed = [t / n for t, n in zip(totals, question.characters, strict=True)]
@@ -69,7 +69,7 @@ def _best(values: Sequence[float]) -> int:
 
 def score_questions(
     model: GPT,
-    questions: Sequence[Question],
+    questions: Sequence[TaskExample],
     *,
     batch_tokens: int = 8192,
     share: bool = True,
@@ -100,12 +100,12 @@ class _Batch:
     places: list[_Place]
     shared: int = 0
 
-    def run(self, model: GPT, questions: Sequence[Question]) -> list[Score]:
+    def run(self, model: GPT, questions: Sequence[TaskExample]) -> list[Score]:
         rows = [_row(questions, place, self.shared) for place in self.places]
         return _score_rows(model, rows, self._cache(model, questions, rows))
 
     def _cache(
-        self, model: GPT, questions: Sequence[Question], rows: Sequence[Row]
+        self, model: GPT, questions: Sequence[TaskExample], rows: Sequence[Row]
     ) -> KVCache | None:
         if not self.shared:
             return None
@@ -118,7 +118,7 @@ class _Batch:
         return cache.repeated(repeats, self.shared + longest)
 
 
-def _batches(questions: Sequence[Question], batch_tokens: int, share: bool) -> Iterator[_Batch]:
+def _batches(questions: Sequence[TaskExample], batch_tokens: int, share: bool) -> Iterator[_Batch]:
     by_length: dict[int, list[int]] = defaultdict(list)
     for number, question in enumerate(questions):
         by_length[_shared_length(question) if share else 0].append(number)
@@ -129,11 +129,11 @@ def _batches(questions: Sequence[Question], batch_tokens: int, share: bool) -> I
     yield from _whole_batches(questions, _places(questions, whole), batch_tokens)
 
 
-def _places(questions: Sequence[Question], numbers: Sequence[int]) -> list[_Place]:
+def _places(questions: Sequence[TaskExample], numbers: Sequence[int]) -> list[_Place]:
     return [_Place(n, r) for n in numbers for r in range(len(questions[n].rows))]
 
 
-def _shared_length(question: Question) -> int:
+def _shared_length(question: TaskExample) -> int:
     """Tokens at the beginning that are computed once: a multiple of GRAIN, 0 if not worth it."""
     if len(question.rows) < 2:
         return 0
@@ -143,9 +143,9 @@ def _shared_length(question: Question) -> int:
 
 
 def _by_tokens(
-    numbers: list[int], questions: Sequence[Question], batch_tokens: int
+    numbers: list[int], questions: Sequence[TaskExample], batch_tokens: int
 ) -> Iterator[list[int]]:
-    """Question numbers in batches whose rows, padded, stay below `batch_tokens`."""
+    """TaskExample numbers in batches whose rows, padded, stay below `batch_tokens`."""
     ordered = sorted(numbers, key=lambda n: max(len(r.tokens) for r in questions[n].rows))
     batch: list[int] = []
     rows = 0
@@ -182,14 +182,14 @@ def _fill(model: GPT, idx: Tensor) -> KVCache:
     return cache
 
 
-def _row(questions: Sequence[Question], place: _Place, skip: int) -> Row:
+def _row(questions: Sequence[TaskExample], place: _Place, skip: int) -> Row:
     row = questions[place.question].rows[place.row]
     answer = None if row.answer is None else row.answer - skip
     return Row(row.tokens[skip:], row.start - skip, answer)
 
 
 def _whole_batches(
-    questions: Sequence[Question], places: list[_Place], batch_tokens: int
+    questions: Sequence[TaskExample], places: list[_Place], batch_tokens: int
 ) -> Iterator[_Batch]:
     def length(place: _Place) -> int:
         return len(questions[place.question].rows[place.row].tokens)

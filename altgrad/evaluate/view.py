@@ -14,7 +14,7 @@ from altgrad.evaluate.run import (
     keep_report,
 )
 from altgrad.training.build import load_run
-from altgrad.training.console import Console, duration
+from altgrad.training.recording.console import Console, duration
 
 HEADER = f"{'task':<33}{'shots':>6}{'asked':>7}{'accuracy':>18}{'centred':>18}{'time':>12}"
 

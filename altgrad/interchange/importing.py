@@ -24,9 +24,9 @@ from altgrad.interchange.run_writer import data_facts, write_run
 from altgrad.interchange.shapes import NEEDS
 from altgrad.model import GPT, GPTConfig
 from altgrad.model.config import known
+from altgrad.settings import from_dict
 from altgrad.training import TrainConfig
-from altgrad.training.checkpoint import load_into
-from altgrad.training.settings import from_dict
+from altgrad.training.checkpoints.manager import load_into
 
 
 def import_model(

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from altgrad.interchange.run_writer import write_run
 from altgrad.interchange.tokenizer import kept_files
+from altgrad.runs.folder import RunFolder
+from altgrad.runs.reading import read_json
+from altgrad.settings import ConfigError
 from altgrad.training.build import load_run
 from altgrad.training.finetune import FinetuneConfig
-from altgrad.training.reading import read_json
-from altgrad.training.run_folder import RunFolder
-from altgrad.training.settings import ConfigError
 
 
 def merge_run(run: Path, out: Path, *, which: str = "best") -> Path:

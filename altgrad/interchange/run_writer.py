@@ -10,10 +10,10 @@ import yaml
 
 from altgrad.data import DataError, Metadata
 from altgrad.model import GPT
+from altgrad.runs.environment import describe_environment
+from altgrad.runs.folder import LAYOUT_VERSION, RunFolder, write_atomically
 from altgrad.training import TrainConfig
-from altgrad.training.checkpoint import CheckpointManager
-from altgrad.training.environment import describe_environment
-from altgrad.training.run_folder import LAYOUT_VERSION, RunFolder, write_atomically
+from altgrad.training.checkpoints.manager import CheckpointManager
 
 
 def write_run(

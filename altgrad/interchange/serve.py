@@ -24,8 +24,8 @@ from urllib.parse import urlsplit
 
 from altgrad.interchange.requests import MAX_BODY_BYTES, Completion, Refused, parse, parse_json
 from altgrad.interchange.writing import Writing, write
+from altgrad.settings import ConfigError
 from altgrad.training.build import LoadedRun
-from altgrad.training.settings import ConfigError
 
 PAGE = Path(__file__).parent / "templates" / "page.html"
 LOCAL = ("127.0.0.1", "localhost", "::1")

@@ -11,8 +11,8 @@ from torch import nn
 from torch.optim import Optimizer
 
 from altgrad.optim.config import OptimConfig
-from altgrad.optim.grid import GridOptimizer
-from altgrad.optim.grids import Storage
+from altgrad.optim.grid import Storage
+from altgrad.optim.grid_steps import GridOptimizer
 from altgrad.optim.groups import parameter_groups
 from altgrad.optim.makers import (
     Builder,
@@ -30,9 +30,9 @@ from altgrad.optim.makers import (
 )
 from altgrad.optim.manifold import ManifoldOptimizer
 from altgrad.optim.names import lookup
-from altgrad.optim.outsiders import arguments_of, as_maker, checked, is_plain
-from altgrad.optim.rounding import StoredOptimizer
+from altgrad.optim.outside import arguments_of, as_maker, checked, is_plain
 from altgrad.optim.stiffness import published_stiffness
+from altgrad.optim.stored import StoredOptimizer
 from altgrad.optim.ulp import UlpOptimizer
 
 OPTIMIZERS: dict[str, Builder] = {

@@ -1,61 +1,122 @@
-"""Grid steps: a weight moves by whole rungs along the ladder of its stored numbers.
+"""The numbers a weight may be stored as, seen from an optimiser.
 
-    r = the base's update, in rungs          (SGD: -lr times the velocity v = m v + g)
-    r <- r - lr decay w / ulp(w), clipped to +- rung_clip
-    w <- the stored number floor(r + U) rungs above w,  U uniform in [0, 1)
-
-Rounding r stochastically keeps E[floor(r + U)] = r, so rates far below one rung per step still
-move. The largest and smallest number stop a weight. The learning rate is in rungs per unit of the
-base's update. Weights are put on the grid when the optimiser is made and never leave it.
-
-Cost: two copies of the weights and a table lookup per step; no weight beside the stored one.
-When: weights that exist only in a small format, with every transition explicit.
-A zero weight moves like any other; parameters without a number format (biases, gains) are moved by
-AdamW at `optim.free_lr`. Decay is decoupled.
-Source: the `GridOptim` of altgrad's first version (velocity times a scale, clipped to 10 rungs,
-rounded stochastically), which kept FP32 masters beside; here the stored weight is the only one,
-Adam and Muon can be the base, and random numbers come from the run's seed.
+Nothing here knows a number format by name: whoever builds the run hands in, per parameter, an
+object with the four members of `Grid`. `TableGrid` makes one from a sorted list of numbers.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
-from altgrad.optim.combined import CombinedOptimizer
-from altgrad.optim.grids import Grid, mixed_seed, uniform_like
+STORAGE_MODES = ("master", "rounded", "kahan", "error_feedback")
 
 
-class GridOptimizer(CombinedOptimizer):
-    """`base` for the parameters in `grids`, in rungs; `free` for the others."""
+class Grid(Protocol):
+    """The stored numbers of one parameter, its scale included."""
+
+    mantissa_bits: int
+    uniform: bool  # no exponent: the same spacing everywhere
+
+    def ulp(self, weight: Tensor) -> Tensor:
+        """Spacing of the grid at each entry, towards larger magnitude; > 0, at zero too."""
+
+    def round(self, values: Tensor, seed: int | None = None) -> Tensor:
+        """Onto the grid: to nearest, ties to even; with a seed, stochastically."""
+
+    def move(self, weight: Tensor, rungs: Tensor) -> Tensor:
+        """The stored numbers `rungs` (integers) above the nearest of `weight`; ends clip."""
+
+
+@dataclass(frozen=True)
+class Storage:
+    """How the weights of a run are stored between steps.
+
+    grids: parameter -> its grid; parameters not named are ordinary floats.
+    geometry: grids whose spacing steers the geometry-aware optimisers; None = `grids`.
+    mode: `master` (float weights, nothing is written back), `rounded`, `kahan`,
+        `error_feedback`; see `rounding.py`.
+    stochastic: rounding of what is written back; else to nearest.
+    round_state: applied to each tensor of the optimiser's state after each step; None = off.
+    seed: of stochastic rounding and shuffled stiffness.
+    """
+
+    grids: Mapping[Tensor, Grid] = field(default_factory=dict)
+    geometry: Mapping[Tensor, Grid] | None = None
+    mode: str = "master"
+    stochastic: bool = False
+    round_state: Callable[[Tensor], Tensor] | None = None
+    seed: int = 0
+
+
+class TableGrid:
+    """A grid from its numbers in ascending order, times a scale.
+
+    Args:
+        values: (n,) finite numbers, n >= 2; at most a few thousand.
+        mantissa_bits, uniform: as in `Grid`.
+        scale_of: weight -> scale that broadcasts to it; default 1.
+    """
 
     def __init__(
         self,
-        base: Optimizer,
-        free: Optimizer | None,
-        grids: Mapping[Tensor, Grid],
+        values: Tensor,
         *,
-        rung_clip: float,
-        seed: int,
+        mantissa_bits: int,
+        uniform: bool = False,
+        scale_of: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
-        super().__init__([base, free] if free else [base])
-        self.grids, self.rung_clip, self.seed = grids, rung_clip, seed
-        self.param_groups[0].setdefault("rung_steps", 0)
-        with torch.no_grad():
-            for p, grid in grids.items():
-                p.copy_(grid.round(p))
+        self.values = values
+        self.positive = values[values >= 0]
+        self.mantissa_bits = mantissa_bits
+        self.uniform = uniform
+        self.scale_of = scale_of or (lambda weight: weight.new_ones(()))
+        self._zero = len(values) - len(self.positive)  # even codes are even steps from here
 
-    def move(self) -> None:
-        moving = [(p, group) for p, group in self.moving() if p in self.grids]
-        updates = self.updates_of_parts([p for p, _ in moving])
-        step = self.param_groups[0]["rung_steps"]
-        for index, ((p, group), update) in enumerate(zip(moving, updates, strict=True)):
-            grid, decay = self.grids[p], group["lr"] * group["weight_decay"]
-            rungs = update - decay * p / grid.ulp(p) if decay else update
-            p.copy_(grid.move(p, self._whole(rungs, mixed_seed(self.seed, step, index))))
-        self.param_groups[0]["rung_steps"] = step + 1
+    def ulp(self, weight: Tensor) -> Tensor:
+        scale = self.scale_of(weight)
+        above = torch.searchsorted(self.positive, (weight / scale).abs(), right=True)
+        above = above.clamp(1, len(self.positive) - 1)
+        return (self.positive[above] - self.positive[above - 1]) * scale
 
-    def _whole(self, rungs: Tensor, seed: int) -> Tensor:
-        clipped = rungs.clamp(-self.rung_clip, self.rung_clip)
-        return torch.floor(clipped + uniform_like(clipped, seed))
+    def round(self, values: Tensor, seed: int | None = None) -> Tensor:
+        scale = self.scale_of(values)
+        scaled = values / scale
+        below = self._below(scaled)
+        low, high = self.values[below], self.values[below + 1]
+        share = (scaled - low) / (high - low)
+        if seed is None:
+            odd = (below - self._zero) % 2 == 1
+            up = (share > 0.5) | ((share == 0.5) & odd)
+        else:
+            up = uniform_like(share, seed) < share
+        return torch.where(scaled.isnan(), scaled, torch.where(up, high, low)) * scale
+
+    def move(self, weight: Tensor, rungs: Tensor) -> Tensor:
+        scale = self.scale_of(weight)
+        scaled = weight / scale
+        below = self._below(scaled)
+        nearer_above = scaled - self.values[below] > self.values[below + 1] - scaled
+        target = below + nearer_above + rungs.to(below.dtype)
+        return self.values[target.clamp(0, len(self.values) - 1)] * scale
+
+    def _below(self, scaled: Tensor) -> Tensor:
+        """Index of the largest number not above each entry, leaving room for the next one."""
+        below = torch.searchsorted(self.values, scaled.contiguous(), right=True) - 1
+        return below.clamp(0, len(self.values) - 2)
+
+
+def uniform_like(x: Tensor, seed: int) -> Tensor:
+    """Numbers in [0, 1) of x's shape, from their own generator."""
+    generator = torch.Generator(device=x.device).manual_seed(seed)
+    return torch.rand(x.shape, generator=generator, device=x.device, dtype=torch.float32)
+
+
+def mixed_seed(seed: int, step: int, index: int) -> int:
+    """A different 62-bit seed for each step and parameter (splitmix64's finaliser)."""
+    z = (seed + 0x9E3779B97F4A7C15 * (step * 100_003 + index + 1)) % 2**64
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) % 2**64
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) % 2**64
+    return (z ^ (z >> 31)) >> 2

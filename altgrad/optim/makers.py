@@ -9,8 +9,8 @@ from torch.optim import SGD, AdamW, Optimizer
 
 from altgrad.optim.combined import CombinedOptimizer
 from altgrad.optim.config import OptimConfig
-from altgrad.optim.grid import GridOptimizer
-from altgrad.optim.grids import Grid, Storage
+from altgrad.optim.grid import Grid, Storage
+from altgrad.optim.grid_steps import GridOptimizer
 from altgrad.optim.m_adam import MAdam
 from altgrad.optim.madam import Madam
 from altgrad.optim.manifold import ManifoldOptimizer

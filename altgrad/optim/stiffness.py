@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from altgrad.optim.grids import Grid, mixed_seed
+from altgrad.optim.grid import Grid, mixed_seed
 
 Field = Callable[[Tensor], Tensor]
 MAX_STIFFNESS = 1e6

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from altgrad.quantization import native_matmul
-from altgrad.quantization.fp32_linear import Fp32Linear
+from altgrad.quantization import fp8_products
+from altgrad.quantization.fp32_products import Fp32Linear
 from altgrad.quantization.linear import AMAX, QuantLinear, Rounding
 from altgrad.quantization.recipe import ROLES, LayerRecipe, Recipe
 from altgrad.quantization.scaling import Delayed
@@ -101,7 +101,7 @@ def _refuse_native(model: nn.Module, report: ConversionReport, device: torch.dev
     modules = dict(model.named_modules())
     shapes = {n: tuple(modules[n].weight.shape) for n in native}
     device = device or next(model.parameters()).device
-    if reason := native_matmul.refusal(device, shapes):
+    if reason := fp8_products.refusal(device, shapes):
         raise ValueError(reason)
 
 

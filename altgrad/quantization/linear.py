@@ -21,16 +21,16 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from altgrad.quantization import native_matmul
-from altgrad.quantization.counts import NAMES
+from altgrad.quantization import fp8_products
 from altgrad.quantization.formats import Format
-from altgrad.quantization.fp32_linear import fast_for, times_transposed
-from altgrad.quantization.kernels import working_dtype
-from altgrad.quantization.ops import round_values
+from altgrad.quantization.fp32_products import fast_for, times_transposed
 from altgrad.quantization.recipe import ROLES, Cast, LayerRecipe
+from altgrad.quantization.rounding.choose import in_dtype
+from altgrad.quantization.rounding.counts import NAMES
+from altgrad.quantization.rounding.grid import working_dtype
+from altgrad.quantization.rounding.round import round_values
+from altgrad.quantization.rounding.stochastic import Stochastic
 from altgrad.quantization.scaling import Delayed, scaling_of
-from altgrad.quantization.stochastic import Stochastic
-from altgrad.quantization.tiers import in_dtype
 
 COLUMNS = (*NAMES, "numel", "amax_of_pass")
 """Of the probe: the counts, how many numbers were looked at, and the amax of one micro-batch."""
@@ -60,7 +60,7 @@ class Rounding:
         self.cast = cast
         self.scaling = scaling_of(cast)
         self.seed = seed
-        self.float8 = native_matmul.float8_dtype(cast.format) if native and cast.format else None
+        self.float8 = fp8_products.float8_dtype(cast.format) if native and cast.format else None
 
     def __call__(self, x: Tensor, dtype: torch.dtype, tick: Tensor, *, count: bool) -> Operand:
         """Round `x`; the values come back in `dtype`. `tick` changes from step to step."""
@@ -250,7 +250,7 @@ def multiply(a: Operand, b: Operand, dtype: torch.dtype) -> Tensor:
     if a.values.dtype.itemsize == 1:
         assert a.scale is not None
         assert b.scale is not None
-        return native_matmul.scaled_product(a.values, a.scale, b.values, b.scale, dtype)
+        return fp8_products.scaled_product(a.values, a.scale, b.values, b.scale, dtype)
     product = _product(a.values, b.values)
     # In float32 at least: a scale rounded to bf16 would change every number of the product.
     wide = torch.promote_types(product.dtype, torch.float32)

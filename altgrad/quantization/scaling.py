@@ -21,10 +21,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from altgrad.quantization import native
 from altgrad.quantization.catalogue import CATALOGUE
 from altgrad.quantization.formats import Format
-from altgrad.quantization.ops import round_values
+from altgrad.quantization.rounding import native
+from altgrad.quantization.rounding.round import round_values
 
 RULES = ("exact", "power_of_two", "mx")
 _TINY = 2.0**-126

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from altgrad.quantization.convert import quant_layers
-from altgrad.quantization.ops import round_values, ulp
 from altgrad.quantization.recipe import Cast
+from altgrad.quantization.rounding.round import round_values, ulp
+from altgrad.quantization.rounding.stochastic import Stochastic
 from altgrad.quantization.scaling import scaling_of
-from altgrad.quantization.stochastic import Stochastic
 
 
 class WeightGrid:

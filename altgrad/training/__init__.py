@@ -8,8 +8,8 @@ _HOME = {
     "GPTConfig": "altgrad.model",
     "Trainer": "altgrad.training.trainer",
     "TrainConfig": "altgrad.training.config",
-    "FP32ShadowModel": "altgrad.training.shadow",
-    "CheckpointManager": "altgrad.training.checkpoint",
+    "FP32ShadowModel": "altgrad.training.instruments.shadow",
+    "CheckpointManager": "altgrad.training.checkpoints.manager",
     "build_run": "altgrad.training.build",
     "load_run": "altgrad.training.build",
 }

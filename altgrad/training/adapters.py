@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from altgrad.model import GPT
 from altgrad.model.init import own_random_stream
+from altgrad.settings import ConfigError
 from altgrad.training.finetune import FinetuneConfig
-from altgrad.training.settings import ConfigError
 
 ADAPTER = "default"
 INT4_GROUP = 32

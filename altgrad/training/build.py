@@ -22,10 +22,12 @@ from altgrad.data.config import cache_root
 from altgrad.data.sources import keep_stdin
 from altgrad.data.special_tokens import END_OF_TEXT, continuation, opening, prompt_ids
 from altgrad.model import GPT
-from altgrad.training.checkpoint import CheckpointError, CheckpointManager
-from altgrad.training.checkpoint_files import read_shapes
+from altgrad.runs.code_version import accept_code
+from altgrad.runs.folder import RunFolder, resolve_run, run_status
+from altgrad.settings import ConfigError
+from altgrad.training.checkpoints.files import read_shapes
+from altgrad.training.checkpoints.manager import CheckpointError, CheckpointManager
 from altgrad.training.config import TrainConfig
-from altgrad.training.fabric import launch, make_fabric, pick_compile, pick_compute, pick_device
 from altgrad.training.finetune import check_start
 from altgrad.training.loading import (
     LoadedRun,
@@ -35,15 +37,13 @@ from altgrad.training.loading import (
     read_config,
     settle_base,
 )
+from altgrad.training.machine import launch, make_fabric, pick_compile, pick_compute, pick_device
 from altgrad.training.memory import keep_freed_memory
 from altgrad.training.reads import settle_storage
-from altgrad.training.recorder import Listener, Recorder
-from altgrad.training.resuming import rate_jump, refuse_changes, settings_to_go_on_with
-from altgrad.training.room import refuse_more_than_stored
+from altgrad.training.recording.recorder import Listener, Recorder
+from altgrad.training.resume import rate_jump, refuse_changes, settings_to_go_on_with
 from altgrad.training.run_data import require_same_tokens
-from altgrad.training.run_folder import RunFolder, resolve_run, run_status
-from altgrad.training.settings import ConfigError
-from altgrad.training.sources import accept_code
+from altgrad.training.size_limits import refuse_more_than_stored
 from altgrad.training.trainer import Trainer
 
 NO_BF16 = (

@@ -14,11 +14,7 @@ from altgrad.data import DataConfig
 from altgrad.model.config import GPTConfig
 from altgrad.optim import OptimConfig, ScheduleConfig
 from altgrad.quantization.recipe import PrecisionConfig
-from altgrad.training.faults import FaultConfig
-from altgrad.training.finetune import FinetuneConfig
-from altgrad.training.guards import GuardConfig
-from altgrad.training.instruments import DiagnosticsConfig, ShadowConfig
-from altgrad.training.settings import (
+from altgrad.settings import (
     ConfigError,
     coerce,
     from_dict,
@@ -29,7 +25,11 @@ from altgrad.training.settings import (
     require_choice,
     setting_names,
 )
-from altgrad.training.trackers import TrackerConfig
+from altgrad.training.finetune import FinetuneConfig
+from altgrad.training.health.faults import FaultConfig
+from altgrad.training.health.guards import GuardConfig
+from altgrad.training.instruments.config import DiagnosticsConfig, ShadowConfig
+from altgrad.training.trackers.protocol import TrackerConfig
 
 FLAT_NAMES = {
     "n_layer": "model.n_layer",

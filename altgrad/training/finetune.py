@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from altgrad.model.config import GPTConfig
-from altgrad.training.settings import ConfigError, require, require_choice
+from altgrad.settings import ConfigError, require, require_choice
 
 METHODS = ("none", "lora", "dora")
 BASES = ("float", "nf4", "int4")

@@ -8,23 +8,23 @@ from altgrad.data import Metadata, Tokenizer, load_tokenizer
 from altgrad.data.config import cache_root
 from altgrad.model import GPT
 from altgrad.quantization import Recipe, apply_recipe
+from altgrad.runs.folder import RunFolder, resolve_run
+from altgrad.runs.reading import read_json
+from altgrad.runs.summary import read_settings
+from altgrad.settings import ConfigError
 from altgrad.training.adapters import adapt, load_adapters, merge
-from altgrad.training.checkpoint import (
+from altgrad.training.checkpoints.manager import (
     CheckpointManager,
     checkpoints_of,
     load_into,
     load_weights,
     step_of,
 )
+from altgrad.training.checkpoints.manifest import read_manifest
 from altgrad.training.config import TrainConfig
 from altgrad.training.finetune import check_same_network, check_same_tokens
-from altgrad.training.manifest import read_manifest
 from altgrad.training.randomness import initialisation_generator
-from altgrad.training.reading import read_json
-from altgrad.training.room import refuse_more_than_memory, refuse_more_than_stored
-from altgrad.training.run_folder import RunFolder, resolve_run
-from altgrad.training.run_table import read_settings
-from altgrad.training.settings import ConfigError
+from altgrad.training.size_limits import refuse_more_than_memory, refuse_more_than_stored
 
 
 @dataclass

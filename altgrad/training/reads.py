@@ -17,8 +17,8 @@ from altgrad.optim.build import READS as OPTIMIZER_READS
 from altgrad.optim.build import STORES, reads_of
 from altgrad.optim.schedules import READS as SCHEDULE_READS
 from altgrad.quantization.recipe import ROLES
+from altgrad.settings import ConfigError, get_setting
 from altgrad.training.config import TrainConfig, all_setting_names
-from altgrad.training.settings import ConfigError, get_setting
 
 
 @dataclass(frozen=True)

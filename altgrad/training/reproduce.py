@@ -6,16 +6,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from altgrad.runs.code_version import changed_sources
+from altgrad.runs.folder import RunFolder
+from altgrad.runs.history import GIVEN, alterations, read_initial
+from altgrad.runs.reading import read_json
+from altgrad.settings import ConfigError
 from altgrad.training.build import build_run, read_config
 from altgrad.training.config import TrainConfig
-from altgrad.training.history import GIVEN, alterations, read_initial
-from altgrad.training.likeness import Likeness, compare_runs, read_numbers
-from altgrad.training.reading import read_json
-from altgrad.training.recorder import Listener
+from altgrad.training.recording.recorder import Listener
 from altgrad.training.run_data import require_same_tokens
-from altgrad.training.run_folder import RunFolder
-from altgrad.training.settings import ConfigError
-from altgrad.training.sources import changed_sources
+from altgrad.training.run_differences import Likeness, compare_runs, read_numbers
 
 
 @dataclass(frozen=True)

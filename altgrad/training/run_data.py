@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from altgrad.data.files import sha256_of
-from altgrad.training.run_folder import RunFolder
-from altgrad.training.settings import ConfigError
+from altgrad.runs.folder import RunFolder
+from altgrad.settings import ConfigError
 
 SOURCE = (
     "data.name",

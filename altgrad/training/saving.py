@@ -1,121 +1,167 @@
-"""When a run saves, and who waits for it.
+"""What a run keeps on disk of its state: when, what happens if it cannot, and the last save.
 
-A save has two halves: `capture` copies the state (the step waits for it), `write` brings it to the
-disk (a thread does it while training goes on, if `background`). One save is under way at a time.
-A save that fails costs that save: the one before stays, and the run is told.
+`Saver` knows how to write behind the run's back, `CheckpointManager` which checkpoints stay; the
+keeper joins them to one run, its recorder and its processes.
 """
 
-import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from altgrad.training.checkpoint import CheckpointManager
-from altgrad.training.checkpoint_files import Captured, HostBuffers
+from lightning.fabric import Fabric
+from torch import Tensor
+
+from altgrad.runs.folder import FileLock
+from altgrad.settings import ConfigError
+from altgrad.training.checkpoints.background import Saver
+from altgrad.training.checkpoints.manager import (
+    Checkpoint,
+    CheckpointError,
+    CheckpointManager,
+    step_of,
+)
+from altgrad.training.config import TrainConfig
+from altgrad.training.recording.recorder import Recorder
+
+State = dict[str, Any]
+
+MAX_ANOMALIES = 5
+"""A run that meets bad batches for ever must not fill the disk with them."""
 
 
-@dataclass(frozen=True)
-class SaveOutcome:
-    """How one save ended. `waited_s`: training stood still; `write_s`: writing took."""
-
-    step: int
-    path: Path | None
-    error: OSError | None
-    waited_s: float
-    write_s: float
-
-
-class Saver:
-    """Saves through `manager` every `every_steps` steps or `every_minutes` minutes.
-
-    Attributes:
-        last_step: the step whose state is saved, or on its way; None after a save that failed.
+class Keeper:
+    """Saves one run.
 
     Args:
-        every_steps, every_minutes: -1 = off. Minutes are counted from the last save on a clock
-            that no change of the date can move.
-        background: write in a thread.
-        before_write: called in the writing thread first, e.g. to flush the metrics.
+        state_of: `state_of(val_loss)` -> what `CheckpointManager.save` takes. Gathers from all
+            processes, so every process calls every method here alike.
     """
 
     def __init__(
         self,
-        manager: CheckpointManager,
-        *,
-        every_steps: int = -1,
-        every_minutes: float = -1,
-        background: bool = False,
-        before_write: Callable[[], None] = lambda: None,
-        clock: Callable[[], float] = time.monotonic,
+        config: TrainConfig,
+        recorder: Recorder,
+        fabric: Fabric,
+        state_of: Callable[[float], State],
     ) -> None:
-        self.manager = manager
-        self.every_steps = every_steps
-        self.every_s = 60 * every_minutes
-        self.before_write = before_write
-        self.clock = clock
-        self.last_step: int | None = None
-        self._last_time = clock()
-        self._pool = ThreadPoolExecutor(1, "checkpoint") if background else None
-        self._buffers = HostBuffers() if background else None
-        self._under_way: Future[SaveOutcome] | None = None
-        self._outcomes: list[SaveOutcome] = []
+        self.recorder, self.fabric, self.state_of = recorder, fabric, state_of
+        folder, run = recorder.checkpoint_dir, recorder.run_id
+        self.manager = CheckpointManager(folder, config.max_checkpoints, run=run)
+        self.anomalies = CheckpointManager(folder / "anomalies", MAX_ANOMALIES, run=run)
+        self.saver = Saver(
+            self.manager,
+            every_steps=config.checkpoint_interval,
+            every_minutes=config.checkpoint_minutes,
+            background=config.checkpoint_background,
+            before_write=recorder.sync,
+        )
+        self._owner_lock = FileLock(folder / ".lock")
+        self._resumed_step: int | None = None
 
-    def due_by_step(self, step: int, end: int) -> bool:
-        return self.every_steps > 0 and (step % self.every_steps == 0 or step >= end)
+    def claim(self) -> None:
+        """Before a session writes anything: the folder of checkpoints is this run's alone.
 
-    def due_by_time(self) -> bool:
-        """Clocks of several processes differ: they must agree on the answer."""
-        return self.every_s > 0 and self.clock() - self._last_time >= self.every_s
+        Raises:
+            ConfigError: another run's checkpoints lie there, or one is being written there.
+        """
+        if not self.fabric.is_global_zero or self.recorder.checkpoints_inside:
+            return
+        folder = self.manager.directory
+        if others := self.manager.others():
+            raise ConfigError(
+                f"checkpoint_dir={folder} holds the checkpoints of another run "
+                f"({min(others.values())}): name a folder of this run's own, or move those away."
+            )
+        if not folder.is_dir():
+            self.manager.disk.make_folder(folder)
+        if not self._owner_lock.take():
+            raise ConfigError(
+                f"checkpoint_dir={folder}: another run is saving there; name another folder."
+            )
 
-    def restart_clock(self) -> None:
-        self._last_time = self.clock()
+    def release(self) -> None:
+        self._owner_lock.release()
 
-    def save(self, state: dict[str, Any]) -> None:
-        """Save what `CheckpointManager.save` takes; how it ended is told by `outcomes`."""
-        start = time.perf_counter()
-        self.wait()
-        captured = self.manager.capture(**state, buffers=self._buffers)
-        self.last_step = captured.step
-        self.restart_clock()
-        if self._pool is None:
-            self._note(self._write(captured, start))
+    def open(self) -> None:
+        """At the start of a session: clear what a killed one left, start the clock."""
+        if self.fabric.is_global_zero:
+            self.manager.tidy()
+            if self._resumed_step is not None:
+                later = [p for p in self.manager.named() if step_of(p) > self._resumed_step]
+                for path in later:
+                    self.manager.set_aside(path)
+        self._resumed_step = None
+        self.saver.restart_clock()
+
+    def resumed(self, saved: Checkpoint) -> None:
+        """From here on `saved` is the newest: later ones, damaged or not, are of another future."""
+        self.saver.last_step = self._resumed_step = saved.step
+
+    def save(self, val_loss: float) -> None:
+        state = self.state_of(val_loss)
+        if self.fabric.is_global_zero:
+            self.saver.save(state)
         else:
-            waited_s = time.perf_counter() - start
-            self._under_way = self._pool.submit(self._write, captured, start, waited_s)
+            self.saver.last_step = state["step"]
+            self.saver.restart_clock()
+        self.fabric.barrier()
 
-    def _write(
-        self, captured: Captured, start: float, waited_s: float | None = None
-    ) -> SaveOutcome:
-        began, path, failure = time.perf_counter(), None, None
+    def save_anomaly(self, batch: tuple[Tensor, Tensor], metrics: dict[str, float]) -> None:
+        """The state after a bad step, with the batch and the numbers that made it."""
+        state = self.state_of(float("inf"))
+        state["extra"] |= {"batch_x": batch[0], "batch_y": batch[1], "metrics": metrics}
+        if self.fabric.is_global_zero:
+            try:
+                self.recorder.anomaly(state["step"], self.anomalies.save(**state))
+            except OSError as error:
+                self.recorder.trouble(state["step"], "saving an anomaly", error)
+        self.fabric.barrier()
+
+    def to_upload(self) -> dict[str, Path]:
+        """`best` and `latest`, as far as there are such."""
+        found = {"best": self.manager.best(), "latest": self.manager.latest()}
+        return {alias: path for alias, path in found.items() if path is not None}
+
+    def report(self) -> None:
+        """Tell the recorder of saves that have ended; does not wait for one under way."""
+        for outcome in self.saver.outcomes():
+            self.recorder.saved(outcome)
+
+    def finish(self, step: int) -> None:
+        """At the end of a run its last state is on the disk.
+
+        Raises:
+            CheckpointError: it could not be saved.
+        """
+        self.saver.wait()
+        self.report()
+        if self.fabric.broadcast(self.saver.last_step != step):
+            self.save(float("inf"))
+            self.saver.wait()
+        outcomes = self.saver.outcomes()
+        for outcome in outcomes:
+            self.recorder.saved(outcome)
+        if outcomes and outcomes[-1].error is not None:
+            raise self._failure(outcomes[-1].error)
+
+    def _failure(self, error: OSError) -> CheckpointError:
+        newest = self.manager.latest()
+        kept = f"the newest checkpoint is {newest.name}" if newest else "there is no checkpoint"
+        return CheckpointError(
+            f"the last state could not be saved ({error.strerror or error}); {kept}. "
+            f"Make room, then resume {self.recorder.folder.root}."
+        )
+
+    def rescue(self, step: int, *, whole: bool) -> None:
+        """After a failure: save the state if it is `whole` and that is still possible.
+
+        With several processes the others wait elsewhere, so nothing can be gathered.
+        """
         try:
-            self.before_write()
-            path = self.manager.write(captured)
-        except OSError as error:
-            failure = error
-        now = time.perf_counter()
-        waited_s = now - start if waited_s is None else waited_s
-        return SaveOutcome(captured.step, path, failure, waited_s, now - began)
-
-    def outcomes(self) -> list[SaveOutcome]:
-        """Saves that ended since the last call; does not wait."""
-        if self._under_way is not None and self._under_way.done():
-            self._collect()
-        ended, self._outcomes = self._outcomes, []
-        return ended
-
-    def wait(self) -> None:
-        """Until nothing is under way."""
-        if self._under_way is not None:
-            self._collect()
-
-    def _collect(self) -> None:
-        assert self._under_way is not None
-        under_way, self._under_way = self._under_way, None
-        self._note(under_way.result())
-
-    def _note(self, outcome: SaveOutcome) -> None:
-        if outcome.error is not None:
-            self.last_step = None
-        self._outcomes.append(outcome)
+            self.saver.wait()
+            if whole and step and self.fabric.world_size == 1 and self.saver.last_step != step:
+                self.save(float("inf"))
+                self.saver.wait()
+            self.report()
+        except Exception as error:
+            self.recorder.trouble(step, "saving after a failure", error)

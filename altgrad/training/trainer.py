@@ -17,31 +17,32 @@ from torch import Tensor, nn
 from altgrad.data import load_metadata, load_tokens, make_batches
 from altgrad.optim import WeightAverage, build_optimizer, build_schedule
 from altgrad.optim.build import STORES
-from altgrad.quantization import native, unrounded
-from altgrad.quantization.fp32_linear import use_fast_products
+from altgrad.quantization import unrounded
+from altgrad.quantization.fp32_products import use_fast_products
+from altgrad.quantization.rounding import native
+from altgrad.runs.folder import FolderLostError
+from altgrad.runs.history import GIVEN
 from altgrad.training import sharding
-from altgrad.training.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
-from altgrad.training.compiling import told_in_one_line
+from altgrad.training.checkpoints.manager import Checkpoint, find_checkpoint, load_checkpoint
+from altgrad.training.compile_errors import told_in_one_line
 from altgrad.training.config import TrainConfig
-from altgrad.training.costs import RunClock
-from altgrad.training.emergency import Emergency
 from altgrad.training.evaluation import Evaluator
-from altgrad.training.fabric import launch, make_fabric, pick_device
-from altgrad.training.facts import data_facts, start_facts
 from altgrad.training.fingerprint import initial_weights, tensor_hashes, whole_hash
-from altgrad.training.guards import Finding, NonFiniteGuard
-from altgrad.training.health import Health
-from altgrad.training.history import GIVEN
-from altgrad.training.instruments import interval
+from altgrad.training.health.fallback import Emergency
+from altgrad.training.health.guards import Finding, NonFiniteGuard
+from altgrad.training.health.watches import Health
+from altgrad.training.instruments.config import interval
+from altgrad.training.instruments.panel import Numerics
 from altgrad.training.interrupt import StopSignal
-from altgrad.training.keeper import Keeper
+from altgrad.training.machine import launch, make_fabric, pick_device
 from altgrad.training.metrics import compute_perplexity
-from altgrad.training.numerics import Numerics
 from altgrad.training.randomness import seed_dropout
-from altgrad.training.recorder import Recorder
-from altgrad.training.run_folder import FolderLostError
+from altgrad.training.recording.costs import RunClock
+from altgrad.training.recording.facts import data_facts, start_facts
+from altgrad.training.recording.recorder import Recorder
+from altgrad.training.recording.speed import SpeedMeter
 from altgrad.training.run_state import GlobalRandom, Parts, collect, restore
-from altgrad.training.speed import SpeedMeter
+from altgrad.training.saving import Keeper
 from altgrad.training.step import StepOutcome, TrainingStep
 
 Metrics = dict[str, float]

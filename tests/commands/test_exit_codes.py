@@ -13,13 +13,13 @@ from altgrad.training.config import TrainConfig
 
 @pytest.fixture
 def fake(monkeypatch):
-    """`fake("altgrad.training.garbage.find_garbage", function)`"""
+    """`fake("altgrad.training.checkpoints.garbage.find_garbage", function)`"""
     return lambda name, value: monkeypatch.setattr(name, value)
 
 
 @pytest.fixture
 def run_folder(fake, tmp_path):
-    fake("altgrad.training.run_folder.resolve_run", lambda *_: tmp_path / "run")
+    fake("altgrad.runs.folder.resolve_run", lambda *_: tmp_path / "run")
     return tmp_path / "run"
 
 
@@ -27,7 +27,7 @@ def run_folder(fake, tmp_path):
     ("status", "code"), [("finished", 0), ("diverged", 1), ("interrupted", 130)]
 )
 def test_a_run_answers_with_how_it_ended(fake, status, code):
-    fake("altgrad.training.closing.close_run", lambda *_: None)
+    fake("altgrad.commands.end_of_run.close_run", lambda *_: None)
     said = []
     trainer = SimpleNamespace(
         train=lambda: {"status": status, "run_dir": Path("run"), "step": 3},
@@ -47,7 +47,7 @@ def test_reproduce_answers_whether_it_is_the_same(fake, run_folder, same, code):
 
 @pytest.mark.parametrize(("status", "code"), [("finished", 0), ("failed", 1), ("interrupted", 1)])
 def test_watching_answers_with_how_the_run_ended(fake, run_folder, status, code):
-    fake("altgrad.training.watching.watch", lambda *_, **__: status)
+    fake("altgrad.runs.watch.watch", lambda *_, **__: status)
     assert main(["watch", "run"]) == code
 
 
@@ -62,9 +62,13 @@ def test_verify_answers_whether_a_check_failed(fake, capsys, words, passed, code
 @pytest.mark.parametrize(("words", "act"), [([], "collected"), (["--dry-run"], "found")])
 def test_a_dry_run_of_gc_only_looks(fake, run_folder, capsys, words, act):
     done = []
-    fake("altgrad.training.garbage.find_garbage", lambda *_, **__: done.append("found") or [])
     fake(
-        "altgrad.training.garbage.collect_garbage", lambda *_, **__: done.append("collected") or []
+        "altgrad.training.checkpoints.garbage.find_garbage",
+        lambda *_, **__: done.append("found") or [],
+    )
+    fake(
+        "altgrad.training.checkpoints.garbage.collect_garbage",
+        lambda *_, **__: done.append("collected") or [],
     )
     assert main(["gc", "run", *words]) == 0
     assert done == [act]

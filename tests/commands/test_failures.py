@@ -14,7 +14,7 @@ import yaml
 from altgrad.cli import main
 from altgrad.commands import failures
 from altgrad.commands.failures import MACHINE_FAILED, USER_MISTAKE, exit_code, tell
-from altgrad.training.printable import printable
+from altgrad.runs.printable import printable
 from tests.commands.all_commands import TINY
 
 TEXT = "To be, or not to be, that is the question.\n" * 20

@@ -7,7 +7,7 @@ import yaml
 
 from altgrad.compare.comparison import Comparison
 from altgrad.compare.conclusion import conclude
-from altgrad.compare.launch import take_launch_words
+from altgrad.compare.launching.launch import take_launch_words
 from altgrad.compare.question import read_question
 from altgrad.training.config import TrainConfig
 from tests.conftest import VOCABULARY
@@ -49,10 +49,10 @@ def ask(compose):
 @pytest.fixture
 def here(monkeypatch):
     """Runs are made in this process instead of a child: the launcher is not what is tested."""
-    from altgrad.compare import sweep
+    from altgrad.compare.launching import sweep
 
     def run(tasks, how, slots, done):
-        from altgrad.compare.worker import run_task
+        from altgrad.compare.launching.worker import run_task
 
         for task in tasks:
             try:

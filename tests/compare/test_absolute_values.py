@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from altgrad.compare import interaction, sequence, stats
+from altgrad.compare import interaction
 from altgrad.compare.arm import Arm
 from altgrad.compare.budget import spend_equally, tokens_per_step
 from altgrad.compare.conclusion import conclude, rules_of
 from altgrad.compare.outcomes import check_evaluations
-from altgrad.compare.power import seeds_needed, t_power
 from altgrad.compare.question import Question
+from altgrad.compare.statistics import anytime, paired
+from altgrad.compare.statistics.power import seeds_needed, t_power
 from altgrad.compare.tuning import tune
 from altgrad.compare.verdict import BETTER, EQUIVALENT, NOT_SHOWN, WORSE, Rules, judge
 from altgrad.training.evaluation import Evaluator
@@ -42,9 +43,9 @@ def test_mcnemar_is_statsmodels_where_most_seeds_agree():
     arm, control = np.isin(SEEDS, [0, 1, 2, 3, 4, 10, 11, 12]), np.isin(SEEDS, [5, 10, 11, 12])
     table = [[3, 5], [1, 11]]
     two_sided = contingency_tables.mcnemar(table, exact=True).pvalue
-    assert stats.less_stable_p(arm, control) == pytest.approx(two_sided / 2)
-    assert stats.less_stable_p(arm, control) == pytest.approx(7 / 64)
-    assert stats.lost_alone(arm, control) == (5, 1)
+    assert paired.less_stable_p(arm, control) == pytest.approx(two_sided / 2)
+    assert paired.less_stable_p(arm, control) == pytest.approx(7 / 64)
+    assert paired.lost_alone(arm, control) == (5, 1)
 
 
 def test_an_arm_that_lost_a_run_alone_is_not_equivalent_however_equal_the_others():
@@ -88,27 +89,27 @@ def test_the_bootstrap_is_scipys_at_the_level_asked_for():
     made = scipy_stats.bootstrap(
         (D,), np.mean, confidence_level=0.8, n_resamples=999, rng=np.random.default_rng(0)
     )
-    ours = stats.bca_interval(D, 0.8, resamples=999)
+    ours = paired.bca_interval(D, 0.8, resamples=999)
     assert (ours.low, ours.high) == pytest.approx(tuple(made.confidence_interval))
 
 
 def test_wilson_is_statsmodels():
     proportion = pytest.importorskip("statsmodels.stats.proportion")
     theirs = proportion.proportion_confint(3, 11, alpha=0.1, method="wilson")
-    ours = stats.wilson(3, 11, 0.9)
+    ours = paired.wilson(3, 11, 0.9)
     assert (ours.low, ours.high) == pytest.approx(theirs)
 
 
 def test_the_effect_is_in_units_of_both_arms_noise():
     """Standard deviations 1 and 7: the noise is 5."""
-    assert stats.effect_in_noise([1.0, 2.0, 3.0], [3.0, 10.0, 17.0]) == pytest.approx(8 / 5)
+    assert paired.effect_in_noise([1.0, 2.0, 3.0], [3.0, 10.0, 17.0]) == pytest.approx(8 / 5)
 
 
 def test_equivalence_lies_on_both_sides():
     weightstats = pytest.importorskip("statsmodels.stats.weightstats")
     for d in (D, -D):
         theirs = weightstats.DescrStatsW(d).ttost_mean(-0.3, 0.3)[0]
-        assert stats.tost_p(d, 0.3) == pytest.approx(theirs)
+        assert paired.tost_p(d, 0.3) == pytest.approx(theirs)
 
 
 def test_direction_follows_higher_is_better():
@@ -162,10 +163,10 @@ def test_the_shorter_way_to_a_decision_is_planned():
 @pytest.mark.parametrize("tau", [0.5, 2.0])
 def test_the_edges_of_the_sequence_are_where_the_bayes_factor_reaches_one_over_alpha(alpha, tau):
     d = np.concatenate([D, 0.9 * D + 0.1, D - 0.05])
-    interval = sequence.anytime_interval(d, alpha, tau)
+    interval = anytime.anytime_interval(d, alpha, tau)
     for edge in (interval.low, interval.high):
-        t = stats.t_value(float(d.mean()) - edge, float(d.std(ddof=1)), len(d))
-        assert sequence.bayes_factor(t, len(d), tau) == pytest.approx(1 / alpha)
+        t = paired.t_value(float(d.mean()) - edge, float(d.std(ddof=1)), len(d))
+        assert anytime.bayes_factor(t, len(d), tau) == pytest.approx(1 / alpha)
 
 
 def test_as_you_go_every_arm_gets_its_share_of_alpha():
@@ -182,7 +183,7 @@ def test_as_you_go_a_mean_outside_delta_is_never_equivalent():
 
 
 def test_a_p_as_you_go_is_at_most_one():
-    assert sequence.anytime_p([0.1, -0.1, 0.05, -0.06]) == 1.0
+    assert anytime.anytime_p([0.1, -0.1, 0.05, -0.06]) == 1.0
 
 
 # -- crossed designs ------------------------------------------------------------------------------

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from altgrad.compare.baseline import SHIPPED, find_baseline, freeze_baseline, verify_baseline
+from altgrad.runs.folder import find_runs
 from altgrad.training.build import build_run
 from altgrad.training.config import TrainConfig
-from altgrad.training.run_folder import find_runs
 
 
 @pytest.fixture

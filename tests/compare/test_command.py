@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from altgrad.cli import main
-from altgrad.training.run_folder import find_runs
+from altgrad.runs.folder import find_runs
 
 pytest.importorskip("altair")
 

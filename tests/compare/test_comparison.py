@@ -10,17 +10,17 @@ import pytest
 import yaml
 
 from altgrad.compare.conclusion import conclude
+from altgrad.compare.launching.sweep import Wanted, as_task
+from altgrad.compare.launching.worker import measure_steps_s
 from altgrad.compare.outcomes import _peak_memory, read_outcome
 from altgrad.compare.record import read_record
 from altgrad.compare.regroup import find_comparison
-from altgrad.compare.report import headline, verdict_lines
+from altgrad.compare.report.build import headline, verdict_lines
+from altgrad.compare.report.tables import failures_table, tuning_table
 from altgrad.compare.state import state_of
-from altgrad.compare.sweep import Wanted, as_task
-from altgrad.compare.tables import failures_table, tuning_table
-from altgrad.compare.worker import measure_steps_s
+from altgrad.runs.folder import find_runs, read_jsonl
 from altgrad.training import Trainer
 from altgrad.training.build import build_run
-from altgrad.training.run_folder import find_runs, read_jsonl
 
 
 def started(run: Path) -> int:

@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 from altgrad.compare.conclusion import conclude
-from altgrad.compare.launch import Launch, take_launch_words
-from altgrad.compare.sweep import LAUNCHERS, Wanted, complete
-from altgrad.training.run_folder import find_runs, read_jsonl
+from altgrad.compare.launching.launch import Launch, take_launch_words
+from altgrad.compare.launching.sweep import LAUNCHERS, Wanted, complete
+from altgrad.runs.folder import find_runs, read_jsonl
 
 WORDS = "optim.lr=0.01,0.1 seeds=2"
 
@@ -120,7 +120,7 @@ def test_a_process_that_dies_takes_no_other_run_along(compose, tmp_path):
 
 
 def test_threads_are_shared_out(monkeypatch):
-    monkeypatch.setattr("altgrad.compare.launch.available_cores", lambda: 8)
+    monkeypatch.setattr("altgrad.compare.launching.launch.available_cores", lambda: 8)
     assert Launch(jobs=3).threads_each(3) == 2
     assert Launch(jobs=16).threads_each(16) == 1
     assert Launch(jobs=4, threads=5).threads_each(4) == 5

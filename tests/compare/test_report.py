@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from altgrad.compare.conclusion import conclude
-from altgrad.compare.curves import (
+from altgrad.compare.report.build import headline, verdict_lines, write_reports
+from altgrad.compare.report.curves import (
     BASIC,
     band_rows,
     mechanism_rows,
@@ -19,13 +20,12 @@ from altgrad.compare.curves import (
     split_name,
     thin,
 )
-from altgrad.compare.meanings import MEANINGS, meaning
-from altgrad.compare.report import headline, verdict_lines, write_reports
-from altgrad.compare.tables import arms_table, text_table
+from altgrad.compare.report.meanings import MEANINGS, meaning
+from altgrad.compare.report.tables import arms_table, text_table
 
 altair = pytest.importorskip("altair")
 pytest.importorskip("vl_convert")
-OPEN_FIRST = pytest.importorskip("altgrad.compare.report_html").OPEN_FIRST
+OPEN_FIRST = pytest.importorskip("altgrad.compare.report.html").OPEN_FIRST
 
 
 @pytest.fixture
@@ -154,9 +154,7 @@ def test_a_bar_in_a_cell_does_not_break_the_table():
 
 
 def test_reading_a_comparison_loads_no_torch():
-    code = (
-        "import sys, altgrad.compare.report, altgrad.compare.regroup; print('torch' in sys.modules)"
-    )
+    code = "import sys, altgrad.compare.report.build, altgrad.compare.regroup; print('torch' in sys.modules)"
     environment = {"PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True

@@ -7,8 +7,8 @@ import pytest
 
 from altgrad.compare.conclusion import conclude
 from altgrad.compare.identity import data_hash, run_key
+from altgrad.runs.folder import find_runs
 from altgrad.training.build import build_run
-from altgrad.training.run_folder import find_runs
 
 CODE, DATA = {"altgrad": "a"}, data_hash({"train": "1", "val": "2"})
 

@@ -7,16 +7,16 @@ import pytest
 from altgrad.compare.comparison import Comparison
 from altgrad.compare.conclusion import conclude
 from altgrad.compare.question import read_question
-from altgrad.compare.report import headline, verdict_lines
-from altgrad.compare.report_html import page
-from altgrad.compare.report_markdown import markdown
+from altgrad.compare.report.build import headline, verdict_lines
+from altgrad.compare.report.html import page
+from altgrad.compare.report.markdown import markdown
 from altgrad.compose import compose_config
+from altgrad.runs.folder import RunFolder
+from altgrad.runs.history import last_weights
+from altgrad.runs.summary import read_settings
+from altgrad.settings import ConfigError
 from altgrad.training import TrainConfig
 from altgrad.training.build import build_run
-from altgrad.training.history import last_weights
-from altgrad.training.run_folder import RunFolder
-from altgrad.training.run_table import read_settings
-from altgrad.training.settings import ConfigError
 
 BIT_FOR_BIT = "their weights are equal bit for bit"
 

@@ -7,21 +7,21 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from altgrad.compare import stats
-from altgrad.compare.power import seeds_needed, t_power, tost_power
-from altgrad.compare.sequence import (
+from altgrad.compare.statistics import paired
+from altgrad.compare.statistics.anytime import (
     anytime_interval,
     anytime_less_stable_p,
     anytime_p,
     bayes_factor,
     t_boundary,
 )
+from altgrad.compare.statistics.power import seeds_needed, t_power, tost_power
 
 D = np.array([0.3, -0.1, 0.4, 0.2, 0.05, 0.6])
 
 
 def test_the_paired_t_interval_is_scipys():
-    ours = stats.paired_t(D)
+    ours = paired.paired_t(D)
     theirs = scipy_stats.ttest_1samp(D, 0.0)
     assert ours.p == pytest.approx(theirs.pvalue, rel=1e-12)
     low, high = theirs.confidence_interval(0.95)
@@ -29,19 +29,19 @@ def test_the_paired_t_interval_is_scipys():
 
 
 def test_equal_differences_leave_no_doubt():
-    assert stats.paired_t([0.1, 0.1, 0.1]).p == 0.0
-    assert stats.paired_t([0.0, 0.0, 0.0]).p == 1.0
-    assert stats.paired_t([0.1, 0.1, 0.1]).interval == stats.Interval(0.1, 0.1)
+    assert paired.paired_t([0.1, 0.1, 0.1]).p == 0.0
+    assert paired.paired_t([0.0, 0.0, 0.0]).p == 1.0
+    assert paired.paired_t([0.1, 0.1, 0.1]).interval == paired.Interval(0.1, 0.1)
 
 
 def test_one_pair_says_nothing():
-    t = stats.paired_t([0.5])
+    t = paired.paired_t([0.5])
     assert (t.p, t.interval.low, t.interval.high) == (1.0, -math.inf, math.inf)
 
 
 def test_the_sign_flip_p_counts_all_patterns():
     patterns = np.array(list(itertools.product([-1, 1], repeat=len(D)))) @ D
-    assert stats.sign_flip_p(D) == np.mean(np.abs(patterns) >= abs(D.sum()) - 1e-12)
+    assert paired.sign_flip_p(D) == np.mean(np.abs(patterns) >= abs(D.sum()) - 1e-12)
 
 
 @pytest.mark.parametrize("n", [3, 5, 8])
@@ -50,34 +50,34 @@ def test_the_sign_flip_p_is_scipys(n):
     theirs = scipy_stats.permutation_test(
         (d,), np.mean, permutation_type="samples", n_resamples=np.inf, alternative="two-sided"
     )
-    assert stats.sign_flip_p(d) == pytest.approx(theirs.pvalue)
+    assert paired.sign_flip_p(d) == pytest.approx(theirs.pvalue)
 
 
 def test_five_pairs_never_reach_five_percent_by_sign_flips():
-    assert stats.sign_flip_p([1.0, 1.1, 0.9, 1.2, 1.0]) == 0.0625
+    assert paired.sign_flip_p([1.0, 1.1, 0.9, 1.2, 1.0]) == 0.0625
 
 
 def test_many_pairs_are_sampled_and_never_reach_zero():
-    p = stats.sign_flip_p(np.full(30, 1.0))
+    p = paired.sign_flip_p(np.full(30, 1.0))
     assert 0 < p < 1e-4
 
 
 def test_bca_follows_the_skew():
     d = np.random.default_rng(0).exponential(1.0, 40)
-    bca = stats.bca_interval(d)
+    bca = paired.bca_interval(d)
     assert d.mean() - bca.low < bca.high - d.mean()
 
 
 def test_holm_is_statsmodels():
     multitest = pytest.importorskip("statsmodels.stats.multitest")
     p = [0.01, 0.04, 0.03, 0.005, 0.5]
-    assert stats.holm(p) == pytest.approx(multitest.multipletests(p, method="holm")[1])
+    assert paired.holm(p) == pytest.approx(multitest.multipletests(p, method="holm")[1])
 
 
 def test_tost_is_statsmodels():
     weightstats = pytest.importorskip("statsmodels.stats.weightstats")
     theirs = weightstats.DescrStatsW(D).ttost_mean(-0.5, 0.5)[0]
-    assert stats.tost_p(D, 0.5) == pytest.approx(theirs, rel=1e-10)
+    assert paired.tost_p(D, 0.5) == pytest.approx(theirs, rel=1e-10)
 
 
 def test_the_power_of_t_is_statsmodels():
@@ -97,7 +97,7 @@ def test_the_seeds_needed_have_the_power_and_one_fewer_has_not():
 def test_a_true_zero_is_decided_by_equivalence():
     n = seeds_needed(0.0, 1.0, 0.5)
     rng = np.random.default_rng(0)
-    found = np.mean([stats.tost_p(rng.normal(0, 1, n), 0.5) < 0.05 for _ in range(2000)])
+    found = np.mean([paired.tost_p(rng.normal(0, 1, n), 0.5) < 0.05 for _ in range(2000)])
     assert found == pytest.approx(tost_power(np.array([n]), 0.0, 0.5)[0], abs=0.03)
 
 
@@ -117,25 +117,25 @@ def test_a_hopeless_question_says_so():
 
 def test_the_effect_is_in_units_of_seed_noise():
     control, arm = np.array([1.0, 2.0, 3.0]), np.array([3.0, 4.0, 5.0])
-    assert stats.effect_in_noise(control, arm) == pytest.approx(2.0)
+    assert paired.effect_in_noise(control, arm) == pytest.approx(2.0)
 
 
 def test_an_interaction_is_the_difference_of_differences():
-    d = stats.interaction([5.0], [3.0], [2.0], [1.0])
+    d = paired.interaction([5.0], [3.0], [2.0], [1.0])
     assert d.tolist() == [1.0]
 
 
 def test_wilson_gives_a_sensible_interval_at_zero():
-    interval = stats.wilson(0, 5)
+    interval = paired.wilson(0, 5)
     assert interval.low == 0.0
     assert interval.high == pytest.approx(0.4345, abs=1e-3)
 
 
 def test_losing_all_of_five_runs_is_less_stable():
     lost, kept = [True] * 5, [False] * 5
-    assert stats.less_stable_p(lost, kept) == pytest.approx(1 / 32)
-    assert stats.less_stable_p(kept, lost) == 1.0
-    assert stats.less_stable_p(lost, lost) == 1.0
+    assert paired.less_stable_p(lost, kept) == pytest.approx(1 / 32)
+    assert paired.less_stable_p(kept, lost) == 1.0
+    assert paired.less_stable_p(lost, lost) == 1.0
 
 
 def test_the_bayes_factor_is_the_integral_it_stands_for():
@@ -181,4 +181,4 @@ def test_losing_seven_runs_of_seven_is_less_stable_at_any_look():
 
 
 def test_the_sequence_pays_for_peeking():
-    assert anytime_interval(D).high > stats.paired_t(D).interval.high
+    assert anytime_interval(D).high > paired.paired_t(D).interval.high

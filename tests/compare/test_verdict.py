@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from altgrad.compare import sequence, stats
 from altgrad.compare.interaction import contrasts
 from altgrad.compare.question import Question
+from altgrad.compare.statistics import anytime, paired
 from altgrad.compare.verdict import BETTER, EQUIVALENT, NOT_SHOWN, WORSE, Rules, judge
 
 CONTROL = np.array([2.41, 2.45, 2.38, 2.43, 2.40])
@@ -122,8 +122,8 @@ def test_an_interaction_pays_for_peeking_too():
     (once,) = contrasts(question, cells, Rules())
     (looked,) = contrasts(question, cells, Rules(anytime=True))
     assert (once.verdict, looked.verdict) == ("interaction", "not shown")
-    assert once.p == pytest.approx(stats.paired_t(d).p)
-    assert looked.p == pytest.approx(sequence.anytime_p(d))
+    assert once.p == pytest.approx(paired.paired_t(d).p)
+    assert looked.p == pytest.approx(anytime.anytime_p(d))
     assert looked.low < once.low < once.high < looked.high
 
 

@@ -15,8 +15,9 @@ import pytest
 import torch
 
 from altgrad import quantization as q
-from altgrad.quantization import native, reference, tiers
+from altgrad.quantization import reference
 from altgrad.quantization import scaling as scaling_module
+from altgrad.quantization.rounding import choose, native
 
 DTYPES = {
     torch.float32: np.float32,
@@ -170,7 +171,7 @@ def tier(request, monkeypatch):
     if request.param == "native" and native.library() is None:
         pytest.skip("no C++ compiler")
     if request.param == "torch":
-        monkeypatch.setattr(tiers, "_native_can", lambda job: False)
+        monkeypatch.setattr(choose, "_native_can", lambda job: False)
         monkeypatch.setattr(scaling_module.native, "available", lambda x, out_dtype: False)
     return request.param
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from altgrad.quantization import CATALOGUE
-from altgrad.quantization.kernels import grid, round_to_grid, working_dtype
 from altgrad.quantization.reference import decode, encode
 from altgrad.quantization.reference import round as round_scalar
+from altgrad.quantization.rounding.grid import grid, round_to_grid, working_dtype
 from tests.conformance import oracles
 
 SIGNED = [name for name in oracles.NAMES if CATALOGUE[name].signed]

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from altgrad import quantization as q
-from altgrad.quantization import native, tiers
+from altgrad.quantization.rounding import choose, native
 
 SCALINGS = {
     "none": None,
@@ -75,7 +75,7 @@ def test_native_equals_torch(native_tier, monkeypatch, dtype, rounding, scaling)
         in_place = q.fake_quantize(own, f, out=own, return_stats=True, **settings)
         not_counted = q.fake_quantize(x, f, **settings)
         with monkeypatch.context() as m:
-            m.setattr(tiers, "_native_can", lambda job: False)
+            m.setattr(choose, "_native_can", lambda job: False)
             plain = q.fake_quantize(x, f, return_stats=True, **settings)
             uncounted = q.fake_quantize(x, f, **settings)  # long tensors have a shorter way then
         assert_same(fast, plain)
@@ -89,7 +89,7 @@ def test_counts_by_row_agree_and_add_up(native_tier, monkeypatch, scaling, name)
     x, settings = wild_numbers(), {"scaling": SCALINGS[scaling]}
     fast = q.fake_quantize(x, name, return_stats="row", **settings)
     with monkeypatch.context() as m:
-        m.setattr(tiers, "_native_can", lambda job: False)
+        m.setattr(choose, "_native_can", lambda job: False)
         assert_same(fast, q.fake_quantize(x, name, return_stats="row", **settings))
     _, total = q.fake_quantize(x, name, return_stats=True, **settings)
     assert torch.equal(fast[1].table[:, 1:6].sum(0), total.table[1:6])
@@ -181,7 +181,7 @@ def test_two_threads_equal_one_without_the_native_version(monkeypatch, rounding,
     """Pieces are longer where there are more threads, and the last one is short."""
     x, before = wild_numbers(), torch.get_num_threads()
     settings = {"scaling": SCALINGS[scaling], "rounding": ROUNDINGS[rounding]}
-    monkeypatch.setattr(tiers, "_native_can", lambda job: False)
+    monkeypatch.setattr(choose, "_native_can", lambda job: False)
     found = []
     try:
         for threads in (1, 2, 3):

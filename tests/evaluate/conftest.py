@@ -42,7 +42,7 @@ def items(kind: str, count: int = 12) -> list[dict]:
     if kind == "choice":
         return [
             {
-                "query": f"Question: how many legs have {i} animals that walk upright?",
+                "query": f"TaskExample: how many legs have {i} animals that walk upright?",
                 "choices": [f"{2 * i}", f"{2 * i + 1} and a half", "none", "many, many"],
                 "gold": i % 4,
             }

@@ -5,7 +5,15 @@ import random
 import pytest
 
 from altgrad.evaluate.bundle import Bundle
-from altgrad.evaluate.questions import Question, Row, ask, encode_together, fit, shots_for, shuffled
+from altgrad.evaluate.questions import (
+    Row,
+    TaskExample,
+    ask,
+    encode_together,
+    fit,
+    shots_for,
+    shuffled,
+)
 
 
 @pytest.fixture
@@ -71,14 +79,14 @@ def test_without_a_first_token_the_first_character_is_not_scored(bundle, tokeniz
 
 def test_a_long_context_is_cut_from_the_left_for_all_choices_alike():
     context = tuple(range(30))
-    question = Question((Row((*context, 1), 30), Row((*context, 1, 2, 3), 30)), 0)
+    question = TaskExample((Row((*context, 1), 30), Row((*context, 1, 2, 3), 30)), 0)
     cut = fit(question, 20)
     assert [row.tokens for row in cut.rows] == [(*context[12:], 1), (*context[12:], 1, 2, 3)]
     assert {row.start for row in cut.rows} == {18}
 
 
 def test_an_answer_longer_than_the_model_keeps_one_token_of_context():
-    question = Question((Row(tuple(range(50)), 10),), None)
+    question = TaskExample((Row(tuple(range(50)), 10),), None)
     (row,) = fit(question, 20).rows
     assert (row.tokens, row.start) == (tuple(range(9, 30)), 1)
 

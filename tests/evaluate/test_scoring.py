@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from altgrad.evaluate.bundle import Bundle
-from altgrad.evaluate.questions import Question, Row, ask, fit
+from altgrad.evaluate.questions import Row, TaskExample, ask, fit
 from altgrad.evaluate.scoring import answer, score_questions
 from tests.evaluate.conftest import small_model
 
@@ -62,7 +62,7 @@ def test_the_total_is_that_of_the_whole_answer_also_where_answers_begin_alike(to
     model = small_model()
     context, answers = tokenizer.encode("Q: "), ["many, many", "many, more"]
     rows = [(0, *context, *tokenizer.encode(text)) for text in answers]
-    question = Question(tuple(Row(row, len(context) + 8, len(context) + 1) for row in rows), 0)
+    question = TaskExample(tuple(Row(row, len(context) + 8, len(context) + 1) for row in rows), 0)
     (scores,) = score_questions(model, [question])
     for row, score, text in zip(rows, scores, answers, strict=True):
         loss, _ = one_by_one(model, Row(row, len(context) + 1))
@@ -116,7 +116,7 @@ def test_an_attention_without_a_cache_is_scored_without_one(questions):
 def test_the_smallest_mean_loss_wins_and_a_tie_goes_to_the_first():
     model = small_model()
     row = Row((0, 5, 9, 9), 2)
-    question = Question((row, row, Row((0, 5, 9, 9, 7), 2)), 0)
+    question = TaskExample((row, row, Row((0, 5, 9, 9, 7), 2)), 0)
     scores = score_questions(model, [question])[0]
     assert scores[0] == scores[1]
     assert answer(question, scores) == (scores[0].loss <= scores[2].loss)
@@ -126,8 +126,8 @@ def test_every_token_must_be_the_likeliest():
     model = small_model()
     start = torch.tensor([[0, 70, 80]])
     written = model.generate(start, 4, temperature=0)[0].tolist()
-    right = Question((Row(tuple(written), 3),), None)
-    wrong = Question((Row((*written[:-1], (written[-1] + 1) % 256), 3),), None)
+    right = TaskExample((Row(tuple(written), 3),), None)
+    wrong = TaskExample((Row((*written[:-1], (written[-1] + 1) % 256), 3),), None)
     scores = score_questions(model, [right, wrong])
     assert [answer(q, s) for q, s in zip([right, wrong], scores, strict=True)] == [True, False]
 

@@ -111,7 +111,7 @@ def finished_run() -> None:
 
 def stopped_run() -> None:
     """Stopped at step 3 as a cluster stops it: saved, status `interrupted`."""
-    from altgrad.training.console import Console
+    from altgrad.training.recording.console import Console
 
     def progress(self, step, end, metrics):
         if step == 3:
@@ -130,9 +130,9 @@ def exported_run() -> None:
 
 def numbers(run: str = "run") -> object:
     """Everything logged but times, and the last weights."""
-    from altgrad.training.checkpoint import find_checkpoint, load_weights
-    from altgrad.training.likeness import read_numbers
-    from altgrad.training.run_folder import run_status
+    from altgrad.runs.folder import run_status
+    from altgrad.training.checkpoints.manager import find_checkpoint, load_weights
+    from altgrad.training.run_differences import read_numbers
 
     weights = load_weights(find_checkpoint(Path(run)))
     digests = {n: hashlib.sha256(w.numpy().tobytes()).hexdigest() for n, w in weights.items()}
@@ -157,7 +157,7 @@ def report() -> object:
 
 
 def imported() -> object:
-    from altgrad.training.checkpoint import find_checkpoint, load_weights
+    from altgrad.training.checkpoints.manager import find_checkpoint, load_weights
 
     weights = load_weights(find_checkpoint(Path("imported")))
     return {n: hashlib.sha256(w.numpy().tobytes()).hexdigest() for n, w in weights.items()}
@@ -165,7 +165,7 @@ def imported() -> object:
 
 def train_again() -> list[str]:
     """As a person would: a folder that is a run already is gone on with."""
-    from altgrad.training.run_folder import run_status
+    from altgrad.runs.folder import run_status
 
     if not Path("run/config.yaml").is_file():
         return RUN_TRAIN
@@ -239,15 +239,15 @@ def _command(words: list[str], arm: Callable[[], None]) -> int:
 
 def by_forks(tasks, how, slots, done) -> None:
     """The launcher `local`, with a fork where that has a forkserver: torch is here already."""
-    from altgrad.compare import local_pool
+    from altgrad.compare.launching import local
 
     for task in tasks:
-        log = local_pool.make_log(Path(task.run))
+        log = local.make_log(Path(task.run))
         child = os.fork()
         if child == 0:
             code = 1
             try:
-                local_pool._main(task, None, str(log))
+                local._main(task, None, str(log))
                 code = 0
             except BaseException:
                 traceback.print_exc()
@@ -448,15 +448,15 @@ def prepare_process() -> None:
     import matplotlib.figure  # noqa: F401
     import torch
 
+    import altgrad.commands.end_of_run
     import altgrad.commands.train
     import altgrad.compare.comparison as comparison
-    import altgrad.compare.report
-    import altgrad.compare.worker
+    import altgrad.compare.launching.worker
+    import altgrad.compare.report.build
     import altgrad.evaluate.view
     import altgrad.interchange.export
     import altgrad.interchange.importing
     import altgrad.training.build
-    import altgrad.training.closing
 
     torch.set_num_threads(1)
     comparison.LAUNCHERS["local"] = by_forks
@@ -472,11 +472,11 @@ def _spare_what_touches_no_file(altgrad: Any) -> None:
     altgrad.compose.compose_values = lambda words, folder=None: copy.deepcopy(
         compose(tuple(words), folder)
     )
-    facts = altgrad.training.environment.describe_environment()
-    altgrad.training.recorder.describe_environment = lambda: facts
-    altgrad.training.closing.FINAL_SAMPLE_TOKENS = 3
-    altgrad.training.closing.plot_runs = _draw
-    altgrad.compare.report.has_charts = lambda: False  # the page takes the Markdown's way
+    facts = altgrad.runs.environment.describe_environment()
+    altgrad.training.recording.recorder.describe_environment = lambda: facts
+    altgrad.commands.end_of_run.FINAL_SAMPLE_TOKENS = 3
+    altgrad.commands.end_of_run.plot_runs = _draw
+    altgrad.compare.report.build.has_charts = lambda: False  # the page takes the Markdown's way
 
 
 def _draw(runs: list[Path], path: Path) -> Path:

@@ -107,7 +107,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 
 def sign_again(folder: Path) -> None:
     """The manifest of a checkpoint that somebody forged: every sum is right."""
-    from altgrad.training.manifest import FILES, MANIFEST, Manifest
+    from altgrad.training.checkpoints.manifest import FILES, MANIFEST, Manifest
 
     old = json.loads((folder / MANIFEST).read_text())
     files = {}

@@ -137,7 +137,7 @@ def test_a_checkpoint_of_transformers_own_gives_its_logits(name, make_run, promp
     import_model(str(tmp_path / "theirs"), tmp_path / "run")
     settings, _ = read_config(config)
     from altgrad.model import GPT
-    from altgrad.training.checkpoint import find_checkpoint, load_into, load_weights
+    from altgrad.training.checkpoints.manager import find_checkpoint, load_into, load_weights
 
     ours = GPT(settings).eval()
     load_into(ours, load_weights(find_checkpoint(tmp_path / "run")))

@@ -13,7 +13,7 @@ pytest.importorskip("httpx")
 from altgrad.data.tokenizers import CharTokenizer
 from altgrad.interchange.serve import allowed_hosts, check_host, listen, make_app, serve
 from altgrad.interchange.writing import write
-from altgrad.training.settings import ConfigError
+from altgrad.settings import ConfigError
 
 
 @pytest.fixture

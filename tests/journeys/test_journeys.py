@@ -11,7 +11,7 @@ import yaml
 from altgrad.cli import main
 from altgrad.quantization import Format
 from altgrad.training.build import load_run
-from altgrad.training.checkpoint import find_checkpoint, load_weights
+from altgrad.training.checkpoints.manager import find_checkpoint, load_weights
 
 # The default model, made small by sizes alone: its parts are those that a newcomer meets.
 SMALL = [

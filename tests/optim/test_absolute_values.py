@@ -7,7 +7,7 @@ from torch.optim import lr_scheduler
 from altgrad.model import GPT, GPTConfig
 from altgrad.optim import OptimConfig, ScheduleConfig, build_optimizer, build_schedule
 from altgrad.optim.muon import Muon, momentum_at
-from altgrad.optim.rounding import feed_into_momentum
+from altgrad.optim.stored import feed_into_momentum
 
 
 @pytest.mark.parametrize(("max_steps", "warmup"), [(47, 5), (46, 11), (13, 1)])

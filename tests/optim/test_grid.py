@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from altgrad.optim import TableGrid
-from altgrad.optim.grid import GridOptimizer
+from altgrad.optim.grid_steps import GridOptimizer
 
 VALUES = torch.tensor([-8.0, -4.0, -2.0, -1.0, 0.0, 1.0, 2.0, 4.0, 8.0])
 

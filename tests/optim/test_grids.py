@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from altgrad.optim import TableGrid
-from altgrad.optim.grids import mixed_seed, uniform_like
+from altgrad.optim.grid import mixed_seed, uniform_like
 from altgrad.quantization import Format
 
 NUMPY = {

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from altgrad.optim import OptimConfig, Storage, TableGrid, build_optimizer
-from altgrad.optim.rounding import StoredOptimizer
+from altgrad.optim.stored import StoredOptimizer
 from tests.optim.toy import ToyModel, format_grid, toy_storage, train
 
 WHOLE = TableGrid(torch.arange(-1000.0, 1001.0), mantissa_bits=0, uniform=True)

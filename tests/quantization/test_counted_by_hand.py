@@ -7,7 +7,7 @@ import torch
 
 from altgrad.quantization import NVFP4, Delayed, Format, PerTensor
 from altgrad.quantization.diagnostics import BitStallDetector, count_stalls, sqnr_db, ulp_distance
-from altgrad.quantization.ops import round_values
+from altgrad.quantization.rounding.round import round_values
 from altgrad.quantization.scaling import finite_amax, scale_from_amax
 
 E4M3 = Format.named("e4m3fn")  # largest 448, smallest normal 2^-6, smallest 2^-9

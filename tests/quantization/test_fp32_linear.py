@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from altgrad.quantization import fp32_linear
+from altgrad.quantization import fp32_products
 from altgrad.quantization.convert import apply_recipe, strip_recipe
-from altgrad.quantization.fp32_linear import Fp32Linear, use_fast_products
+from altgrad.quantization.fp32_products import Fp32Linear, use_fast_products
 from altgrad.quantization.recipe import PrecisionConfig, Recipe
 
 if not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
@@ -18,7 +18,7 @@ if not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_lin
 @pytest.fixture
 def faster(monkeypatch):
     """As on a processor where it is."""
-    monkeypatch.setattr(fp32_linear, "onednn_is_faster", lambda: True)
+    monkeypatch.setattr(fp32_products, "onednn_is_faster", lambda: True)
 
 
 def results(layer: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
@@ -62,7 +62,7 @@ def test_compiled_equals_eager(faster):
 
 
 def test_other_dtypes_and_autocast_are_left_to_torch(faster, monkeypatch):
-    monkeypatch.setattr(fp32_linear, "times_transposed", None)
+    monkeypatch.setattr(fp32_products, "times_transposed", None)
     layer = use_fast_products(nn.Linear(40, 56))
     with torch.autocast("cpu", torch.bfloat16):
         assert layer(INPUTS["matrix"]).dtype == torch.bfloat16
@@ -80,5 +80,5 @@ def test_a_recipe_gives_the_layer_back_as_it_was(faster):
 
 
 def test_elsewhere_nothing_changes(monkeypatch):
-    monkeypatch.setattr(fp32_linear, "onednn_is_faster", lambda: False)
+    monkeypatch.setattr(fp32_products, "onednn_is_faster", lambda: False)
     assert type(use_fast_products(nn.Linear(4, 4))) is nn.Linear

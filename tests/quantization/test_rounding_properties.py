@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 
 from altgrad import quantization as q
-from altgrad.quantization import tiers
+from altgrad.quantization.rounding import choose
 
 DETERMINISTIC = ["nearest_even", "nearest_away", "toward_zero"]
 SIGNED = [n for n in q.CATALOGUE if q.CATALOGUE[n].signed]
@@ -86,7 +86,7 @@ def _own(f):
 def test_stochastic_frequencies_are_within_five_sigma(monkeypatch, name, native):
     """Between neighbours, at subnormals, at the top, and at several remainders."""
     if not native:
-        monkeypatch.setattr(tiers, "_native_can", lambda job: False)
+        monkeypatch.setattr(choose, "_native_can", lambda job: False)
     f = q.CATALOGUE[name]
     values = f.values()
     positive = [value for value in values if value >= 0]

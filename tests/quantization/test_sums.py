@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from altgrad import quantization as q
-from altgrad.quantization import native, sums
+from altgrad.quantization.rounding import native, tensor_sums
 from altgrad.quantization.scaling import NVFP4, PerBlock, PerColumn, PerRow, PerTensor
 
 SHAPES = [(70, 300), (1,), (33,), (40_000,), (3, 20_000), (2, 3, 5), (1, 1)]
@@ -27,7 +27,7 @@ def tensors(seed: int = 0) -> list[torch.Tensor]:
 
 def test_gradient_sums_equal_double_arithmetic(version):
     given = tensors()
-    table, _ = sums.gradient_sums(given, 5e-4)
+    table, _ = tensor_sums.gradient_sums(given, 5e-4)
     for t, line in zip(given, table, strict=True):
         x = t.double().flatten()
         std = x.std(correction=min(len(x) - 1, 1))
@@ -39,11 +39,11 @@ def test_gradient_sums_equal_double_arithmetic(version):
 def test_peaks_are_those_of_each_row(version):
     given = tensors()
     expected = [t.abs().amax(1) if t.dim() == 2 else t.abs().max().reshape(1) for t in given]
-    assert torch.equal(sums.gradient_sums(given, 0.0).peaks, torch.cat(expected))
+    assert torch.equal(tensor_sums.gradient_sums(given, 0.0).peaks, torch.cat(expected))
 
 
 def test_a_constant_has_no_spread(version):
-    table, _ = sums.gradient_sums([torch.full((1000,), 0.1)], 0.0)
+    table, _ = tensor_sums.gradient_sums([torch.full((1000,), 0.1)], 0.0)
     assert table[0, 1] < 1e-16
 
 
@@ -51,7 +51,7 @@ def test_a_constant_has_no_spread(version):
 def test_what_is_not_finite_shows(version, bad):
     given = torch.ones(5, 7)
     given[2, 3] = bad
-    table, peaks = sums.gradient_sums([given, torch.ones(4)], 0.0)
+    table, peaks = tensor_sums.gradient_sums([given, torch.ones(4)], 0.0)
     assert not table[0, [0, 2, 4]].isfinite().any()
     assert peaks.isfinite().tolist() == [True, True, False, True, True, True]
     assert table[1].tolist() == [1.0, 0.0, 2.0, 0.0, 1.0]
@@ -59,7 +59,7 @@ def test_what_is_not_finite_shows(version, bad):
 
 def test_pair_sums_equal_double_arithmetic(version):
     a, b = tensors(0), tensors(1)
-    found = sums.pair_sums(a, b)
+    found = tensor_sums.pair_sums(a, b)
     for i, (x, y) in enumerate(zip(a, b, strict=True)):
         x, y = x.double().flatten(), y.double().flatten()
         freedom = min(len(x) - 1, 1)
@@ -70,7 +70,7 @@ def test_pair_sums_equal_double_arithmetic(version):
 
 
 def test_equal_tensors_are_at_no_distance(version):
-    found = sums.pair_sums(tensors(), tensors())
+    found = tensor_sums.pair_sums(tensors(), tensors())
     assert torch.equal(found.aa, found.ab)
     assert found.distance.tolist() == [0.0] * len(SHAPES)
 
@@ -99,7 +99,7 @@ def test_updates_are_counted_as_one_tensor_at_a_time(version, scaling, name):
         for w, new in zip(before, after, strict=True)
     ]
     codings = [(f, scaling), None, (f, scaling)]
-    table = sums.UpdateCounter(before, codings).count(before, after, kept)
+    table = tensor_sums.UpdateCounter(before, codings).count(before, after, kept)
     for i, (w, new, stored) in enumerate(zip(before, after, kept, strict=True)):
         assert table[i, 0] == (w == stored).sum()
         assert table[i, 1] == (w != new).sum()
@@ -111,5 +111,5 @@ def test_updates_are_counted_as_one_tensor_at_a_time(version, scaling, name):
 
 def test_other_dtypes_go_without_the_native_pass():
     given = [t.bfloat16() for t in tensors()]
-    table, _ = sums.gradient_sums(given, 0.0)
+    table, _ = tensor_sums.gradient_sums(given, 0.0)
     torch.testing.assert_close(table[0, 2], given[0].double().norm(), rtol=1e-6, atol=0)

@@ -4,7 +4,7 @@ import errno
 import os
 from pathlib import Path
 
-from altgrad.training.disk import Disk
+from altgrad.runs.disk import Disk
 
 
 class PowerCut(BaseException):

@@ -13,14 +13,14 @@ from altgrad.data.metadata import Metadata, SplitInfo
 from altgrad.data.tokenizers import ByteTokenizer
 from altgrad.evaluate.corpus import evaluate_file, mean_loss
 from altgrad.model import GPT, GPTConfig
-from altgrad.training.alerts import Alert, AlertDesk, DivergenceWatch, Watch
-from altgrad.training.checkpoint import CheckpointManager
-from altgrad.training.emergency import Emergency
+from altgrad.training.checkpoints.background import Saver
+from altgrad.training.checkpoints.manager import CheckpointManager
 from altgrad.training.evaluation import Evaluator
-from altgrad.training.gradients import mean_of_finite, mean_over_std
+from altgrad.training.health.alerts import Alert, AlertDesk, DivergenceWatch, Watch
+from altgrad.training.health.fallback import Emergency
+from altgrad.training.instruments.gradients import mean_of_finite, mean_over_std
+from altgrad.training.instruments.shadow import decibels
 from altgrad.training.metrics import bits_per_byte, compute_perplexity, model_flops_utilisation
-from altgrad.training.saving import Saver
-from altgrad.training.shadow import decibels
 
 
 class Uniform(nn.Module):

@@ -2,7 +2,14 @@
 
 import math
 
-from altgrad.training.alerts import CRITICAL, WARNING, Alert, AlertDesk, DivergenceWatch, Watch
+from altgrad.training.health.alerts import (
+    CRITICAL,
+    WARNING,
+    Alert,
+    AlertDesk,
+    DivergenceWatch,
+    Watch,
+)
 
 
 class Clock:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from altgrad.training.checkpoint import (
+from altgrad.training.checkpoints.manager import (
     CheckpointError,
     CheckpointManager,
     find_checkpoint,

@@ -6,8 +6,8 @@ import pytest
 from torch._dynamo.exc import BackendCompilerFailed
 from torch._inductor.exc import InductorError
 
-from altgrad.training.compiling import told_in_one_line
-from altgrad.training.settings import ConfigError
+from altgrad.settings import ConfigError
+from altgrad.training.compile_errors import told_in_one_line
 
 
 @pytest.mark.parametrize("kind", [InductorError, BackendCompilerFailed])

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 import altgrad
+from altgrad.settings import get_setting
 from altgrad.training.config import FLAT_NAMES, ConfigError, TrainConfig, all_setting_names
-from altgrad.training.settings import get_setting
 
 
 def test_a_flat_name_is_its_nested_twin():

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.console import Console as RichConsole
 
-from altgrad.training.console import Console, duration, one_line
+from altgrad.training.recording.console import Console, duration, one_line
 
 
 def make(width: int = 80, terminal: bool = False):

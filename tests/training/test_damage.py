@@ -13,11 +13,11 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from altgrad.training.checkpoint import CheckpointError, CheckpointManager, load_checkpoint
-from altgrad.training.checkpoint_files import verify_files
-from altgrad.training.disk import Disk
-from altgrad.training.manifest import FILES, MANIFEST, Manifest, read_manifest
-from altgrad.training.tensor_file import DTYPES, parse_header, tensor_pieces, tensors_of
+from altgrad.runs.disk import Disk
+from altgrad.training.checkpoints.files import verify_files
+from altgrad.training.checkpoints.manager import CheckpointError, CheckpointManager, load_checkpoint
+from altgrad.training.checkpoints.manifest import FILES, MANIFEST, Manifest, read_manifest
+from altgrad.training.checkpoints.tensor_file import DTYPES, parse_header, tensor_pieces, tensors_of
 
 EVERY_FILE = [*FILES, MANIFEST]
 

@@ -12,7 +12,7 @@ import torch
 
 import altgrad
 from altgrad.training import Trainer
-from altgrad.training.checkpoint import find_checkpoint, load_weights
+from altgrad.training.checkpoints.manager import find_checkpoint, load_weights
 
 SCRIPT = """
 import sys, json

@@ -3,7 +3,7 @@
 import sys
 import types
 
-from altgrad.training.energy import EnergyMeter
+from altgrad.training.recording.energy import EnergyMeter
 
 
 def package(root, name, energy, limit=1000_000_000):

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from altgrad.data import DataConfig
+from altgrad.settings import ConfigError
 from altgrad.training.adapters import adapt, dense, is_adapted, merge
 from altgrad.training.build import build_run, load_run, read_config, resume_run
-from altgrad.training.checkpoint import find_checkpoint, load_weights
+from altgrad.training.checkpoints.manager import find_checkpoint, load_weights
 from altgrad.training.config import TrainConfig
 from altgrad.training.finetune import FinetuneConfig, inherit
 from altgrad.training.loading import make_network
-from altgrad.training.settings import ConfigError
 
 pytest.importorskip("peft")
 warnings.filterwarnings("ignore", module="bitsandbytes")

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from altgrad.runs.lines import LineLog, read_jsonl
 from altgrad.training import Trainer
-from altgrad.training.checkpoint import CheckpointError, CheckpointManager
-from altgrad.training.line_log import LineLog, read_jsonl
+from altgrad.training.checkpoints.manager import CheckpointError, CheckpointManager
 
 from .faulty_disk import FaultyDisk, PowerCut
 

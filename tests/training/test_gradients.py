@@ -7,7 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from altgrad.training.gradients import compute_gradient_stats, gradient_cosine_similarity
+from altgrad.training.instruments.gradients import (
+    compute_gradient_stats,
+    gradient_cosine_similarity,
+)
 
 
 def with_gradients(seed: int = 0) -> nn.Module:

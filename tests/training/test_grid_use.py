@@ -3,8 +3,8 @@ import torch
 from torch import nn
 
 from altgrad.quantization import PrecisionConfig, Recipe, apply_recipe, grids_of
-from altgrad.training.grid_use import log_correlation, observe_grid_use
-from altgrad.training.readout import Readout
+from altgrad.training.instruments.code_use import log_correlation, observe_grid_use
+from altgrad.training.instruments.readout import Readout
 
 
 def measured(weight: torch.Tensor, step_in_ulps: float) -> dict[str, float]:

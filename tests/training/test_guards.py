@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from altgrad.training.guards import GuardConfig, NonFiniteGuard
+from altgrad.training.health.guards import GuardConfig, NonFiniteGuard
 
 
 def test_finite_numbers_pass():

@@ -16,12 +16,12 @@ import torch
 
 from altgrad.optim import OptimConfig
 from altgrad.quantization import CastConfig, PrecisionConfig
+from altgrad.runs.folder import RunFolder
+from altgrad.runs.lines import read_jsonl
 from altgrad.training import Trainer
 from altgrad.training.build import build_run, resume_run
-from altgrad.training.likeness import read_numbers
-from altgrad.training.line_log import read_jsonl
-from altgrad.training.run_folder import RunFolder
-from altgrad.training.saving import Saver
+from altgrad.training.checkpoints.background import Saver
+from altgrad.training.run_differences import read_numbers
 
 
 @pytest.fixture
@@ -169,8 +169,8 @@ def test_a_failing_sample_ends_no_run(make_run):
 
 
 def test_a_failing_plot_costs_the_plot(make_run, monkeypatch, capsys):
-    from altgrad.training import closing
-    from altgrad.training.console import Console
+    from altgrad.commands import end_of_run
+    from altgrad.training.recording.console import Console
 
     trainer = make_run(eval_interval=3)
     summary = trainer.train()
@@ -178,8 +178,8 @@ def test_a_failing_plot_costs_the_plot(make_run, monkeypatch, capsys):
     def failing(*_):
         raise AttributeError("no space for a picture")
 
-    monkeypatch.setattr(closing, "plot_runs", failing)
-    closing.close_run(trainer, summary, Console())
+    monkeypatch.setattr(end_of_run, "plot_runs", failing)
+    end_of_run.close_run(trainer, summary, Console())
     assert "no loss plot: no space for a picture" in capsys.readouterr().out
 
 
@@ -238,7 +238,7 @@ def test_a_place_that_cannot_be_written_is_one_clear_line(make_run):
 
 def test_two_processes_cannot_write_one_run(make_run, tmp_path):
     code = (
-        "import sys, time; from altgrad.training.run_folder import RunFolder\n"
+        "import sys, time; from altgrad.runs.folder import RunFolder\n"
         "RunFolder(sys.argv[1]).create(); print('locked', flush=True); time.sleep(60)"
     )
     root = str(Path(__file__).parents[2])

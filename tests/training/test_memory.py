@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from altgrad.training.costs import RunClock, peak_resident_bytes
+from altgrad.training.recording.costs import RunClock, peak_resident_bytes
 
 PROGRAM = """
 import resource, sys, torch

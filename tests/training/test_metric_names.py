@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from altgrad.quantization import PrecisionConfig
+from altgrad.runs.folder import read_jsonl
 from altgrad.training import Trainer
-from altgrad.training.instruments import DiagnosticsConfig, ShadowConfig
-from altgrad.training.run_folder import read_jsonl
+from altgrad.training.instruments.config import DiagnosticsConfig, ShadowConfig
 
 TABLE = Path(__file__).parents[2] / "docs" / "metrics.md"
 ROW = re.compile(r"^\| (?P<names>`[^|]*) \| (?P<unit>[^|]+) \| (?P<better>[^|]+) \| .+ \|$")

@@ -6,14 +6,15 @@ import pytest
 import torch
 
 from altgrad.optim import OptimConfig
-from altgrad.quantization import CastConfig, PrecisionConfig, fake_quantize, native
+from altgrad.quantization import CastConfig, PrecisionConfig, fake_quantize
 from altgrad.quantization.convert import quant_layers
+from altgrad.quantization.rounding import native
+from altgrad.runs.folder import read_jsonl
 from altgrad.training import Trainer
-from altgrad.training.checkpoint import load_checkpoint
-from altgrad.training.faults import FaultConfig
-from altgrad.training.instruments import DiagnosticsConfig, ShadowConfig
-from altgrad.training.recorder import Recorder
-from altgrad.training.run_folder import read_jsonl
+from altgrad.training.checkpoints.manager import load_checkpoint
+from altgrad.training.health.faults import FaultConfig
+from altgrad.training.instruments.config import DiagnosticsConfig, ShadowConfig
+from altgrad.training.recording.recorder import Recorder
 
 
 @pytest.fixture

@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from altgrad.quantization import PrecisionConfig, Recipe, apply_recipe
-from altgrad.training import Trainer, numerics_plots
-from altgrad.training.instruments import ShadowConfig
-from altgrad.training.operands import operand_spreads
+from altgrad.training import Trainer
+from altgrad.training.instruments.config import ShadowConfig
+from altgrad.training.recording import numerics_plots
+from altgrad.training.recording.operands import operand_spreads
 
 
 class OneLayer(nn.Module):

@@ -9,20 +9,20 @@ import shutil
 import pytest
 from torch import nn
 
+from altgrad.runs.folder import FileLock, FolderLostError, RunFolder, run_status
+from altgrad.runs.lines import read_jsonl
+from altgrad.settings import ConfigError
 from altgrad.training.build import build_run, load_run, resume_run
-from altgrad.training.checkpoint import (
+from altgrad.training.checkpoints.garbage import collect_garbage
+from altgrad.training.checkpoints.manager import (
     CheckpointError,
     CheckpointManager,
     find_checkpoint,
     load_checkpoint,
     step_of,
 )
-from altgrad.training.garbage import collect_garbage
-from altgrad.training.likeness import last_weights_equal
-from altgrad.training.line_log import read_jsonl
 from altgrad.training.loading import pick_checkpoint
-from altgrad.training.run_folder import FileLock, FolderLostError, RunFolder, run_status
-from altgrad.training.settings import ConfigError
+from altgrad.training.run_differences import last_weights_equal
 
 
 @pytest.fixture
@@ -151,7 +151,7 @@ class Broken:
     """`os.open` gives a handle, reading fails: as a disk with a bad sector does."""
 
     def __init__(self, monkeypatch, folder):
-        from altgrad.training import manifest
+        from altgrad.training.checkpoints import manifest
 
         class File(manifest.io.FileIO):
             def read(self, *_):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from altgrad.training import plots
+from altgrad.runs import plots
 
 
 @pytest.fixture

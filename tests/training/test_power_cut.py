@@ -3,10 +3,10 @@
 import pytest
 from torch import nn
 
+from altgrad.runs.disk import Disk
+from altgrad.runs.folder import RunFolder, write_atomically
 from altgrad.training.build import build_run
-from altgrad.training.checkpoint import CheckpointManager
-from altgrad.training.disk import Disk
-from altgrad.training.run_folder import RunFolder, write_atomically
+from altgrad.training.checkpoints.manager import CheckpointManager
 
 from .faulty_disk import FlushLedger
 

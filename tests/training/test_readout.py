@@ -3,8 +3,8 @@ import torch
 
 from altgrad.quantization import PrecisionConfig
 from altgrad.training import Trainer
-from altgrad.training.instruments import DiagnosticsConfig, ShadowConfig
-from altgrad.training.readout import Readout, rows_of
+from altgrad.training.instruments.config import DiagnosticsConfig, ShadowConfig
+from altgrad.training.instruments.readout import Readout, rows_of
 
 
 def test_numbers_come_back_to_whoever_added_them():

@@ -6,14 +6,14 @@ from dataclasses import asdict
 import pytest
 
 from altgrad.quantization import CastConfig, PrecisionConfig
+from altgrad.runs.history import alterations
+from altgrad.runs.lines import read_jsonl
+from altgrad.runs.summary import describe_precision, summarise_run
+from altgrad.runs.view import COLUMNS, columns_that_fit
+from altgrad.settings import ConfigError
 from altgrad.training.build import build_run, resume_run
-from altgrad.training.history import alterations
-from altgrad.training.likeness import Likeness, compare_runs, relative_difference
-from altgrad.training.line_log import read_jsonl
 from altgrad.training.reproduce import reproduce
-from altgrad.training.run_table import describe_precision, summarise_run
-from altgrad.training.run_view import COLUMNS, columns_that_fit
-from altgrad.training.settings import ConfigError
+from altgrad.training.run_differences import Likeness, compare_runs, relative_difference
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from altgrad.cli import main
-from altgrad.training.likeness import read_numbers
-from altgrad.training.line_log import read_jsonl
-from altgrad.training.run_folder import find_runs, run_status
+from altgrad.runs.folder import find_runs, run_status
+from altgrad.runs.lines import read_jsonl
+from altgrad.training.run_differences import read_numbers
 
 SMALL = [
     "model.n_layer=1",

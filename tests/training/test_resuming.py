@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from altgrad.commands.resume_words import split_resume_words
+from altgrad.runs.folder import RunFolder, run_status
+from altgrad.runs.lines import read_jsonl
+from altgrad.settings import ConfigError
 from altgrad.training.build import build_run, resume_run
-from altgrad.training.checkpoint import CheckpointError
-from altgrad.training.garbage import collect_garbage, find_garbage
-from altgrad.training.line_log import read_jsonl
-from altgrad.training.resume_words import split_resume_words
-from altgrad.training.resuming import changed_settings, newest_alike, refuse_changes
-from altgrad.training.run_folder import RunFolder, run_status
-from altgrad.training.settings import ConfigError
+from altgrad.training.checkpoints.garbage import collect_garbage, find_garbage
+from altgrad.training.checkpoints.manager import CheckpointError
+from altgrad.training.resume import changed_settings, newest_alike, refuse_changes
 
 
 @pytest.fixture

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from altgrad.evaluate.run import Wishes, evaluate_run
+from altgrad.runs.history import alterations
+from altgrad.runs.lines import read_jsonl
+from altgrad.settings import ConfigError
 from altgrad.training import TrainConfig
 from altgrad.training.build import build_run, load_run, resume_run
-from altgrad.training.history import alterations
-from altgrad.training.line_log import read_jsonl
 from altgrad.training.reproduce import reproduce
-from altgrad.training.settings import ConfigError
 
 TEXT = "".join("the cat sat on a mat " for _ in range(60))
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from altgrad.cli import main
-from altgrad.training.run_folder import (
+from altgrad.runs.folder import (
     RunFolder,
     find_runs,
     is_locked,
@@ -14,7 +14,7 @@ from altgrad.training.run_folder import (
     resolve_run,
     run_status,
 )
-from altgrad.training.run_view import in_words, without_unit
+from altgrad.runs.view import in_words, without_unit
 
 
 def make_run(root, *events):

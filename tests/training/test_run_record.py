@@ -4,11 +4,11 @@ import json
 
 import pytest
 
+from altgrad.runs.folder import run_status, what_is_lost
+from altgrad.runs.lines import read_jsonl
+from altgrad.runs.summary import summarise_run
 from altgrad.training.build import build_run, resume_run
-from altgrad.training.checkpoint import CheckpointError
-from altgrad.training.line_log import read_jsonl
-from altgrad.training.run_folder import run_status, what_is_lost
-from altgrad.training.run_table import summarise_run
+from altgrad.training.checkpoints.manager import CheckpointError
 
 
 @pytest.fixture

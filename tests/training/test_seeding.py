@@ -19,11 +19,11 @@ from altgrad.data.prepare import folder_of
 from altgrad.data.sources import find_source
 from altgrad.data.tokenizers import identify
 from altgrad.model import GPT, GPTConfig
+from altgrad.runs.history import read_initial
+from altgrad.settings import ConfigError
 from altgrad.training import TrainConfig, Trainer
 from altgrad.training.build import build_run
-from altgrad.training.history import read_initial
 from altgrad.training.reproduce import reproduce
-from altgrad.training.settings import ConfigError
 
 ROOT = Path(altgrad.__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from altgrad.training.settings import ConfigError, from_dict, nearest, setting_names
+from altgrad.settings import ConfigError, from_dict, nearest, setting_names
 
 
 @dataclass

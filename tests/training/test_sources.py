@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from altgrad.runs.code_version import CODE_SETTINGS, code_versions, package_version
+from altgrad.runs.lines import read_jsonl
 from altgrad.training import Trainer
 from altgrad.training.build import build_run, resume_run
-from altgrad.training.line_log import read_jsonl
 from altgrad.training.reproduce import reproduce
-from altgrad.training.sources import CODE_SETTINGS, code_versions, package_version
 
 
 def test_the_package_has_one_version_until_a_file_changes():

@@ -7,8 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from altgrad.training.dead_neurons import DeadNeurons
-from altgrad.training.spectra import SpectrumWatch, effective_rank, rank_for_energy, stable_rank
+from altgrad.training.instruments.dead_neurons import DeadNeurons
+from altgrad.training.instruments.ranks import (
+    SpectrumWatch,
+    effective_rank,
+    rank_for_energy,
+    stable_rank,
+)
 
 
 def test_orthogonal_matrices_use_all_directions():

@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 import torch
 
+from altgrad.runs.history import alterations
+from altgrad.runs.lines import read_jsonl
+from altgrad.runs.summary import summarise_run
+from altgrad.runs.watch import Follower
+from altgrad.settings import ConfigError, coerce
 from altgrad.training import Trainer
-from altgrad.training.costs import RunClock
 from altgrad.training.evaluation import Evaluator
-from altgrad.training.guards import Finding
-from altgrad.training.history import alterations
-from altgrad.training.likeness import is_timing
-from altgrad.training.line_log import read_jsonl
+from altgrad.training.health.guards import Finding
 from altgrad.training.randomness import global_state, restore_global_state, seed_dropout
-from altgrad.training.resuming import refuse_changes
-from altgrad.training.run_table import summarise_run
-from altgrad.training.settings import ConfigError, coerce
-from altgrad.training.watching import Follower
+from altgrad.training.recording.costs import RunClock
+from altgrad.training.resume import refuse_changes
+from altgrad.training.run_differences import is_timing
 
 
 @pytest.fixture

@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from altgrad.runs.lines import read_jsonl
 from altgrad.training import Trainer
 from altgrad.training.build import build_run, resume_run
-from altgrad.training.guards import Finding
-from altgrad.training.line_log import read_jsonl
-from altgrad.training.shielded import Shielded
-from altgrad.training.tracker_wandb import pick_mode
-from altgrad.training.trackers import TrackedRun, TrackerConfig
+from altgrad.training.health.guards import Finding
+from altgrad.training.trackers.in_thread import Shielded
+from altgrad.training.trackers.protocol import TrackedRun, TrackerConfig
+from altgrad.training.trackers.wandb import pick_mode
 
 pytestmark = pytest.mark.filterwarnings("default")
 
@@ -313,7 +313,7 @@ def test_a_tracker_that_fails_or_hangs_ends_no_run(make_run, tmp_path, monkeypat
 
 
 def test_a_full_queue_drops_and_says_how_many(tmp_path, monkeypatch):
-    monkeypatch.setattr("altgrad.training.shielded.QUEUE_LENGTH", 3)
+    monkeypatch.setattr("altgrad.training.trackers.in_thread.QUEUE_LENGTH", 3)
     settings = TrackerConfig(names=["wandb"], close_s=0.0)
     shield = Shielded("x", Hanging, TrackedRun(tmp_path, "id", settings, {}))
     shield.wait_opened(5)
@@ -331,7 +331,7 @@ def test_an_unknown_tracker_is_refused_with_the_nearest():
 
 def test_the_door_for_callbacks_leads_to_the_same_class():
     from altgrad.training import callbacks
-    from altgrad.training.trackers import tracker_maker
+    from altgrad.training.trackers.protocol import tracker_maker
 
     assert callbacks.WandbTracker is tracker_maker("wandb")
     assert Trainer is not None

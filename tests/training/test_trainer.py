@@ -11,8 +11,8 @@ import torch
 from altgrad.data import load_tokens
 from altgrad.optim import OptimConfig, ScheduleConfig
 from altgrad.quantization.recipe import PrecisionConfig
+from altgrad.runs.lines import read_jsonl
 from altgrad.training import Trainer
-from altgrad.training.line_log import read_jsonl
 
 
 def weights(trainer):
@@ -274,7 +274,7 @@ def test_evaluation_runs_the_graph_that_was_compiled_for_training(
 
     compiled = torch.compile
     monkeypatch.setattr(torch, "compile", lambda model, **_: compiled(model, backend=backend))
-    monkeypatch.setattr("altgrad.training.fabric.can_compile", lambda device: True)
+    monkeypatch.setattr("altgrad.training.machine.can_compile", lambda device: True)
     config = make_config(compile=True, max_steps=2, eval_interval=1)
     plain = Trainer(make_config(compile=False), make_model(config), data_dir, "cpu")
     trainer = Trainer(config, make_model(config), data_dir, "cpu")

@@ -2,8 +2,8 @@
 
 import json
 
-from altgrad.training.run_folder import RunFolder
-from altgrad.training.watching import Follower, describe, picture, watch
+from altgrad.runs.folder import RunFolder
+from altgrad.runs.watch import Follower, describe, picture, watch
 
 
 def test_only_whole_new_lines_come(tmp_path):
@@ -64,7 +64,7 @@ def test_curves_that_cannot_be_drawn_cost_the_curves(tmp_path, monkeypatch):
     def failing(*_):
         raise AttributeError("no such function in this version")
 
-    monkeypatch.setattr("altgrad.training.plots.terminal_plot", failing)
+    monkeypatch.setattr("altgrad.runs.plots.terminal_plot", failing)
     assert picture(tmp_path, "mine · running").splitlines() == [
         "no curves: no such function in this version",
         "mine · running",

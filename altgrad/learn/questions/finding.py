@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from altgrad.learn.questions.bench import NOISE, Arm, Progress, Trained, run_arms
-from altgrad.training.plots import smooth
+from altgrad.runs.plots import smooth
 
 Tokens = dict[str, np.ndarray]
 

@@ -14,19 +14,19 @@ EXPERIMENTS = TRAINED | INSTANT
 
 
 @dataclass(frozen=True)
-class Question:
+class WorkshopQuestion:
     name: str
     question: str
     answer: str
     look: str
 
 
-def load_questions() -> dict[str, Question]:
+def load_questions() -> dict[str, WorkshopQuestion]:
     data = tomllib.loads((Path(__file__).parent / "texts.toml").read_text())
-    return {name: Question(name=name, **entry) for name, entry in data.items()}
+    return {name: WorkshopQuestion(name=name, **entry) for name, entry in data.items()}
 
 
-def find_question(name: str) -> Question:
+def find_question(name: str) -> WorkshopQuestion:
     questions = load_questions()
     check_name("question", name, questions)
     return questions[name]
@@ -53,7 +53,7 @@ def _cell(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def draw(finding: Finding, question: Question, path: Path) -> None:
+def draw(finding: Finding, question: WorkshopQuestion, path: Path) -> None:
     """One PNG: the curves and, where arms were trained, their bits per byte with every seed."""
     import matplotlib
 

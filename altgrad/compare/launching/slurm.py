@@ -1,0 +1,79 @@
+"""Runs as jobs of Slurm through submitit; `slurm_cluster=local` does the same without Slurm."""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from altgrad.compare.launching.launch import Launch, Task
+from altgrad.settings import ConfigError
+
+POLL_S = 0.5
+
+
+class Preemptible:
+    """What a job executes. Preempted, it is queued again and goes on from its last checkpoint."""
+
+    def __call__(self, task: Task) -> str:
+        from altgrad.compare.launching.worker import run_task
+
+        return run_task(task)
+
+    def checkpoint(self, task: Task) -> Any:
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self, task)
+
+
+def run_on_slurm(
+    tasks: Sequence[Task], how: Launch, slots: list[int | None], done: Callable[[Task], None]
+) -> None:
+    """Attempt each task once, at most `jobs` at a time if that is set."""
+    executor = _executor(tasks, how, slots)
+    room = len(tasks) if how.jobs is None and how.slurm_cluster == "slurm" else len(slots)
+    waiting, running = list(tasks), dict[Any, Task]()
+    with _python_path():
+        while waiting or running:
+            while waiting and len(running) < room:
+                task = waiting.pop(0)
+                running[executor.submit(Preemptible(), task)] = task
+            for job in [j for j in running if j.done()]:
+                done(running.pop(job))
+            time.sleep(POLL_S)
+
+
+def _executor(tasks: Sequence[Task], how: Launch, slots: list[int | None]) -> Any:
+    try:
+        import submitit
+    except ImportError:
+        raise ConfigError(
+            "launcher=slurm needs submitit; pip install 'altgrad[cluster]'."
+        ) from None
+    folder = Path(tasks[0].run).parent / "logs" / "slurm"
+    cluster = None if how.slurm_cluster == "slurm" else "local"
+    executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
+    executor.update_parameters(
+        timeout_min=how.slurm_timeout_min,
+        cpus_per_task=tasks[0].threads,
+        gpus_per_node=int(slots[0] is not None),
+        name="altgrad",
+        **({"slurm_partition": how.slurm_partition} if how.slurm_partition else {}),
+    )
+    return executor
+
+
+@contextmanager
+def _python_path() -> Iterator[None]:
+    """Jobs inherit the environment: let them import from where this process does."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(p for p in sys.path if p)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before

@@ -1,0 +1,148 @@
+"""Makes one run in a process of its own. Importing this loads everything a run needs.
+
+Whatever state the folder is in decides what happens: nothing there, or stopped before its first
+checkpoint -> from the start; stopped later -> resumed; ended -> nothing. So an attempt may be
+repeated, moved and preempted at will.
+"""
+
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Sequence
+from multiprocessing import connection, parent_process
+from pathlib import Path
+from statistics import median
+
+import torch
+import yaml
+
+from altgrad import trust
+from altgrad.compare.launching.launch import Task
+from altgrad.compare.state import ENDED, attempt_allowed
+from altgrad.runs.folder import RunFolder, is_locked, run_status, write_atomically
+from altgrad.training.build import build_run, resume_run
+from altgrad.training.checkpoints.manager import CheckpointError, find_checkpoint
+from altgrad.training.config import TrainConfig
+from altgrad.training.trainer import Trainer
+
+POLL_S = 0.5
+
+
+def run_task(task: Task) -> str:
+    """Make the run of a task, or go on with it.
+
+    Returns:
+        Its status: `finished`, `diverged` or `interrupted`.
+
+    Raises:
+        Exception: what stopped it, after it was written into the run's `events.jsonl`.
+    """
+    _settle_in(task)
+    run = Path(task.run)
+    _wait_while_locked(run)
+    if (run / "config.yaml").is_file() and run_status(run) in ENDED and not attempt_allowed(run):
+        return run_status(run)
+    try:
+        status = str(_trainer_for(task, run).train()["status"])
+    except Exception as error:
+        _note_failure(task, run, error)
+        raise
+    return status
+
+
+def _settle_in(task: Task) -> None:
+    """Where the person is, with the code that was accepted there (`sweep.as_task`)."""
+    os.chdir(task.cwd)
+    trust.allow(trust.names_in(task.settings))
+    torch.set_num_threads(task.threads)
+
+
+def _trainer_for(task: Task, run: Path) -> Trainer:
+    if (run / "config.yaml").is_file():
+        try:
+            find_checkpoint(run)
+            return resume_run(run)
+        except CheckpointError:
+            clear_attempt(run)
+    return build_run(TrainConfig.from_dict({**task.settings, "run_dir": str(run)}))
+
+
+def clear_attempt(run: Path) -> None:
+    """Empty the folder of a run that never reached a checkpoint; its events stay, as a history."""
+    for path in run.iterdir():
+        if path.name in ("events.jsonl", ".lock"):
+            continue
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _wait_while_locked(run: Path) -> None:
+    """Another process, such as one of a comparison that is just being stopped, has it."""
+    while is_locked(run):
+        time.sleep(POLL_S)
+
+
+def _note_failure(task: Task, run: Path, error: Exception) -> None:
+    """A failure is an outcome: it gets a run folder even when it came before the first step."""
+    folder = RunFolder(run)
+    run.mkdir(parents=True, exist_ok=True)
+    if not folder.config.is_file():
+        write_atomically(folder.config, yaml.safe_dump(task.settings, sort_keys=False))
+    machine = isinstance(error, OSError | MemoryError)
+    folder.event("failed", error=f"{type(error).__name__}: {error}", machine=machine)
+
+
+def main(task: Task, gpu: int | None, log: str) -> None:
+    """Entry point of a local process: its own GPU, its own log, and an end when the parent ends."""
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu)
+    _write_to(Path(log))
+    _stop_with_parent()
+    run_task(task)
+
+
+def _write_to(log: Path) -> None:
+    try:
+        handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    except OSError:  # a full disk: the run says so in its own folder, if anywhere
+        handle = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(handle, 1)
+    os.dup2(handle, 2)
+    os.close(handle)
+
+
+def _stop_with_parent() -> None:
+    """A comparison that is killed takes its runs along: they save and stop as on SIGTERM."""
+    parent = parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        connection.wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def measure_steps_s(tasks: Sequence[Task], steps: int = 20) -> list[float]:
+    """Median seconds of an optimiser step of each task, after the first quarter.
+
+    The tasks take their steps in turn, so that whatever slows the machine down for a while slows
+    all of them. Makes no run folder.
+    """
+    for task in tasks:
+        _settle_in(task)
+    trainers = [
+        build_run(TrainConfig.from_dict({**task.settings, "run_dir": task.run})) for task in tasks
+    ]
+    rounds = [[_step_s(trainer) for trainer in trainers] for _ in range(steps)]
+    return [median(times) for times in zip(*rounds[steps // 4 :], strict=True)]
+
+
+def _step_s(trainer: Trainer) -> float:
+    pieces = [trainer.batches.next_batch() for _ in range(trainer.config.accumulation)]
+    x, y = (torch.cat(part) for part in zip(*pieces, strict=True))
+    start = time.perf_counter()
+    trainer.train_step(x, y)
+    return time.perf_counter() - start

@@ -1,0 +1,150 @@
+"""The report as one HTML file that carries everything it needs: it opens without a network."""
+
+import html
+import json
+from collections.abc import Callable
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from altgrad.compare.conclusion import Conclusion
+from altgrad.compare.report.build import SECTIONS, headline, numbers_of, rules_in_words, same_lines
+from altgrad.compare.report.charts import Charts, Spec
+from altgrad.compare.report.meanings import meaning
+from altgrad.compare.report.tables import Table
+
+PAGE = Path(__file__).parent / "page.html"
+LOOSE = {"verdict", "finding", "found", "value", "why", "run", "control", "arm's value", "chosen"}
+"""Columns whose cells may be broken into lines."""
+
+OPEN_FIRST = ("grad_norm", "bit_stall", "grad_cos_sim", "grad_snr_db", "effective_rank", "code_use")
+"""Groups of the mechanism section that are unfolded at the start; the others are one click away."""
+
+MOST_COLUMNS = 4
+"""A table with more is shown row by row on a phone."""
+
+REMARKS = {
+    "loss": "The thick line is the mean over the seeds, the band reaches from the lowest to the "
+    "highest, the thin lines are single seeds. Click an arm in the legend to see it alone.",
+    "forest": "Point and bar: mean difference and its interval. Ticks: one a seed. Grey: "
+    "differences that were declared not to matter.",
+    "mechanism": "Means over the seeds of whatever the runs have logged beside the loss. Compare "
+    "an arm with the control, not with zero: the control's arithmetic rounds too. An arm that does "
+    "not round logs most of these only when asked (diagnostics.every_steps=1), and the cosine and "
+    "SNR of the gradient need shadow.enabled=true.",
+}
+
+
+def page(conclusion: Conclusion) -> str:
+    """The whole file."""
+    import vl_convert
+    from altair.utils._importers import vl_version_for_vl_convert
+
+    charts = Charts(conclusion)
+    body, specs = _body(conclusion, charts)
+    make_bundle: Callable[..., str] = vl_convert.javascript_bundle
+    bundle = make_bundle(vl_version=vl_version_for_vl_convert())
+    return Template(PAGE.read_text(encoding="utf-8")).substitute(
+        title=html.escape(f"{headline(conclusion)} - altgrad"),
+        question=html.escape(conclusion.question.question),
+        headline=html.escape(headline(conclusion)),
+        verdicts=_verdicts(conclusion),
+        rules=html.escape(rules_in_words(conclusion)),
+        body=body,
+        bundle=bundle.replace("</script", "<\\/script"),
+        specs=_script_json(specs),
+        datasets=_script_json(charts.datasets),
+    )
+
+
+def _verdicts(conclusion: Conclusion) -> str:
+    colours = Charts(conclusion).colours[1:]
+    items = []
+    for e, colour in zip(conclusion.evidence, colours, strict=True):
+        numbers = numbers_of(e)
+        detail = f"{conclusion.question.primary}, difference {numbers}" if numbers else ""
+        items.append(
+            f'<li style="--colour: {colour}"><b>{html.escape(e.arm)}: {html.escape(e.words)}</b>'
+            f"<span>{html.escape(detail)}</span></li>"
+        )
+    items += [
+        f'<li style="--colour: #333"><b>{html.escape(line)}</b></li>'
+        for line in same_lines(conclusion)
+    ]
+    items += [
+        f'<li style="--colour: #333"><b>{html.escape(c.words)}</b>'
+        f"<span>difference of the differences {numbers_of(c)}</span></li>"
+        for c in conclusion.contrasts
+    ]
+    return "".join(items)
+
+
+def _script_json(content: Any) -> str:
+    """JSON for inside a script, where `</script` would end it and `<!--<script>` would swallow
+    its end: no "<" at all."""
+    text = json.dumps(content, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    return text.replace("<", "\\u003c")
+
+
+def _body(conclusion: Conclusion, charts: Charts) -> tuple[str, dict[str, Spec]]:
+    """The sections after the verdict, and the plots by the id of their place."""
+    specs: dict[str, Spec] = {}
+    parts: list[str] = []
+
+    def plot(spec: Spec | None, title: str = "", remark: str = "") -> str:
+        if spec is None:
+            return ""
+        name = f"plot{len(specs)}"
+        specs[name] = spec
+        head = f"<h2>{html.escape(title)}</h2>" if title else ""
+        return f'{head}{_remark(remark)}<div class="plot" id="{name}"></div>'
+
+    by_title = {title: (rows(conclusion), remark) for title, rows, remark in SECTIONS}
+    parts.append(_section("Arms", *by_title.pop("Arms")))
+    parts.append(plot(charts.differences(), "Paired differences", REMARKS["forest"]))
+    primary = conclusion.question.primary
+    parts.append(plot(charts.curves(primary, primary), f"{primary} over the run", REMARKS["loss"]))
+    parts.append(plot(charts.curves("loss", "training loss"), "Training loss"))
+    parts.append(_mechanisms(charts, plot))
+    parts.append(plot(charts.sensitivity(), "Sensitivity to the tuned setting"))
+    parts += [_section(title, rows, remark) for title, (rows, remark) in by_title.items()]
+    parts += [f'<p class="remark">{html.escape(n)}</p>' for n in conclusion.fairness.notes]
+    parts.append(f"<h2>Reproduce</h2><pre>{html.escape(conclusion.record.command)}</pre>")
+    return "\n".join(p for p in parts if p), specs
+
+
+def _mechanisms(charts: Charts, plot: Any) -> str:
+    groups = charts.mechanisms()
+    if not groups:
+        return ""
+    first = {group: place for place, group in enumerate(OPEN_FIRST)}
+    ordered = sorted(groups, key=lambda g: (first.get(g, len(first)), g))
+    folds = [
+        f"<details{' open' if g in OPEN_FIRST else ''}><summary>{html.escape(g)}</summary>"
+        + _remark(meaning(g))
+        + "".join(plot(spec) for spec in groups[g])
+        + "</details>"
+        for g in ordered
+    ]
+    return f"<h2>Mechanism</h2>{_remark(REMARKS['mechanism'])}" + "".join(folds)
+
+
+def _section(title: str, rows: Table, remark: str) -> str:
+    if not rows:
+        return ""
+    columns = [c for c in rows[0] if any(r.get(c) for r in rows)]
+    head = "".join(f"<th>{html.escape(c)}</th>" for c in columns)
+    lines = ["".join(_cell(c, row.get(c, "")) for c in columns) for row in rows]
+    table = f"<thead><tr>{head}</tr></thead>" + "".join(f"<tr>{line}</tr>" for line in lines)
+    kind = ' class="wide"' if len(columns) > MOST_COLUMNS else ""
+    scroll = f'<div class="scroll"><table{kind}>{table}</table></div>'
+    return f"<h2>{html.escape(title)}</h2>{_remark(remark)}{scroll}"
+
+
+def _cell(column: str, text: str) -> str:
+    kind = "" if column in LOOSE else ' class="tight"'
+    return f'<td{kind} data-name="{html.escape(column)}">{html.escape(text)}</td>'
+
+
+def _remark(text: str) -> str:
+    return f'<p class="remark">{html.escape(text)}</p>' if text else ""

@@ -1,0 +1,67 @@
+"""Arms that turn out to be one: their last weights are equal bit for bit.
+
+A setting that changes no weight and no outcome has no effect to be measured. Its difference of 0 is
+no finding, and an interaction in which one arm stands twice is that arm's main effect again.
+"""
+
+import math
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+
+from altgrad.compare.interaction import Contrast
+from altgrad.compare.question import Question
+from altgrad.compare.verdict import Evidence
+from altgrad.runs.history import last_weights
+
+SAME = "the same arm"
+ARE_THE_SAME = f"are {SAME}: their weights are equal bit for bit"
+
+Pair = tuple[str, str]
+
+
+def same_arms(runs: dict[str, dict[int, Path]], outcomes: dict[str, np.ndarray]) -> list[Pair]:
+    """Pairs of arms with equal last weights and equal outcomes for every seed.
+
+    runs: arm -> seed -> folder. outcomes: arm -> `(seeds,)`, nan for a lost run: of those the
+    weights say nothing.
+    """
+    kept = {arm: {s: last_weights(run) for s, run in row.items()} for arm, row in runs.items()}
+    return [
+        (a, b)
+        for a, b in combinations(runs, 2)
+        if kept[a] == kept[b] and all(kept[a].values()) and np.array_equal(outcomes[a], outcomes[b])
+    ]
+
+
+def say_the_same(found: Evidence, same: list[Pair]) -> Evidence:
+    """The evidence about an arm that is the control itself says so, and gives no advice."""
+    if (found.control, found.arm) not in same and (found.arm, found.control) not in same:
+        return found
+    words = f"{SAME} as {found.control}: their weights are equal bit for bit"
+    return replace(found, verdict=SAME, words=words, seeds_more=None)
+
+
+def void(found: list[Contrast], question: Question, same: list[Pair]) -> list[Contrast]:
+    """Interactions out of which one arm stands twice are not announced."""
+    return [_voided(c, [p for p in same if set(p) <= _cells(c, question)]) for c in found]
+
+
+def _voided(found: Contrast, twice: list[Pair]) -> Contrast:
+    if not twice:
+        return found
+    a, b = twice[0]
+    words = f"{found.first} with {found.second}: nothing to contrast, {a} and {b} {ARE_THE_SAME}"
+    unknown = math.nan
+    return replace(found, verdict=SAME, words=words, mean=unknown, low=unknown, high=unknown)
+
+
+def _cells(found: Contrast, question: Question) -> set[str]:
+    """The four arms of a contrast."""
+    (a, first), (b, second) = question.axes.items()
+    names = iter(question.arms)
+    grid = {(f"{a}={x}", f"{b}={y}"): next(names) for x in first for y in second}
+    rows, columns = {f"{a}={first[0]}", found.first}, {f"{b}={second[0]}", found.second}
+    return {grid[x, y] for x in rows for y in columns}

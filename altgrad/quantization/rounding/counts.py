@@ -1,0 +1,95 @@
+"""What one pass of rounding can count, as tensors: nothing here waits for the device.
+
+Definitions (x the input, s its scale, q the rounded x/s):
+
+    amax       largest finite |x|
+    overflow   |x|/s > max + half a spacing, before saturation, against the scale really used
+    underflow  x != 0 and q = 0
+    subnormal  q != 0 and |q| below the smallest normal number
+    nan, inf   in x
+    signal, noise   sum of x² and of (x - q·s)² over the finite x
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from altgrad.quantization.rounding.grid import GridConstants
+
+NAMES = ("amax", "overflow", "underflow", "subnormal", "nan", "inf", "signal", "noise")
+
+
+class Statistics(NamedTuple):
+    """`table`: float64, [8] for a whole tensor or [rows, 8], in the order of NAMES.
+    `numel`: how many numbers each line of it counted."""
+
+    table: Tensor
+    numel: int
+
+    @property
+    def amax(self) -> Tensor:
+        return self.table[..., 0]
+
+    @property
+    def overflow(self) -> Tensor:
+        return self.table[..., 1]
+
+    @property
+    def underflow(self) -> Tensor:
+        return self.table[..., 2]
+
+    @property
+    def subnormal(self) -> Tensor:
+        return self.table[..., 3]
+
+    @property
+    def nan(self) -> Tensor:
+        return self.table[..., 4]
+
+    @property
+    def inf(self) -> Tensor:
+        return self.table[..., 5]
+
+    @property
+    def sqnr_db(self) -> Tensor:
+        """Signal to quantisation noise, 20·log10(‖x‖/‖x - q(x)‖), in dB; inf without noise."""
+        return 10 * torch.log10(self.table[..., 6] / self.table[..., 7])
+
+    def share(self, name: str) -> Tensor:
+        """A count divided by the number of numbers: `share("underflow")`."""
+        return self.table[..., NAMES.index(name)] / max(self.numel, 1)
+
+
+def count(
+    x: Tensor, scaled: Tensor, q: Tensor, y: Tensor, g: GridConstants, *, rows: bool
+) -> Tensor:
+    """The table for input x, x/scale, its rounding q and q·scale, all of one shape."""
+    dims = (-1,) if rows else tuple(range(x.dim()))
+    finite, size = torch.isfinite(x), q.abs()
+    zero = torch.zeros((), dtype=x.dtype, device=x.device)
+    lines = x.shape[:-1] if rows else ()
+    error = y - x
+    columns = [
+        torch.where(finite, x.abs(), zero).amax(dims) if x.numel() else x.new_zeros(lines),
+        ((scaled > g.hi_threshold) | (scaled < g.lo_threshold)).sum(dims),
+        ((x != 0) & (q == 0)).sum(dims),
+        ((size < g.smallest_normal) & (size > 0)).sum(dims),
+        torch.isnan(x).sum(dims),
+        torch.isinf(x).sum(dims),
+        torch.where(finite, x * x, zero).sum(dims),
+        torch.where(finite, error * error, zero).sum(dims),
+    ]
+    table = torch.stack([column.to(torch.float64) for column in columns], dim=-1)
+    return table.reshape(-1, len(NAMES)) if rows else table
+
+
+def add(total: Tensor | None, table: Tensor) -> Tensor:
+    """Join the tables of two parts of one tensor: counts add, the largest amax stays."""
+    if total is None:
+        return table
+    return torch.cat(
+        [torch.maximum(total[..., :1], table[..., :1]), total[..., 1:] + table[..., 1:]], dim=-1
+    )

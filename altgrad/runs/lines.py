@@ -1,0 +1,151 @@
+"""A JSONL file that only grows: whole lines, kept in memory while the disk refuses them."""
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from altgrad.runs.disk import Disk
+
+
+class LineLog:
+    """Appends dicts as lines.
+
+    A line that a killed process left unfinished is cut off at the first append. A line that the
+    disk refuses (full, gone read-only) waits here and is written with the next one, in order.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._handle: int | None = None
+        self._waiting = b""
+        self._is_new = False
+
+    def append(self, content: dict[str, Any]) -> OSError | None:
+        """Returns why the line could not be written yet, or None."""
+        return self.append_line(json_line(content).encode())
+
+    def append_line(self, line: bytes) -> OSError | None:
+        self._waiting += line
+        return self.flush()
+
+    def flush(self) -> OSError | None:
+        if not self._waiting:
+            return None
+        try:
+            self._write_out()
+        except OSError as error:
+            return error
+        return None
+
+    def _write_out(self) -> None:
+        handle = self._open()
+        size = os.fstat(handle).st_size
+        try:
+            self._write(handle, self._waiting)
+        except OSError:
+            os.ftruncate(handle, size)
+            raise
+        self._waiting = b""
+
+    def _write(self, handle: int, content: bytes) -> None:
+        done = 0
+        while done < len(content):
+            done += os.write(handle, content[done:])
+
+    def _open(self) -> int:
+        if self._handle is None:
+            self._is_new = not self.path.exists()
+            self._handle = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+            _cut_torn_line(self._handle)
+        return self._handle
+
+    def sync(self) -> None:
+        """What was appended survives a power cut.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        if error := self.flush():
+            raise error
+        if self._handle is not None:
+            os.fsync(self._handle)
+            if self._is_new:
+                Disk().flush_folder(self.path.parent)
+                self._is_new = False
+
+    def close(self) -> None:
+        """Further appends open the file again."""
+        self.flush()
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+
+def _cut_torn_line(handle: int) -> None:
+    end = size = os.fstat(handle).st_size
+    while end > 0:
+        start = max(0, end - 65536)
+        block = os.pread(handle, end - start, start)
+        if b"\n" in block:
+            end = start + block.rindex(b"\n") + 1
+            break
+        end = start
+    if end < size:
+        os.ftruncate(handle, end)
+
+
+def json_line(content: dict[str, Any]) -> str:
+    return json.dumps(content) + "\n"
+
+
+def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+    """The lines of a JSONL file; what is not a line of ours (torn, damaged) is left out.
+
+    Raises:
+        OSError: it is there and cannot be read.
+        ValueError: a folder, a pipe or a device stands in its place.
+    """
+    if not path.exists():
+        return
+    require_plain(path)
+    with path.open(encoding="utf-8", errors="replace") as file:
+        yield from _lines_in(file)
+
+
+def require_plain(path: Path) -> None:
+    """Raises ValueError where reading would wait for ever, or is not reading a file at all."""
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} is not a plain file.")
+
+
+def _lines_in(texts: Iterable[str]) -> Iterator[dict[str, Any]]:
+    for text in texts:
+        try:
+            line = json.loads(text)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(line, dict):
+            yield line
+
+
+def read_metrics(path: Path) -> Iterator[dict[str, Any]]:
+    """The lines of `metrics.jsonl`: a step, and numbers; whatever else a line has is left out."""
+    return _metrics_of(read_jsonl(path))
+
+
+def metrics_in(texts: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """The same of lines that have been read already."""
+    return _metrics_of(_lines_in(texts))
+
+
+def _metrics_of(lines: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for line in lines:
+        if type(line.get("step")) is int:
+            yield {name: v for name, v in line.items() if type(v) in (int, float)}
+
+
+def read_events(path: Path) -> Iterator[dict[str, Any]]:
+    """The lines of `events.jsonl` that say which event they are."""
+    return (line for line in read_jsonl(path) if isinstance(line.get("event"), str))

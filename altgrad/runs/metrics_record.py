@@ -1,0 +1,100 @@
+"""Whether `metrics.jsonl` is what was written: how many lines, up to which step, their sha256.
+
+A checkpoint carries the record of its moment, and the event that ends a session that of the whole
+file: so a line that is lost, edited, doubled or left out is noticed. Loads no torch.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from altgrad.runs.lines import read_metrics
+
+
+class Record:
+    """What has been written so far, line by line."""
+
+    def __init__(self) -> None:
+        self.lines, self.step, self._sha = 0, 0, hashlib.sha256()
+
+    def add(self, line: bytes, step: int) -> None:
+        self.lines, self.step = self.lines + 1, step
+        self._sha.update(line)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"lines": self.lines, "step": self.step, "sha256": self._sha.hexdigest()}
+
+
+def record_of(path: Path) -> Record:
+    """The record of a file as it is; a line that cannot be read counts as step -1."""
+    record = Record()
+    for line in _lines(path):
+        record.add(line, step_of_line(line))
+    return record
+
+
+def _lines(path: Path) -> list[bytes]:
+    return path.read_bytes().splitlines(keepends=True) if path.exists() else []
+
+
+def step_of_line(line: bytes) -> int:
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, TypeError, KeyError):
+        return -1
+
+
+def what_is_missing(path: Path, written: dict[str, Any], *, whole: bool) -> str:
+    """How a file differs from the record of what was `written`, in words; empty if it does not.
+
+    whole: nothing may follow.
+    """
+    lines, found = _lines(path), Record()
+    for line in lines[: written["lines"]]:
+        found.add(line, step_of_line(line))
+    if found.lines < written["lines"]:
+        return (
+            f"{path.name} has {found.lines} of {written['lines']} lines, up to step {found.step} "
+            f"of {written['step']}"
+        )
+    if found.to_dict() != written:
+        return f"{path.name} was changed{_where([step_of_line(line) for line in lines])}"
+    if whole and len(lines) > written["lines"]:
+        return f"{path.name} has {len(lines)} lines, {written['lines']} were written"
+    return ""
+
+
+def _where(steps: list[int]) -> str:
+    """The first line that shows it by itself: unreadable, doubled, out of order."""
+    for number, (before, step) in enumerate(zip([0, *steps], steps, strict=False), start=1):
+        if step <= before:
+            return f" (line {number} {'cannot be read' if step < 0 else f'repeats step {step}'})"
+    return " after it was written"
+
+
+def what_a_finished_run_lost(root: Path, ended: dict[str, Any]) -> str:
+    """What the record of a run that ended with this event lacks, in words; empty if it is whole.
+
+    Runs of an older altgrad have no digest: their last line must be of the last step.
+    """
+    path = root / "metrics.jsonl"
+    if written := ended.get("metrics"):
+        return what_is_missing(path, written, whole=True)
+    if "origin" in ended:  # imported or merged: it never had any
+        return ""
+    last = max((m.get("step", 0) for m in read_metrics(path)), default=0)
+    wanted = ended.get("step", last)
+    if last >= wanted or (not last and not _logs(root)):
+        return ""
+    return f"{path.name} ends at step {last} of {wanted}"
+
+
+def _logs(root: Path) -> bool:
+    try:
+        settings = yaml.safe_load((root / "config.yaml").read_text())
+        return settings["log_interval"] > 0 or settings["eval_interval"] > 0
+    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
+        return True

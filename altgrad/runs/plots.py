@@ -1,0 +1,125 @@
+"""Loss curves of runs: a PNG, and a small one for the terminal."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from altgrad.runs.folder import RunFolder
+from altgrad.runs.lines import read_metrics
+from altgrad.runs.printable import printable
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Okabe and Ito's palette: told apart with any colour vision (jfly.uni-koeln.de/color)."""
+
+Curve = tuple[list[int], list[float]]
+
+
+def read_curve(run: Path, name: str) -> Curve:
+    """Steps and values of one metric."""
+    lines = [m for m in read_metrics(RunFolder(run).metrics) if name in m]
+    return [m["step"] for m in lines], [m[name] for m in lines]
+
+
+def smooth(values: Sequence[float]) -> list[float]:
+    """Without noise and without lag: at every point the line of least squares through its
+    neighbours, a fortieth of the curve on either side, fewer near the start, where it is steep.
+
+    What is not finite is no neighbour, and has no value itself (NaN).
+    """
+    import numpy as np
+
+    y = np.array(values, float)
+    at, there = np.arange(len(y)), np.isfinite(y)
+    half = np.minimum(len(y) // 40, at // 4)
+    first, last = at - half, np.minimum(at + half + 1, len(y))
+    kept = np.where(there, y, 0.0)
+    columns = [there, there * at, there * at**2.0, kept, kept * at]
+    sums = [np.concatenate([[0.0], np.cumsum(column)]) for column in columns]
+    n, x, xx, total, xy = (column[last] - column[first] for column in sums)
+    n = np.maximum(n, 1)
+    spread = xx - x * x / n
+    slope = np.where(spread > 0.25, (xy - x * total / n) / np.maximum(spread, 0.25), 0.0)
+    return np.where(there, total / n + slope * (at - x / n), np.nan).tolist()
+
+
+def plot_runs(runs: Sequence[Path], path: Path) -> Path:
+    """Training loss (thin, and smoothed) and validation loss (dots) of each run, as a PNG.
+
+    Raises:
+        ValueError: none of the runs has logged a finite loss.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.5), dpi=130, layout="constrained")
+    axes = figure.add_subplot()
+    drawn = [_draw_run(axes, run, COLOURS[i % len(COLOURS)]) for i, run in enumerate(runs)]
+    losses = [loss for run in drawn for loss in run]
+    if not losses:
+        raise ValueError(f"nothing to plot: no finite loss in {', '.join(map(str, runs))}.")
+    if min(losses) > 0:
+        axes.set_ylim(bottom=0.95 * min(losses))
+    axes.set(xlabel="step", ylabel="loss (nats per token)")
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+    return path
+
+
+def label_of(run: Path) -> str:
+    """The run's name in a legend: a `$` starts no formula, an underscore in front hides nothing."""
+    name = printable(run.name).replace("$", r"\$")
+    return f" {name}" if name.startswith("_") else name
+
+
+def _draw_run(axes, run: Path, colour: str) -> list[float]:
+    """The finite losses that were drawn."""
+    steps, losses = _gaps(read_curve(run, "loss"))
+    val_steps, val_losses = _gaps(read_curve(run, "val_loss"))
+    label = f"{label_of(run)} training{_not_finite(losses)}"
+    axes.plot(steps, losses, color=colour, alpha=0.25, linewidth=0.8)
+    axes.plot(steps, smooth(losses), color=colour, linewidth=1.6, label=label)
+    known = _finite(val_losses)
+    if val_steps:
+        best = f", best {min(known):.4f}" if known else ""
+        label = f"{label_of(run)} validation{best}{_not_finite(val_losses)}"
+        axes.plot(val_steps, val_losses, "o--", color=colour, markersize=4, label=label)
+    return _finite(losses) + known
+
+
+def _gaps(curve: Curve) -> Curve:
+    """What has no finite value becomes NaN, which is drawn as a gap."""
+    return curve[0], [v if math.isfinite(v) else math.nan for v in curve[1]]
+
+
+def _finite(values: Sequence[float]) -> list[float]:
+    return [v for v in values if math.isfinite(v)]
+
+
+def _not_finite(values: Sequence[float]) -> str:
+    missing = len(values) - len(_finite(values))
+    return f" ({missing} not finite)" if missing else ""
+
+
+def terminal_plot(run: Path, *, width: int = 76, height: int = 14) -> str:
+    """The same for a terminal, as text; empty if nothing was logged."""
+    import plotext
+
+    steps, losses = _known(read_curve(run, "loss"))
+    val_steps, val_losses = _known(read_curve(run, "val_loss"))
+    if len(steps) < 2:
+        return ""
+    plotext.clear_figure()
+    plotext.theme("clear")
+    plotext.plot_size(width, height)
+    plotext.plot(steps, smooth(losses), label="training loss", marker="braille")
+    if val_steps:
+        plotext.plot(val_steps, val_losses, label="validation loss", marker="o")
+    plotext.xlabel("step")
+    return plotext.build()
+
+
+def _known(curve: Curve) -> Curve:
+    points = [(step, value) for step, value in zip(*curve, strict=True) if math.isfinite(value)]
+    return [step for step, _ in points], [value for _, value in points]

@@ -1,0 +1,85 @@
+"""Small files of a run or a comparison, read back: whole and ours, or refused by name.
+
+They may be damaged, emptied, edited or a stranger's. Whatever is wrong with one is said here, in
+one line, so that nobody further up meets a key that is not there. The names of code in them are the
+file's (`trust.py`), not the person's. Loads no torch.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from altgrad.runs.lines import require_plain
+from altgrad.settings import ConfigError
+from altgrad.trust import said_by
+
+Tree = dict[str, Any]
+
+SETTINGS: dict[str, type | tuple[type, ...]] = {
+    "max_steps": int,
+    "max_checkpoints": int,
+    "seed": int,
+    "checkpoint_dir": (str, type(None)),
+    "precision.compute": str,
+    "optim.name": str,
+    "model.n_layer": int,
+    "model.n_embd": int,
+    "data.name": (str, type(None)),
+    "data.path": (str, type(None)),
+}
+"""Settings that tables read without building a config, and what each must be."""
+
+
+def read_json(path: Path) -> Tree:
+    """A JSON object.
+
+    Raises:
+        ConfigError: missing, unreadable, not JSON, nested without end, or not an object.
+    """
+    return _read(path, json.loads)
+
+
+def read_yaml(path: Path) -> Tree:
+    """A YAML mapping; raises as `read_json`."""
+    return _read(path, _load_yaml)
+
+
+def read_settings(path: Path) -> Tree:
+    """A run's `config.yaml` as a plain dict.
+
+    Raises:
+        ConfigError: unreadable, or not the settings of a run.
+    """
+    tree = read_yaml(path)
+    for name, kind in SETTINGS.items():
+        group, _, leaf = name.rpartition(".")
+        inside = tree.get(group) if group else tree
+        if not (isinstance(inside, dict) and isinstance(inside.get(leaf, _Absent), kind)):
+            raise ConfigError(f"{path} does not hold the settings of a run: {name} is not there.")
+    return tree
+
+
+class _Absent:
+    """Of no type that a setting can have."""
+
+
+def _load_yaml(text: str) -> Any:
+    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+
+def _read(path: Path, parse: Callable[[str], Any]) -> Tree:
+    require_plain(path)
+    try:
+        content = parse(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror or error}.") from error
+    except (ValueError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path} is damaged: {error}.") from None
+    except RecursionError:
+        raise ConfigError(f"{path} is damaged: nested without end.") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} is damaged: it holds {type(content).__name__}, not keys.")
+    return said_by(path, content)

@@ -1,0 +1,107 @@
+"""Reading finished and running runs back from their folders, for tables. Loads no torch."""
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from altgrad.runs.folder import END_STATES, RunFolder, run_status
+from altgrad.runs.lines import read_events, read_metrics
+from altgrad.runs.reading import read_settings
+
+
+@dataclass
+class RunSummary:
+    """One line of `altgrad show`. Losses are nats per token; None = not known (yet).
+
+    wall_s, energy_j, peak_memory_bytes: what the run had cost when its last session ended.
+    """
+
+    name: str
+    path: str
+    status: str
+    step: int
+    max_steps: int
+    best_val_loss: float | None
+    val_loss: float | None
+    precision: str
+    optimiser: str
+    layers: int
+    width: int
+    train_s: float | None
+    tokens_per_s: float | None
+    seed: int
+    data: str
+    wall_s: float | None
+    energy_j: float | None
+    peak_memory_bytes: int | None
+    trouble: int
+    alerts: int
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def summarise_run(root: Path) -> RunSummary:
+    """What the folder says about its run."""
+    folder = RunFolder(root)
+    config = read_settings(folder.config)
+    lines = list(read_metrics(folder.metrics))
+    events = list(read_events(folder.events))
+    ended: dict[str, Any] = next((e for e in reversed(events) if e.get("event") in END_STATES), {})
+    val_losses = [m["val_loss"] for m in lines if "val_loss" in m]
+    finite = [v for v in val_losses if math.isfinite(v)]
+    rates = sorted(m["tokens_per_s"] for m in lines if "tokens_per_s" in m)
+    return RunSummary(
+        name=root.name,
+        path=str(root),
+        status=run_status(root),
+        step=lines[-1]["step"] if lines else 0,
+        max_steps=config["max_steps"],
+        best_val_loss=min(finite, default=None),
+        val_loss=val_losses[-1] if val_losses else None,
+        precision=describe_precision(config["precision"]),
+        optimiser=str(config["optim"]["name"]),
+        layers=config["model"]["n_layer"],
+        width=config["model"]["n_embd"],
+        train_s=lines[-1].get("train_s") if lines else None,
+        tokens_per_s=rates[len(rates) // 2] if rates else None,
+        seed=config["seed"],
+        data=str(config["data"]["path"] or config["data"]["name"]),
+        wall_s=ended.get("wall_s"),
+        energy_j=ended.get("energy_j"),
+        peak_memory_bytes=ended.get("peak_memory_bytes"),
+        trouble=sum(e.get("event") == "trouble" for e in events),
+        alerts=sum(e.get("event") == "alert" for e in events),
+    )
+
+
+def describe_precision(settings: dict[str, Any]) -> str:
+    """`bf16-mixed`, or `e4m3/e5m2 in bf16-mixed` for a rounded run: weights and inputs in E4M3,
+    gradients in E5M2. What is stored on the grid is said, too."""
+    compute = str(settings["compute"])
+    if not settings.get("simulate"):
+        return compute
+    roles = [settings.get(role) or {} for role in ("weight", "input", "grad_output")]
+    formats = "/".join(dict.fromkeys(str(r.get("format") or settings["format"]) for r in roles))
+    stored = settings.get("storage", "master")
+    return f"{formats} in {compute}" + (f", stored {stored}" if stored != "master" else "")
+
+
+def checkpoint_folder(run: Path, settings: dict[str, Any]) -> Path:
+    """Where a run's checkpoints lie; those that lay in its folder moved along with it."""
+    named, old_run = settings.get("checkpoint_dir"), settings.get("run_dir")
+    if not named:
+        return RunFolder(run).checkpoints
+    if old_run and Path(named).is_relative_to(old_run):
+        return run / Path(named).relative_to(old_run)
+    return Path(named)
+
+
+__all__ = [
+    "RunSummary",
+    "checkpoint_folder",
+    "describe_precision",
+    "read_settings",
+    "summarise_run",
+]

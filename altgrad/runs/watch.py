@@ -1,0 +1,94 @@
+"""Following a run of another process: its curves in a terminal, plain lines elsewhere."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from altgrad.runs.folder import RunFolder, run_status
+from altgrad.runs.lines import metrics_in
+from altgrad.runs.printable import printable
+from altgrad.runs.summary import read_settings
+from altgrad.training.recording.console import duration
+
+
+class Follower:
+    """New lines of a growing JSONL file; starts over when the file was replaced or cut."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._place: tuple[int, int] = (-1, 0)
+
+    def new_lines(self) -> Iterator[dict[str, Any]]:
+        """Whole lines since the last call; a line still being written waits for its end."""
+        try:
+            with self.path.open("rb") as file:
+                content = self._rest(file)
+        except FileNotFoundError:
+            return
+        yield from metrics_in(content.decode(errors="replace").splitlines())
+
+    def _rest(self, file: Any) -> bytes:
+        found = os.fstat(file.fileno())
+        inode, offset = self._place
+        if inode != found.st_ino or offset > found.st_size:
+            offset = 0
+        file.seek(offset)
+        content = file.read()
+        whole = content[: content.rfind(b"\n") + 1]
+        self._place = (found.st_ino, offset + len(whole))
+        return whole
+
+
+def watch(
+    run: Path,
+    *,
+    every_s: float = 2.0,
+    draw: Callable[[str], None],
+    curves: bool,
+    wait: Callable[[float], None] = time.sleep,
+) -> str:
+    """Follow a run until it ends; returns how it ended.
+
+    Args:
+        draw: shows one state of affairs: a picture with `curves`, else one line.
+    """
+    steps = Follower(RunFolder(run).metrics)
+    end = read_settings(RunFolder(run).config)["max_steps"]
+    newest: dict[str, Any] = {}
+    while True:
+        status = run_status(run)
+        arrived = list(steps.new_lines())
+        newest = arrived[-1] if arrived else newest
+        if arrived or status != "running":
+            line = describe(run.name, status, newest, end)
+            draw(picture(run, line) if curves else line)
+        if status != "running":
+            return status
+        wait(every_s)
+
+
+def describe(name: str, status: str, metrics: dict[str, Any], end: int) -> str:
+    """One line: where the run is, how fast, how long still."""
+    parts = [name, status]
+    if "step" in metrics:
+        parts.append(f"step {metrics['step']}/{end}")
+    if "loss" in metrics:
+        parts.append(f"loss {metrics['loss']:.4f}")
+    if "val_loss" in metrics:
+        parts.append(f"validation loss {metrics['val_loss']:.4f}")
+    if {"step", "step_ms", "tokens_per_s"} <= set(metrics) and status == "running":
+        left_s = (end - metrics["step"]) * metrics["step_ms"] / 1e3
+        parts += [f"{metrics['tokens_per_s']:,.0f} tokens/s", f"about {duration(left_s)} left"]
+    return printable(" · ".join(parts))
+
+
+def picture(run: Path, line: str) -> str:
+    """The curves above the line; the line alone where they cannot be drawn, and why."""
+    from altgrad.runs.plots import terminal_plot
+
+    try:
+        return f"{terminal_plot(run)}\n{line}"
+    except Exception as error:
+        return f"no curves: {printable(error)}\n{line}"

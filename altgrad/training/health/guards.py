@@ -1,0 +1,108 @@
+"""Decisions about a run's health: go on, skip the step, stop. Guards decide, the trainer acts."""
+
+import math
+from dataclasses import dataclass
+
+from altgrad.quantization.recipe import ROLES, PrecisionConfig, Recipe
+from altgrad.training.health.alerts import CRITICAL, Watch
+
+STALLED = "most updates leave the rounded weights as they were"
+
+
+@dataclass
+class GuardConfig:
+    """Settings `guards.*`.
+
+    nan_patience: consecutive steps with a non-finite loss or gradient before the run stops.
+    divergence_patience: evaluations in a row with a rising loss that are called a divergence.
+    bit_stall_threshold, overflow_threshold, underflow_threshold, dead_neuron_share, rank_loss:
+        shares (0 to 1) above which a warning is given: lost updates, values beyond the format's
+        range, values that became zero, dead neurons of a layer, effective rank lost by a matrix.
+    critical_cooldown_s, warning_cooldown_s: silence after an alert of the same name, in seconds.
+    """
+
+    nan_patience: int = 10
+    divergence_patience: int = 3
+    bit_stall_threshold: float = 0.5
+    overflow_threshold: float = 0.01
+    underflow_threshold: float = 0.5
+    dead_neuron_share: float = 0.5
+    rank_loss: float = 0.5
+    critical_cooldown_s: float = 60.0
+    warning_cooldown_s: float = 300.0
+
+    def watches(self, precision: PrecisionConfig) -> list[Watch]:
+        """The limits on logged numbers that these settings mean where numbers are rounded so.
+
+        What is harmless by design is not watched: lost updates of copies whose masters move on,
+        and numbers beyond the range under a scale that follows the tensor.
+        """
+        recipe = Recipe.of(precision)
+        stalls = Watch("bit-stall", "bit_stall/total", self.bit_stall_threshold, STALLED)
+        over, under = 100 * self.overflow_threshold, 100 * self.underflow_threshold
+        return [
+            *([stalls] if precision.loses_updates else []),
+            *(
+                Watch(f"overflow of {role}", f"overflows%/{role}/max", over, "overflow")
+                for role in ROLES
+                if recipe.can_leave_range(role)
+            ),
+            *(
+                Watch(f"underflow of {role}", f"underflows%/{role}/max", under, "underflow")
+                for role in ROLES
+            ),
+            Watch("dead neurons", "dead_neurons/max", self.dead_neuron_share, "neurons are dead"),
+            Watch("rank collapse", "rank_loss/max", self.rank_loss, "a matrix lost its rank"),
+        ]
+
+    def __post_init__(self) -> None:
+        if self.divergence_patience < 1:
+            value = self.divergence_patience
+            raise ValueError(f"guards.divergence_patience={value} must be at least 1.")
+        if self.nan_patience < 1:
+            raise ValueError(f"guards.nan_patience={self.nan_patience} must be at least 1.")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a guard saw. `action` is `continue`, `skip` (leave the weights alone) or `stop`; `name`
+    says of which kind it is: the silence after an alert is that of its name."""
+
+    action: str
+    reason: str = ""
+    first: bool = False
+    level: str = CRITICAL
+    name: str = ""
+
+
+class NonFiniteGuard:
+    """Refuses steps whose loss or gradient is not finite; gives up after `patience` in a row."""
+
+    def __init__(self, patience: int) -> None:
+        self.patience = patience
+        self.in_a_row = 0
+
+    def judge(self, loss: float, grad_norm: float) -> Finding:
+        """Decide about one step before the optimiser moves."""
+        culprit = _culprit(loss, grad_norm)
+        if not culprit:
+            self.in_a_row = 0
+            return Finding("continue")
+        self.in_a_row += 1
+        first = self.in_a_row == 1
+        if self.in_a_row >= self.patience:
+            reason = f"{culprit} not finite for {self.in_a_row} steps in a row"
+            return Finding("stop", reason, first, name="diverged")
+        return Finding("skip", f"{culprit} not finite", first, name="not finite")
+
+    def state_dict(self) -> dict[str, int]:
+        return {"in_a_row": self.in_a_row}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.in_a_row = state["in_a_row"]
+
+
+def _culprit(loss: float, grad_norm: float) -> str:
+    if not math.isfinite(loss):
+        return "loss"
+    return "" if math.isfinite(grad_norm) else "gradient (the loss is finite)"

@@ -1,0 +1,43 @@
+"""Numbers of a step that wait on the device until all of them are read at once."""
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor
+
+from altgrad.quantization.rounding.tensor_sums import widest_dtype
+
+Metrics = dict[str, float]
+Naming = Callable[[list[float]], Metrics]
+
+
+class Readout:
+    """Instruments add tensors; `read` brings all of them to the host in one transfer."""
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[int, Naming]] = []
+        self._values: list[Tensor] = []
+
+    def add(self, values: Iterable[Tensor], naming: Naming) -> None:
+        """`naming` will get the numbers of `values`, each flattened, one after the other."""
+        flat = [value.detach().to(widest_dtype(value.device)).flatten() for value in values]
+        self._waiting.append((sum(value.numel() for value in flat), naming))
+        self._values += flat
+
+    def read(self) -> Metrics:
+        """What every naming made of its numbers, in the order they were added; then empty."""
+        numbers = torch.cat(self._values).tolist() if self._values else []
+        found: Metrics = {}
+        start = 0
+        for count, naming in self._waiting:
+            found |= naming(numbers[start : start + count])
+            start += count
+        self._waiting, self._values = [], []
+        return found
+
+
+def rows_of(names: Iterable[str], numbers: list[float]) -> dict[str, list[float]]:
+    """Name -> its equal share of the numbers, in order."""
+    names = list(names)
+    width = len(numbers) // max(len(names), 1)
+    return {name: numbers[i * width : (i + 1) * width] for i, name in enumerate(names)}

@@ -1,0 +1,99 @@
+"""What the rounded layers counted in a step, as metrics per role and layer.
+
+Shares are in percent, as in NVIDIA's TransformerEngine (`overflows%`, `underflows%`).
+"""
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+from statistics import fmean
+
+from torch import nn
+
+from altgrad.quantization.convert import Layers, count_table, counted_layers, rounded_roles
+from altgrad.quantization.linear import COLUMNS, QuantLinear
+from altgrad.quantization.recipe import ROLES
+from altgrad.training.instruments.readout import Metrics, Readout
+
+SHARES = {"overflows%": "overflow", "underflows%": "underflow", "subnormals%": "subnormal"}
+METRICS = (*SHARES, "saturations%", "sqnr_db", "amax")
+
+Key = tuple[str, str, bool]
+"""Role, layer, and whether what is beyond the range saturates."""
+
+
+def rounding_metrics(model: nn.Module | Layers) -> Metrics:
+    """`NAME/ROLE/LAYER` for overflows%, saturations%, underflows%, subnormals%, sqnr_db and amax,
+    and `NAME/ROLE/mean`, `NAME/ROLE/max` over the layers; for SQNR `mean` and `min`.
+
+    One host synchronisation; empty where nothing was counted.
+    """
+    readout = Readout()
+    observe_rounding(readout, model)
+    return readout.read()
+
+
+def observe_rounding(readout: Readout, model: nn.Module | Layers) -> None:
+    """`rounding_metrics`, read later."""
+    layers = counted_layers(model)
+    if not layers:
+        return
+    keys: list[Key | None] = [
+        (role, name, getattr(layer.recipe, role).overflow == "saturate") if there else None
+        for name, layer in layers.items()
+        for role, there in _roles(layer)
+    ]
+    readout.add([count_table(layers)], lambda numbers: _metrics(keys, numbers))
+
+
+def _roles(layer: QuantLinear) -> list[tuple[str, bool]]:
+    rounded = rounded_roles(layer)
+    return [(role, role in rounded) for role in ROLES]
+
+
+def _metrics(keys: Sequence[Key | None], numbers: list[float]) -> Metrics:
+    width = len(COLUMNS)
+    found: Metrics = {}
+    groups: dict[str, list[list[float]]] = {}
+    for i, key in enumerate(keys):
+        if key is None:
+            continue
+        role, layer, saturates = key
+        values = _of_line(numbers[i * width : (i + 1) * width], saturates)
+        found |= zip(_names(role, layer), values, strict=True)
+        groups.setdefault(role, []).append(values)
+    for role, lines in groups.items():
+        for metric, column in zip(METRICS, zip(*lines, strict=True), strict=True):
+            found |= _over_layers(f"{metric}/{role}", column)
+    return found
+
+
+@lru_cache(maxsize=8192)
+def _names(role: str, layer: str) -> tuple[str, ...]:
+    return tuple(f"{metric}/{role}/{layer}" for metric in METRICS)
+
+
+_AT = {name: COLUMNS.index(name) for name in COLUMNS}
+
+
+def _of_line(line: list[float], saturates: bool) -> list[float]:
+    """The values of METRICS from one line of the counts."""
+    percent = 100 / max(line[_AT["numel"]], 1)
+    shares = [line[_AT[column]] * percent for column in SHARES.values()]
+    noise, signal = line[_AT["noise"]], line[_AT["signal"]]
+    return [*shares, shares[0] if saturates else 0.0, _decibels(signal, noise), line[_AT["amax"]]]
+
+
+def _decibels(signal: float, noise: float) -> float:
+    if noise == 0:
+        return math.inf
+    return 10 * math.log10(signal / noise) if signal > 0 else -math.inf
+
+
+def _over_layers(group: str, values: Sequence[float]) -> Metrics:
+    finite = [v for v in values if math.isfinite(v)]
+    if not finite:
+        return {}
+    if group.startswith("sqnr_db"):
+        return {f"{group}/mean": fmean(finite), f"{group}/min": min(finite)}
+    return {f"{group}/mean": fmean(finite), f"{group}/max": max(finite)}

@@ -1,0 +1,118 @@
+"""Settings -> Lightning Fabric: device, precision and strategy of a run."""
+
+import atexit
+import logging
+import os
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+from lightning.fabric.plugins import MixedPrecision
+from lightning.fabric.strategies import ModelParallelStrategy
+from torch import nn
+
+from altgrad.runs.environment import can_compile, has_fast_bf16
+from altgrad.settings import ConfigError
+from altgrad.training.config import TrainConfig
+
+
+def pick_device(wish: str) -> torch.device:
+    """The device a run computes on.
+
+    Raises:
+        ConfigError: the machine does not have it.
+    """
+    if wish == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda", 0)
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    device = torch.device(wish)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        raise ConfigError(f"device={wish}: this machine has {count} CUDA devices; use device=auto.")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError("device=mps: this machine has no Apple GPU; use device=auto.")
+    return device
+
+
+def pick_compute(wish: str, device: torch.device) -> str:
+    """`auto` becomes `bf16-mixed` where the device has bf16 instructions, else `32-true`."""
+    if wish != "auto":
+        return wish
+    return "bf16-mixed" if has_fast_bf16(device) else "32-true"
+
+
+def pick_compile(wish: bool | None, device: torch.device) -> bool:
+    """`null` becomes whether the machine can compile.
+
+    Raises:
+        ConfigError: compilation was asked for and cannot be had.
+    """
+    if wish and not can_compile(device):
+        raise ConfigError(
+            "compile=true needs a C++ compiler and Python's headers (or Triton on a GPU), which "
+            "this machine lacks; install them, or use compile=false."
+        )
+    return can_compile(device) if wish is None else wish
+
+
+def make_fabric(config: TrainConfig, device: torch.device) -> Fabric:
+    """Fabric for these settings; not launched yet."""
+    _keep_quiet()
+    compute = pick_compute(config.precision.compute, device)
+    machine: dict[str, Any] = {"accelerator": device.type, "devices": config.devices}
+    if device.type == "cuda" and config.devices == 1:
+        machine["devices"] = [device.index or 0]
+    if compute == "16-mixed":
+        scaler = torch.amp.GradScaler(device.type)
+        arithmetic: dict[str, Any] = {
+            "plugins": [MixedPrecision("16-mixed", device.type, scaler=scaler)]
+        }
+    else:
+        arithmetic = {"precision": compute}
+    return Fabric(**machine, **arithmetic, strategy=_strategy(config))
+
+
+def launch(fabric: Fabric) -> Fabric:
+    """Start the run's processes; the links between them are closed in order when Python ends.
+
+    Fabric does the latter for NCCL only. A gloo group that is left to the interpreter's teardown
+    now and then aborts a finished run: its threads still want the interpreter that is gone.
+    """
+    fabric.launch()
+    if fabric.world_size > 1:
+        atexit.register(_close_links)
+    return fabric
+
+
+def _close_links() -> None:
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def _keep_quiet() -> None:
+    """Fabric announces its arithmetic at every start; the run's own first lines say it already."""
+    from lightning_utilities.core import rank_zero
+
+    rank_zero.log.setLevel(logging.WARNING)
+
+
+def _strategy(config: TrainConfig) -> Any:
+    if config.strategy != "fsdp":
+        return config.strategy
+    # Under torchrun the processes of all nodes count; "auto" would count nodes, not processes.
+    processes = int(os.environ.get("WORLD_SIZE", config.devices))
+    return ModelParallelStrategy(
+        parallelize_fn=_shard, data_parallel_size=processes, tensor_parallel_size=1
+    )
+
+
+def _shard(model: nn.Module, mesh: Any) -> nn.Module:
+    """FSDP2: every block, then the rest, split over the processes of the mesh."""
+    from torch.distributed.fsdp import fully_shard
+
+    data_parallel = mesh["data_parallel"]
+    for block in getattr(getattr(model, "transformer", model), "h", []):
+        fully_shard(block, mesh=data_parallel)
+    fully_shard(model, mesh=data_parallel)
+    return model
