@@ -23,9 +23,11 @@ def add_learn_commands(commands: Any, add_command: AddCommand) -> None:
     parser.epilog = LEARN_HELP
     actions = parser.add_subparsers(title="actions", metavar="ACTION")
     _add_start(actions, add_command)
-    _add(actions, add_command, "run", run, "run one training iteration with your file")
+    _add(
+        actions, add_command, "run", _on_folder("run"), "run one training iteration with your file"
+    )
     _add_check(actions, add_command)
-    _add(actions, add_command, "status", status, "what is done, stage by stage")
+    _add(actions, add_command, "status", _on_folder("status"), "what is done, stage by stage")
     _add_unit_actions(actions, add_command)
     _add_break(actions, add_command)
     _add_race(actions, add_command)
@@ -54,22 +56,45 @@ def _add_check(actions: Any, add_command: AddCommand) -> None:
 
 
 def _add_unit_actions(actions: Any, add_command: AddCommand) -> None:
-    hints = _add(actions, add_command, "hint", hint, "a hint on a unit, stronger each time")
+    hints = _add(
+        actions,
+        add_command,
+        "hint",
+        _on_folder("hint", "unit", "level"),
+        "a hint on a unit, stronger each time",
+    )
     hints.add_argument("unit")
     levels = "1 idea, 2 formula, 3 pseudocode, 4 solution"
     hints.add_argument("-l", "--level", type=int, choices=[1, 2, 3, 4], help=levels)
-    _add(actions, add_command, "solution", solution, "the solution of a unit").add_argument("unit")
-    traced = _add(actions, add_command, "trace", trace, "every line of a unit with its values")
+    solved = _add(
+        actions, add_command, "solution", _on_folder("solution", "unit"), "the solution of a unit"
+    )
+    solved.add_argument("unit")
+    traced = _add(
+        actions,
+        add_command,
+        "trace",
+        _on_folder("trace", "unit", "diff"),
+        "every line of a unit with its values",
+    )
     traced.add_argument("unit")
     traced.add_argument("--diff", action="store_true", help="stop where the reference differs")
-    shown = _add(actions, add_command, "diff", diff, "a unit beside the reference's")
+    shown = _add(
+        actions,
+        add_command,
+        "diff",
+        _on_folder("diff", "unit", "spoil"),
+        "a unit beside the reference's",
+    )
     shown.add_argument("unit")
     shown.add_argument("--spoil", action="store_true", help="also before it passes")
 
 
 def _add_break(actions: Any, add_command: AddCommand) -> None:
     summary = "plant one mistake in a copy of the reference: find it"
-    parser = _add(actions, add_command, "break", plant, summary)
+    parser = _add(
+        actions, add_command, "break", _on_folder("plant", "seed", "answer", "reveal"), summary
+    )
     parser.add_argument("--seed", type=int, help="which mistake (default: any)")
     parser.add_argument("--answer", metavar="UNIT", help="the unit that you suspect")
     parser.add_argument("--reveal", action="store_true", help="say which it is")
@@ -111,16 +136,22 @@ def show(lines: Generator[str, None, int]) -> int:
             return end.value or 0
 
 
+def _on_folder(action: str, *options: str) -> Callable[[argparse.Namespace], int]:
+    """The command that calls `altgrad.learn.commands.ACTION(folder, OPTION=…)` as it was typed."""
+
+    def call(arguments: argparse.Namespace) -> int:
+        from altgrad.learn import commands
+
+        given = {option: getattr(arguments, option) for option in options}
+        return show(getattr(commands, action)(_space(arguments), **given))
+
+    return call
+
+
 def start(arguments: argparse.Namespace) -> int:
     from altgrad.learn import commands
 
     return show(commands.start(arguments.folder, arguments.track))
-
-
-def run(arguments: argparse.Namespace) -> int:
-    from altgrad.learn import commands
-
-    return show(commands.run(_space(arguments)))
 
 
 def check(arguments: argparse.Namespace) -> int:
@@ -131,43 +162,6 @@ def check(arguments: argparse.Namespace) -> int:
     space = _space(arguments)
     how = {"as_json": arguments.json, "watch": arguments.watch}
     return show(commands.check(space, arguments.what, **how))
-
-
-def status(arguments: argparse.Namespace) -> int:
-    from altgrad.learn import commands
-
-    return show(commands.status(_space(arguments)))
-
-
-def hint(arguments: argparse.Namespace) -> int:
-    from altgrad.learn import commands
-
-    return show(commands.hint(_space(arguments), arguments.unit, arguments.level))
-
-
-def solution(arguments: argparse.Namespace) -> int:
-    from altgrad.learn import commands
-
-    return show(commands.solution(_space(arguments), arguments.unit))
-
-
-def trace(arguments: argparse.Namespace) -> int:
-    from altgrad.learn import commands
-
-    return show(commands.trace(_space(arguments), arguments.unit, diff=arguments.diff))
-
-
-def diff(arguments: argparse.Namespace) -> int:
-    from altgrad.learn import commands
-
-    return show(commands.diff(_space(arguments), arguments.unit, spoil=arguments.spoil))
-
-
-def plant(arguments: argparse.Namespace) -> int:
-    from altgrad.learn import commands
-
-    how = {"seed": arguments.seed, "answer": arguments.answer, "reveal": arguments.reveal}
-    return show(commands.plant(_space(arguments), **how))
 
 
 def race(arguments: argparse.Namespace) -> int:
