@@ -1,0 +1,1 @@
+"""Presets: `GROUP/NAME.yaml`, found by `compose` as files of this package."""

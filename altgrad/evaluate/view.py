@@ -13,8 +13,9 @@ from altgrad.evaluate.run import (
     evaluate_run,
     keep_report,
 )
+from altgrad.runs.view import duration
 from altgrad.training.build import load_run
-from altgrad.training.recording.console import Console, duration
+from altgrad.training.recording.console import Console
 
 HEADER = f"{'task':<33}{'shots':>6}{'asked':>7}{'accuracy':>18}{'centred':>18}{'time':>12}"
 

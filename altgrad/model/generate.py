@@ -6,16 +6,29 @@ window is computed afresh for each token. Either way the tokens are the same.
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from altgrad.model.cache import KVCache
+from altgrad.model.config import GPTConfig
 
-if TYPE_CHECKING:
-    from altgrad.model.gpt import GPT
+
+class LanguageModel(Protocol):
+    """What sampling needs of a network; `GPT` has it, and so may another class."""
+
+    config: GPTConfig
+    training: bool
+
+    def __call__(
+        self, idx: Int[Tensor, "B T"], *, kv_cache: KVCache | None
+    ) -> tuple[Tensor, Any]: ...
+
+    def train(self, mode: bool = True) -> Any: ...
+
+    def eval(self) -> Any: ...
 
 MIN_TEMPERATURE = 1e-6
 """Below it a quotient may leave float32, and the likeliest token is drawn all the same."""
@@ -60,7 +73,7 @@ def pick_token(
 
 
 def stream(
-    model: "GPT",
+    model: LanguageModel,
     idx: Int[Tensor, "B T"],
     *,
     max_new_tokens: int,
@@ -95,7 +108,7 @@ def stream(
 
 
 def _stream(
-    model: "GPT",
+    model: LanguageModel,
     idx: Tensor,
     max_new_tokens: int,
     how: dict,
@@ -122,7 +135,7 @@ def _stream(
 
 
 @torch.no_grad()
-def _last_logits(model: "GPT", idx: Tensor, cache: KVCache | None) -> Tensor:
+def _last_logits(model: LanguageModel, idx: Tensor, cache: KVCache | None) -> Tensor:
     was_training = model.training
     model.eval()
     try:

@@ -163,4 +163,4 @@ class GPT(nn.Module):
 
     def estimate_flops(self) -> int:
         """Floating-point operations of a training step, per token (see `size.py`)."""
-        return flops_per_token(self)
+        return flops_per_token(self, self.config)

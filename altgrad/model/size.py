@@ -1,14 +1,10 @@
 """How large a model is, and what a training step of it costs."""
 
 from collections import Counter
-from typing import TYPE_CHECKING
 
 from torch import nn
 
-from altgrad.model.config import known
-
-if TYPE_CHECKING:
-    from altgrad.model.gpt import GPT
+from altgrad.model.config import GPTConfig, known
 
 GROUP_OF_PREFIX = {
     "transformer.wte": "embedding",
@@ -19,7 +15,7 @@ GROUP_OF_PREFIX = {
 GROUP_OF_PIECE = {".attn.": "attention", ".mlp.": "mlp", ".ln_": "norm"}
 
 
-def parameters_by_group(model: "GPT") -> dict[str, int]:
+def parameters_by_group(model: nn.Module) -> dict[str, int]:
     """Distinct parameters of embedding, position, attention, mlp, norm, head and the rest.
 
     A tied head counts as the embedding.
@@ -30,15 +26,15 @@ def parameters_by_group(model: "GPT") -> dict[str, int]:
     return dict(counts)
 
 
-def flops_per_token(model: "GPT") -> int:
+def flops_per_token(model: nn.Module, config: GPTConfig) -> int:
     """Floating-point operations of a training step, per token of a full block.
 
     6 for each parameter that multiplies activations (lookup tables do not) and 12·D for each
     head and key in view: PaLM's count (arXiv 2204.02311, appendix B).
     """
-    config, head = model.config, model.lm_head.weight
+    head = model.get_parameter("lm_head.weight")
     tables = {m.weight for m in model.modules() if isinstance(m, nn.Embedding)} - {head}
-    weights = model.num_parameters() - sum(table.numel() for table in tables)
+    weights = sum(p.numel() for p in model.parameters()) - sum(table.numel() for table in tables)
     keys = sum(config.window_of(i) for i in range(config.n_layer))
     return 6 * weights + 12 * config.n_head * known(config.head_dim) * keys
 

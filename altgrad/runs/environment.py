@@ -1,22 +1,19 @@
 """What a run ran on: enough to explain a difference between two machines."""
 
-import importlib.util
 import os
 import platform
 import shlex
-import shutil
 import subprocess
 import sys
-import sysconfig
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import torch
-
 
 def describe_environment() -> dict[str, Any]:
     """Versions of Python, torch, CUDA and driver, the processor, the commit, the package list."""
+    import torch  # here, so that reading a run folder needs none
+
     return {
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "python": platform.python_version(),
@@ -63,32 +60,3 @@ def _git(folder: Path, *words: str) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout if done.returncode == 0 else None
-
-
-def has_fast_bf16(device: torch.device) -> bool:
-    """Whether the device multiplies bf16 matrices in hardware.
-
-    CUDA: compute capability 8.0 or newer. CPU: AVX-512-BF16 or AMX-BF16 (x86), BF16 (Arm).
-    """
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    if device.type == "cpu":
-        return bool({"avx512_bf16", "amx_bf16", "bf16"} & _cpu_flags())
-    return False
-
-
-def _cpu_flags() -> set[str]:
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return set()
-    lines = (line for line in text.splitlines() if line.startswith(("flags", "Features")))
-    return set(next(lines, "").split())
-
-
-def can_compile(device: torch.device) -> bool:
-    """Whether `torch.compile` can work: Triton on CUDA, else a C++ compiler and headers."""
-    if device.type == "cuda":
-        return importlib.util.find_spec("triton") is not None
-    compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
-    return bool(compiler) and (Path(sysconfig.get_path("include")) / "Python.h").is_file()

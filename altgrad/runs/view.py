@@ -13,7 +13,6 @@ from rich.text import Text
 from altgrad.runs.lines import read_events
 from altgrad.runs.printable import printable
 from altgrad.runs.summary import RunSummary
-from altgrad.training.recording.console import duration
 
 STATUS_STYLE = {"finished": "green", "running": "cyan", "interrupted": "yellow"}
 
@@ -127,3 +126,13 @@ def print_run(s: RunSummary) -> None:
         facts = {k: v for k, v in event.items() if k not in ("time", "event")}
         text = ", ".join(f"{without_unit(k)} {in_words(k, v)}" for k, v in facts.items())
         console.print(printable(f"{event['event']:>14}  {text}"), markup=False)
+
+
+def duration(seconds: float) -> str:
+    """`45 s`, `3 min 20 s`, `2 h 05 min`."""
+    total = round(seconds)
+    if total < 60:
+        return f"{total} s"
+    if total < 3600:
+        return f"{total // 60} min {total % 60:02d} s"
+    return f"{total // 3600} h {total % 3600 // 60:02d} min"

@@ -10,7 +10,7 @@ from altgrad.runs.folder import RunFolder, run_status
 from altgrad.runs.lines import metrics_in
 from altgrad.runs.printable import printable
 from altgrad.runs.summary import read_settings
-from altgrad.training.recording.console import duration
+from altgrad.runs.view import duration
 
 
 class Follower:

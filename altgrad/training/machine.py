@@ -1,8 +1,12 @@
 """Settings -> Lightning Fabric: device, precision and strategy of a run."""
 
 import atexit
+import importlib.util
 import logging
 import os
+import shutil
+import sysconfig
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,7 +15,6 @@ from lightning.fabric.plugins import MixedPrecision
 from lightning.fabric.strategies import ModelParallelStrategy
 from torch import nn
 
-from altgrad.runs.environment import can_compile, has_fast_bf16
 from altgrad.settings import ConfigError
 from altgrad.training.config import TrainConfig
 
@@ -116,3 +119,32 @@ def _shard(model: nn.Module, mesh: Any) -> nn.Module:
         fully_shard(block, mesh=data_parallel)
     fully_shard(model, mesh=data_parallel)
     return model
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether the device multiplies bf16 matrices in hardware.
+
+    CUDA: compute capability 8.0 or newer. CPU: AVX-512-BF16 or AMX-BF16 (x86), BF16 (Arm).
+    """
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type == "cpu":
+        return bool({"avx512_bf16", "amx_bf16", "bf16"} & _cpu_flags())
+    return False
+
+
+def _cpu_flags() -> set[str]:
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return set()
+    lines = (line for line in text.splitlines() if line.startswith(("flags", "Features")))
+    return set(next(lines, "").split())
+
+
+def can_compile(device: torch.device) -> bool:
+    """Whether `torch.compile` can work: Triton on CUDA, else a C++ compiler and headers."""
+    if device.type == "cuda":
+        return importlib.util.find_spec("triton") is not None
+    compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
+    return bool(compiler) and (Path(sysconfig.get_path("include")) / "Python.h").is_file()

@@ -19,7 +19,8 @@ FLOORS = (
     ("studio",),
     ("compose",),
     ("commands",),
-    ("cli", "__main__"),
+    ("cli",),
+    ("__main__",),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 ROOMS_WITH_A_FACE = (

@@ -154,7 +154,10 @@ def test_a_bar_in_a_cell_does_not_break_the_table():
 
 
 def test_reading_a_comparison_loads_no_torch():
-    code = "import sys, altgrad.compare.report.build, altgrad.compare.regroup; print('torch' in sys.modules)"
+    code = (
+        "import sys, altgrad.compare.report, altgrad.compare.regroup, altgrad.runs; "
+        "print('torch' in sys.modules)"
+    )
     environment = {"PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True

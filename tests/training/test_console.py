@@ -5,7 +5,8 @@ from pathlib import Path
 
 from rich.console import Console as RichConsole
 
-from altgrad.training.recording.console import Console, duration, one_line
+from altgrad.runs.view import duration
+from altgrad.training.recording.console import Console, one_line
 
 
 def make(width: int = 80, terminal: bool = False):

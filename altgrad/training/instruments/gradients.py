@@ -1,7 +1,7 @@
 """What a gradient looks like, per parameter and in aggregate; one host synchronisation per call.
 
-The numbers come from sums over all parameters at once (`quantization/rounding/tensor_sums.py`); `observe_…` leaves
-them on the device in a `Readout`, so that a step reads all of its instruments at once. Names of the
+The numbers come from sums over all parameters at once (`rounding/tensor_sums.py`);
+`observe_…` leaves them on the device in a `Readout`, so that a step reads all of its instruments at once. Names of the
 metrics, units and meaning: docs/metrics.md.
 """
 

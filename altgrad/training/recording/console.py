@@ -11,6 +11,7 @@ from rich.console import Console as RichConsole
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
 
 from altgrad.runs.printable import printable
+from altgrad.runs.view import duration
 from altgrad.training.health.guards import Finding
 
 Metrics = dict[str, float]
@@ -138,16 +139,6 @@ def _bar(console: RichConsole) -> Progress:
         transient=True,
         expand=True,
     )
-
-
-def duration(seconds: float) -> str:
-    """`45 s`, `3 min 20 s`, `2 h 05 min`."""
-    total = round(seconds)
-    if total < 60:
-        return f"{total} s"
-    if total < 3600:
-        return f"{total // 60} min {total % 60:02d} s"
-    return f"{total // 3600} h {total % 3600 // 60:02d} min"
 
 
 def one_line(text: str, width: int = 76) -> str:
