@@ -1,8 +1,8 @@
 """What a gradient looks like, per parameter and in aggregate; one host synchronisation per call.
 
-The numbers come from sums over all parameters at once (`rounding/tensor_sums.py`);
-`observe_…` leaves them on the device in a `Readout`, so that a step reads all of its instruments at once. Names of the
-metrics, units and meaning: docs/metrics.md.
+The numbers come from sums over all parameters at once (`rounding/tensor_sums.py`); `observe_…`
+leaves them on the device in a `Readout`, so that a step reads all of its instruments at once. Names
+of the metrics, units and meaning: docs/metrics.md.
 """
 
 import math
