@@ -1,102 +1,20 @@
-"""Imports point down only: never up, sideways on a floor, in a circle, or past a room's face.
-
-Every import counts, whatever it stands in: a function, `if TYPE_CHECKING`, a `try`.
-"""
+"""Imports point down only: never up, sideways on a floor, in a circle, or past a room's face."""
 
 import ast
-from functools import cache
-from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[2] / "altgrad"
-FLOORS = (
-    ("settings", "outside"),
-    ("runs", "model", "quantization", "optim", "data"),
-    ("training",),
-    ("compare", "learn", "evaluate", "interchange"),
-    ("ideas",),
-    ("studio",),
-    ("compose",),
-    ("commands",),
-    ("cli",),
-    ("__main__",),
+from tests.architecture.imports import (
+    FILES,
+    FLOOR,
+    OPENED_BY_NAME,
+    ROOMS_WITH_A_FACE,
+    circles,
+    imports_of,
+    place,
 )
-FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
-ROOMS_WITH_A_FACE = (
-    "runs",
-    "quantization.rounding",
-    "training.checkpoints",
-    "training.health",
-    "training.instruments",
-    "training.recording",
-    "training.trackers",
-    "compare.launching",
-    "compare.report",
-    "compare.statistics",
-)
-OPENED_BY_NAME = {
-    *("runs.environment", "runs.plots", "runs.view", "runs.watch"),
-    *("compare.launching.local", "compare.launching.ray", "compare.launching.slurm"),
-    *("compare.launching.worker", "compare.report.charts", "compare.report.html"),
-    *("training.checkpoints.garbage", "training.recording.numerics_plots"),
-    *("training.recording.operands", "training.trackers.tensorboard"),
-    *("training.trackers.trackio", "training.trackers.wandb"),
-}
-"""Files that load a library the room's other users do not need: imported by their own names."""
 
 MOST_FILES = 26
-
-
-def module_of(path: Path) -> str:
-    """`altgrad/model/gpt.py` -> `model.gpt`; a package's `__init__` is the package."""
-    parts = path.relative_to(PACKAGE).with_suffix("").parts
-    return ".".join(parts).removesuffix("__init__").removesuffix(".")
-
-
-FILES = {module_of(p): p for p in sorted(PACKAGE.rglob("*.py")) if "templates" not in p.parts}
-
-
-@cache
-def imports_of(module: str) -> frozenset[str]:
-    """Modules of the package that a module imports, as far down as the import names them."""
-    found = set()
-    for node in ast.walk(ast.parse(FILES[module].read_text())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert not node.level, f"{module}: relative imports hide where they point"
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-            found |= {n if n.removeprefix("altgrad.") in FILES else str(node.module) for n in names}
-    own = {name.removeprefix("altgrad.") for name in found if name.startswith("altgrad.")}
-    return frozenset(own & set(FILES)) - {module}
-
-
-def circles(edges: dict[str, set[str]]) -> list[list[str]]:
-    """Strongly connected components of more than one node (Tarjan, SIAM J. Comput. 1 (1972))."""
-    index: dict[str, int] = {}
-    low: dict[str, int] = {}
-    stack: list[str] = []
-    found: list[list[str]] = []
-
-    def visit(node: str) -> None:
-        index[node] = low[node] = len(index)
-        stack.append(node)
-        for other in edges[node]:
-            if other not in index:
-                visit(other)
-                low[node] = min(low[node], low[other])
-            elif other in stack:
-                low[node] = min(low[node], index[other])
-        if low[node] == index[node]:
-            component = stack[stack.index(node) :]
-            del stack[stack.index(node) :]
-            found.extend([sorted(component)] if len(component) > 1 else [])
-
-    for node in edges:
-        if node not in index:
-            visit(node)
-    return found
 
 
 def test_the_search_finds_a_circle():
@@ -118,11 +36,6 @@ def test_no_module_stands_in_a_circle():
 
 def test_no_room_stands_in_a_circle():
     """Also between the rooms of a room, and between a room and the files beside it."""
-
-    def place(module: str) -> str:
-        inside = [r for r in ROOMS_WITH_A_FACE if f"{module}.".startswith(f"{r}.")]
-        return inside[0] if inside else module
-
     edges: dict[str, set[str]] = {place(m): set() for m in FILES}
     for module in FILES:
         edges[place(module)] |= {place(other) for other in imports_of(module)}
