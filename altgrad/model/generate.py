@@ -30,6 +30,7 @@ class LanguageModel(Protocol):
 
     def eval(self) -> Any: ...
 
+
 MIN_TEMPERATURE = 1e-6
 """Below it a quotient may leave float32, and the likeliest token is drawn all the same."""
 

@@ -9,7 +9,9 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[2] / "altgrad"
 FLOORS = (
-    ("settings", "outside"),
+    ("settings",),
+    ("trust",),
+    ("outside",),
     ("runs", "model", "quantization", "optim", "data"),
     ("training",),
     ("compare", "learn", "evaluate", "interchange"),

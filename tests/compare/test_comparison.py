@@ -18,7 +18,8 @@ from altgrad.compare.regroup import find_comparison
 from altgrad.compare.report.build import headline, verdict_lines
 from altgrad.compare.report.tables import failures_table, tuning_table
 from altgrad.compare.state import state_of
-from altgrad.runs.folder import find_runs, read_jsonl
+from altgrad.runs.folder import find_runs
+from altgrad.runs.lines import read_jsonl
 from altgrad.training import Trainer
 from altgrad.training.build import build_run
 

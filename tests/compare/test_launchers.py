@@ -14,7 +14,8 @@ import yaml
 from altgrad.compare.conclusion import conclude
 from altgrad.compare.launching.launch import Launch, take_launch_words
 from altgrad.compare.launching.sweep import LAUNCHERS, Wanted, complete
-from altgrad.runs.folder import find_runs, read_jsonl
+from altgrad.runs.folder import find_runs
+from altgrad.runs.lines import read_jsonl
 
 WORDS = "optim.lr=0.01,0.1 seeds=2"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from altgrad.quantization import PrecisionConfig
-from altgrad.runs.folder import read_jsonl
+from altgrad.runs.lines import read_jsonl
 from altgrad.training import Trainer
 from altgrad.training.instruments.config import DiagnosticsConfig, ShadowConfig
 

@@ -9,7 +9,7 @@ from altgrad.optim import OptimConfig
 from altgrad.quantization import CastConfig, PrecisionConfig, fake_quantize
 from altgrad.quantization.convert import quant_layers
 from altgrad.quantization.rounding import native
-from altgrad.runs.folder import read_jsonl
+from altgrad.runs.lines import read_jsonl
 from altgrad.training import Trainer
 from altgrad.training.checkpoints.manager import load_checkpoint
 from altgrad.training.health.faults import FaultConfig

@@ -10,10 +10,10 @@ from altgrad.runs.folder import (
     find_runs,
     is_locked,
     new_run_path,
-    read_jsonl,
     resolve_run,
     run_status,
 )
+from altgrad.runs.lines import read_jsonl
 from altgrad.runs.view import in_words, without_unit
 
 
