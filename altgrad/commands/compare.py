@@ -154,7 +154,8 @@ def _progress(say: Callable[[str], None], done: int, total: int, label: str, sta
 
 def _finish(folder: Path, as_json: bool, say: Callable[[str], None]) -> int:
     from altgrad.compare.conclusion import conclude, write_verdict
-    from altgrad.compare.report.build import has_charts, verdict_lines, write_reports
+    from altgrad.compare.report.build import has_charts, write_reports
+    from altgrad.compare.report.words import verdict_lines
 
     conclusion = conclude(folder)
     write_verdict(conclusion)

@@ -12,7 +12,8 @@ from typing import Any
 
 from altgrad.compare.arm import Arm, Compose, compose_arms
 from altgrad.compare.budget import Spending, spend_as_declared, spend_equally
-from altgrad.compare.fairness import check_arms, covers
+from altgrad.compare.fairness import check_arms
+from altgrad.compare.identity import covers
 from altgrad.compare.launching.launch import Launch
 from altgrad.compare.launching.sweep import LAUNCHERS, Report, Wanted, as_task, complete
 from altgrad.compare.outcomes import check_evaluations, read_outcome

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from altgrad.compare.identity import WITHOUT_EFFECT, altered
+from altgrad.compare.identity import WITHOUT_EFFECT, altered, covers
 from altgrad.compare.question import Question
 from altgrad.compare.unread_settings import read_differences
 from altgrad.runs.folder import RunFolder
@@ -47,11 +47,6 @@ class Fairness:
     checks: list[Check] = field(default_factory=list)
     differing: dict[str, dict[str, tuple[Any, Any]]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-
-
-def covers(declared: Iterable[str], name: str) -> bool:
-    """Whether a declared setting or group includes the setting `name`."""
-    return any(name == d or name.startswith(f"{d}.") for d in declared)
 
 
 def check_arms(

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,11 @@ WITHOUT_EFFECT = (
 )
 """Settings, or groups of them, that leave every number of a run as it is. `data.path` is where the
 tokens lie; what they are is the data hash."""
+
+
+def covers(declared: Iterable[str], name: str) -> bool:
+    """Whether a declared setting or group includes the setting `name`."""
+    return any(name == d or name.startswith(f"{d}.") for d in declared)
 
 
 def effective_settings(values: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import copy
 from altgrad.data import split_hashes
 from altgrad.data.sources import keep_stdin
 from altgrad.settings import require
-from altgrad.training import build
+from altgrad.training import build, machine
 from altgrad.training.config import TrainConfig
 from altgrad.training.finetune import check_start
 from altgrad.training.reads import settle_storage
@@ -28,7 +28,7 @@ def settle(config: TrainConfig, *, elsewhere: bool = False) -> tuple[TrainConfig
     if elsewhere:
         _refuse_open(config)
     else:
-        build.settle(config)
+        machine.settle(config)
     keep_stdin(config.data)
     data_dir = build.settle_data(config)
     return config, data_hash(split_hashes(data_dir))

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from altgrad.compare.identity import WITHOUT_EFFECT
+from altgrad.compare.identity import WITHOUT_EFFECT, covers
 from altgrad.compare.question import Question
 from altgrad.settings import ConfigError, get_setting
 
@@ -39,7 +39,6 @@ def refuse_unread_words(arms: Sequence["Arm"], question: Question) -> None:
 def _settings(words: Iterable[str]) -> list[str]:
     """Names of the settings with an effect; what a comparison silences itself (samples, trackers)
     may be typed in vain."""
-    from altgrad.compare.fairness import covers
     from altgrad.training.reads import typed_settings
 
     quiet = (*WITHOUT_EFFECT, "sample_prompts")

@@ -17,7 +17,7 @@ from typing import IO, Any
 import numpy as np
 
 from altgrad.data import encode
-from altgrad.data.encode import Encoded
+from altgrad.data.chunks import Encoded
 from altgrad.data.errors import DataError
 from altgrad.data.files import fsync, sha256_of, write_whole
 from altgrad.data.metadata import SplitInfo

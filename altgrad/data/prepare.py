@@ -209,7 +209,8 @@ def _encode_all(
     found: "Scan | None",
     count: Callable[[int], None],
 ) -> dict[str, SplitInfo]:
-    from altgrad.data.encode import chunks, count_workers, encode_in_order
+    from altgrad.data.chunks import chunks
+    from altgrad.data.encode import count_workers, encode_in_order
     from altgrad.data.partial import Partial
     from altgrad.data.passages import passages
 

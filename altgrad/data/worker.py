@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from altgrad.data.encode import Chunk, Encoded, encode_chunk
+from altgrad.data.chunks import Chunk, Encoded, encode_chunk
 from altgrad.data.errors import DataError
 
 

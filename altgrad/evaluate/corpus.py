@@ -13,7 +13,7 @@ from altgrad.model import GPT
 from altgrad.training.metrics import bits_per_byte, compute_perplexity
 
 if TYPE_CHECKING:
-    from altgrad.data.encode import Encoded
+    from altgrad.data.chunks import Encoded
 
 Progress = Callable[[int, int], None]
 
@@ -79,7 +79,7 @@ def evaluate_file(
 
 
 def _encode(path: Path, tokenizer: Any, config: DataConfig) -> "list[Encoded]":
-    from altgrad.data.encode import chunks, encode_chunk
+    from altgrad.data.chunks import chunks, encode_chunk
     from altgrad.data.passages import passages
     from altgrad.data.sources import Source, SourceFile
 

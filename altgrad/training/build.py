@@ -19,7 +19,6 @@ from altgrad.data import (
     prepare,
 )
 from altgrad.data.config import cache_root
-from altgrad.data.sources import keep_stdin
 from altgrad.data.special_tokens import END_OF_TEXT, continuation, opening, prompt_ids
 from altgrad.model import GPT
 from altgrad.runs.code_version import accept_code
@@ -37,7 +36,7 @@ from altgrad.training.loading import (
     read_config,
     settle_base,
 )
-from altgrad.training.machine import launch, make_fabric, pick_compile, pick_compute, pick_device
+from altgrad.training.machine import launch, make_fabric, settle
 from altgrad.training.memory import keep_freed_memory
 from altgrad.training.reads import settle_storage
 from altgrad.training.recording.recorder import Listener, Recorder
@@ -113,22 +112,6 @@ def build_run(
     if sum(info.lost or 0 for info in metadata.splits.values()):
         trainer.remarks.append(LOSES_TEXT)
     return trainer
-
-
-def settle(config: TrainConfig) -> torch.device:
-    """Replace every `auto` that the machine decides, and the standard input by a file that stays;
-    returns the device.
-
-    Raises:
-        ConfigError: the machine does not have what was asked for.
-    """
-    device = pick_device(config.device)
-    config.device = str(device)
-    keep_stdin(config.data)
-    config.precision.compute = pick_compute(config.precision.compute, device)
-    wish = config.compile if config.finetune.base == "float" else False
-    config.compile = pick_compile(wish, device)
-    return device
 
 
 def resume_run(

@@ -15,8 +15,25 @@ from lightning.fabric.plugins import MixedPrecision
 from lightning.fabric.strategies import ModelParallelStrategy
 from torch import nn
 
+from altgrad.data.sources import keep_stdin
 from altgrad.settings import ConfigError
 from altgrad.training.config import TrainConfig
+
+
+def settle(config: TrainConfig) -> torch.device:
+    """Replace every `auto` that the machine decides, and the standard input by a file that stays;
+    returns the device.
+
+    Raises:
+        ConfigError: the machine does not have what was asked for.
+    """
+    device = pick_device(config.device)
+    config.device = str(device)
+    keep_stdin(config.data)
+    config.precision.compute = pick_compute(config.precision.compute, device)
+    wish = config.compile if config.finetune.base == "float" else False
+    config.compile = pick_compile(wish, device)
+    return device
 
 
 def pick_device(wish: str) -> torch.device:

@@ -10,6 +10,8 @@ from altgrad.runs.folder import find_runs, resolve_run, run_status
 from altgrad.runs.summary import checkpoint_folder
 from altgrad.settings import ConfigError, get_setting, refuse_unknown
 from altgrad.training.config import TrainConfig, all_setting_names
+from altgrad.training.loading import pick_checkpoint, read_config
+from altgrad.training.machine import settle
 
 PLACES = ("run_dir", "checkpoint_dir")
 """Where a run lies is not what it is: a folder that was moved is still the same run."""
@@ -60,8 +62,6 @@ def settings_to_go_on_with(
     What a run decides for itself (device, vocabulary, base) is its own wherever `wished` leaves it
     open, so that the words a run was started with are the words it is resumed with.
     """
-    from altgrad.training.build import settle
-
     config = copy.deepcopy(wished or own)
     settle(config)
     if config.model.vocab_size is None:
@@ -79,8 +79,6 @@ def settings_to_go_on_with(
 
 def _take_over_base(config: TrainConfig, own: TrainConfig) -> None:
     """A base is the same if its weights are, wherever it lies and however it is called."""
-    from altgrad.training.loading import pick_checkpoint
-
     sha256 = config.finetune.base_sha256 or own.finetune.base_sha256
     try:
         base = resolve_run(config.init_from)
@@ -122,8 +120,6 @@ def newest_alike(
 
 
 def _is_alike(run: Path, config: TrainConfig, allow: Iterable[str]) -> bool:
-    from altgrad.training.build import read_config
-
     try:
         refuse_changes(settings_to_go_on_with(read_config(run), config, run)[1], allow)
     except ConfigError:

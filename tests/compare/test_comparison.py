@@ -15,8 +15,8 @@ from altgrad.compare.launching.worker import measure_steps_s
 from altgrad.compare.outcomes import _peak_memory, read_outcome
 from altgrad.compare.record import read_record
 from altgrad.compare.regroup import find_comparison
-from altgrad.compare.report.build import headline, verdict_lines
 from altgrad.compare.report.tables import failures_table, tuning_table
+from altgrad.compare.report.words import headline, verdict_lines
 from altgrad.compare.state import state_of
 from altgrad.runs.folder import find_runs
 from altgrad.runs.lines import read_jsonl

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from altgrad.compare.conclusion import conclude
-from altgrad.compare.report.build import headline, verdict_lines, write_reports
+from altgrad.compare.report.build import write_reports
 from altgrad.compare.report.curves import (
     BASIC,
     band_rows,
@@ -22,6 +22,7 @@ from altgrad.compare.report.curves import (
 )
 from altgrad.compare.report.meanings import MEANINGS, meaning
 from altgrad.compare.report.tables import arms_table, text_table
+from altgrad.compare.report.words import headline, verdict_lines
 
 altair = pytest.importorskip("altair")
 pytest.importorskip("vl_convert")

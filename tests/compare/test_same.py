@@ -7,9 +7,9 @@ import pytest
 from altgrad.compare.comparison import Comparison
 from altgrad.compare.conclusion import conclude
 from altgrad.compare.question import read_question
-from altgrad.compare.report.build import headline, verdict_lines
 from altgrad.compare.report.html import page
 from altgrad.compare.report.markdown import markdown
+from altgrad.compare.report.words import headline, verdict_lines
 from altgrad.compose import compose_config
 from altgrad.runs.folder import RunFolder
 from altgrad.runs.history import last_weights

@@ -3,7 +3,7 @@
 import pytest
 
 from altgrad.data import DataConfig, load_metadata, prepare, readers
-from altgrad.data.encode import chunks
+from altgrad.data.chunks import chunks
 from altgrad.data.passages import passages, scan
 from altgrad.data.sources import find_source
 

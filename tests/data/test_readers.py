@@ -211,7 +211,7 @@ def pack(kind: str, content: bytes) -> bytes:
     import zstandard
 
     packers = {
-        "gz": gzip.compress,
+        "gz": lambda content: gzip.compress(content, mtime=0),
         "bz2": bz2.compress,
         "xz": lzma.compress,
         "zst": zstandard.ZstdCompressor().compress,

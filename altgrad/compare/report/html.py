@@ -8,10 +8,11 @@ from string import Template
 from typing import Any
 
 from altgrad.compare.conclusion import Conclusion
-from altgrad.compare.report.build import SECTIONS, headline, numbers_of, rules_in_words, same_lines
 from altgrad.compare.report.charts import Charts, Spec
 from altgrad.compare.report.meanings import meaning
+from altgrad.compare.report.sections import SECTIONS
 from altgrad.compare.report.tables import Table
+from altgrad.compare.report.words import headline, numbers_of, rules_in_words, same_lines
 
 PAGE = Path(__file__).parent / "page.html"
 LOOSE = {"verdict", "finding", "found", "value", "why", "run", "control", "arm's value", "chosen"}

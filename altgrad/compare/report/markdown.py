@@ -1,8 +1,9 @@
 """The report as Markdown: for a pull request, a mail, a log."""
 
 from altgrad.compare.conclusion import Conclusion
-from altgrad.compare.report.build import SECTIONS, headline, rules_in_words, verdict_lines
+from altgrad.compare.report.sections import SECTIONS
 from altgrad.compare.report.tables import text_table
+from altgrad.compare.report.words import headline, rules_in_words, verdict_lines
 
 
 def markdown(conclusion: Conclusion) -> str:

@@ -1,0 +1,69 @@
+"""What a report says in sentences: headline, verdicts, and the rules that were fixed before."""
+
+import math
+
+from altgrad.compare.conclusion import Conclusion
+from altgrad.compare.interaction import INTERACTION, Contrast
+from altgrad.compare.same_arms import ARE_THE_SAME, SAME
+from altgrad.compare.verdict import BETTER, EQUIVALENT, WORSE, Evidence
+
+
+def verdict_lines(conclusion: Conclusion) -> list[str]:
+    """The verdicts, one line each: what a person wants to read first."""
+    lines = [f"{e.arm}: {e.words}{_after(numbers_of(e))}" for e in conclusion.evidence]
+    lines += same_lines(conclusion)
+    return [*lines, *(f"{c.words}{_after(numbers_of(c))}" for c in conclusion.contrasts)]
+
+
+def same_lines(conclusion: Conclusion) -> list[str]:
+    """Arms that are one, where the control is not among them: no verdict speaks of those."""
+    pairs = [pair for pair in conclusion.same_arms if conclusion.control not in pair]
+    return [f"{a} and {b} {ARE_THE_SAME}" for a, b in pairs]
+
+
+def _after(numbers: str) -> str:
+    return f"; difference {numbers}" if numbers else ""
+
+
+def numbers_of(found: Evidence | Contrast) -> str:
+    """`-0.3353 [-0.3479, -0.3227] over 5 seeds`; empty where nothing is known yet."""
+    if not (math.isfinite(found.low) and math.isfinite(found.mean)):
+        return ""
+    interval = f"[{found.low:+.4f}, {found.high:+.4f}]"
+    return f"{found.mean:+.4f} {interval} over {found.pairs} seeds"
+
+
+def headline(conclusion: Conclusion) -> str:
+    """One sentence over all arms, and over the interactions of a crossed design."""
+    kinds: dict[str, list[str]] = {BETTER: [], WORSE: [], EQUIVALENT: [], SAME: []}
+    for e in conclusion.evidence:
+        kinds.get(e.verdict, []).append(e.arm)
+    words = {BETTER: "better than", WORSE: "worse than", EQUIVALENT: "equivalent to"}
+    words[SAME] = "the same arm as"
+    said = [f"{', '.join(v)} {words[k]} {conclusion.control}" for k, v in kinds.items() if v]
+    shown = [c.words for c in conclusion.contrasts if c.verdict == INTERACTION]
+    said += shown if len(shown) < 2 else [f"{len(shown)} interactions are shown"]
+    return "; ".join(said) or f"Nothing is shown against {conclusion.control} yet"
+
+
+def rules_in_words(conclusion: Conclusion) -> str:
+    """What was fixed before the runs."""
+    q = conclusion.question
+    looks = "judged after every seed (anytime-valid)" if q.until_decided else "judged once"
+    direction = "higher" if q.higher_is_better else "lower"
+    corrected = "Bonferroni" if q.until_decided else "Holm"
+    correction = corrected if q.correction == "holm" else "not corrected for several arms"
+    uncorrected = q.correction == "holm" and not q.until_decided and len(conclusion.evidence) > 1
+    last = f"mean of the last {q.last} evaluations" if q.last > 1 else "at the last evaluation"
+    return (
+        f"Outcome: {q.primary}, {last}, {direction} is better. Smallest difference that matters: "
+        f"{q.delta:g}. Chance of a false verdict about the outcome, and likewise about lost runs, "
+        f"at most {q.alpha:g} over all arms ({correction}), {looks}. "
+        f"Equal {q.budget}.{SEVERAL if uncorrected else ''}"
+    )
+
+
+SEVERAL = (
+    " An interval stands for one arm, the verdicts pay for all of them: an arm may be not shown "
+    "though its interval leaves out 0."
+)
