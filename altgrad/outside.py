@@ -189,7 +189,8 @@ def _look(tail: str, folders: Sequence[str]) -> Module | None:
 
 def _offered(top: str) -> Module | None:
     """By the hooks of editable installs, and by zip files on the path."""
-    for finder in sys.meta_path:
+    finders = (finder for finder in sys.meta_path if hasattr(finder, "find_spec"))
+    for finder in finders:
         spec = finder.find_spec(top, None)
         if spec is not None and spec.has_location and spec.origin:
             return Module(top, Path(spec.origin), tuple(spec.submodule_search_locations or ()))
