@@ -21,7 +21,7 @@ from altgrad.compare.report.curves import (
     thin,
 )
 from altgrad.compare.report.meanings import MEANINGS, meaning
-from altgrad.compare.report.tables import arms_table, text_table
+from altgrad.compare.report.tables import arms_table, gradients_table, text_table
 from altgrad.compare.report.words import headline, verdict_lines
 
 altair = pytest.importorskip("altair")
@@ -164,3 +164,18 @@ def test_reading_a_comparison_loads_no_torch():
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
     )
     assert done.stdout.strip() == "False"
+
+
+def test_the_controls_own_error_against_fp32_stands_beside_an_arms(conclusion):
+    for arm, by_seed in conclusion.runs.items():
+        for run in by_seed.values():
+            lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+            for line in lines:
+                line["grad_snr_db/total"] = 50.0 if arm == conclusion.control else 20.0
+                line["grad_cos_sim/min"] = 0.9 + line["step"] / 100
+            (run / "metrics.jsonl").write_text("".join(json.dumps(m) + "\n" for m in lines))
+    rows = gradients_table(conclusion)
+    assert [row["arm"] for row in rows] == [conclusion.control, conclusion.evidence[0].arm]
+    assert [row["SNR of the whole (dB)"] for row in rows] == ["50.0", "20.0"]
+    assert {row["cosine, smallest"] for row in rows} == {"0.9100"}
+    assert {row["SNR, smallest (dB)"] for row in rows} == {""}
