@@ -20,7 +20,7 @@ from altgrad.training import TrainConfig
 from tests.interchange.conftest import random_model
 
 LONG = {"prompt": "A", "max_tokens": 4096, "n": 32}
-SOON_S = 10.0
+SOON_S = 30.0
 """Far less than LONG takes, and enough for a machine that does other things as well."""
 
 
