@@ -81,7 +81,7 @@ def inherit_settings(
     values: dict[str, Any], origin: dict[str, str], words: list[str]
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """With `init_from=RUN`: that run's network and tokenizer, where no word says otherwise."""
-    from altgrad.runs.folder import resolve_run
+    from altgrad.runs import resolve_run
     from altgrad.training.build import read_config
     from altgrad.training.finetune import inherit
 

@@ -97,7 +97,7 @@ def _help(arguments: argparse.Namespace) -> None:
 
 def compare(compose: Compose, arguments: argparse.Namespace) -> int:
     from altgrad.compare.comparison import Comparison
-    from altgrad.compare.launching.launch import take_launch_words
+    from altgrad.compare.launching import take_launch_words
     from altgrad.compare.question import read_question
 
     say = partial(words.say, file=sys.stderr if arguments.json else sys.stdout)
@@ -154,8 +154,7 @@ def _progress(say: Callable[[str], None], done: int, total: int, label: str, sta
 
 def _finish(folder: Path, as_json: bool, say: Callable[[str], None]) -> int:
     from altgrad.compare.conclusion import conclude, write_verdict
-    from altgrad.compare.report.build import has_charts, write_reports
-    from altgrad.compare.report.words import verdict_lines
+    from altgrad.compare.report import has_charts, verdict_lines, write_reports
 
     conclusion = conclude(folder)
     write_verdict(conclusion)

@@ -7,7 +7,7 @@ from typing import Any
 
 from altgrad.runs.plots import plot_runs, terminal_plot
 from altgrad.runs.view import duration
-from altgrad.training.recording.console import Console
+from altgrad.training.recording import Console
 from altgrad.training.trainer import Trainer
 
 FINAL_SAMPLE_TOKENS = 300

@@ -110,7 +110,7 @@ def _add_merge(commands: Any) -> None:
 
 
 def sample(arguments: argparse.Namespace) -> None:
-    from altgrad.runs.folder import resolve_run
+    from altgrad.runs import resolve_run
 
     run = resolve_run(arguments.run)
     from altgrad.interchange.writing import write
@@ -155,7 +155,7 @@ def write_piece(piece: str) -> None:
 
 
 def serve(arguments: argparse.Namespace) -> None:
-    from altgrad.runs.folder import resolve_run
+    from altgrad.runs import resolve_run
 
     run = resolve_run(arguments.run)
     from altgrad.interchange.serve import check_host, check_installed
@@ -172,7 +172,7 @@ def serve(arguments: argparse.Namespace) -> None:
 
 
 def evaluate(arguments: argparse.Namespace) -> None:
-    from altgrad.runs.folder import resolve_run
+    from altgrad.runs import resolve_run
 
     run = resolve_run(arguments.run)
     from altgrad.evaluate.run import Wishes
@@ -197,7 +197,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
 
 
 def export(arguments: argparse.Namespace) -> None:
-    from altgrad.runs.folder import resolve_run
+    from altgrad.runs import resolve_run
 
     run = resolve_run(arguments.run)
     from altgrad.interchange.export import export_run
@@ -219,7 +219,7 @@ def import_model(arguments: argparse.Namespace) -> None:
 
 
 def merge(arguments: argparse.Namespace) -> None:
-    from altgrad.runs.folder import resolve_run
+    from altgrad.runs import resolve_run
 
     run = resolve_run(arguments.run)
     from altgrad.interchange.merging import merge_run

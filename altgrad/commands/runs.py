@@ -67,8 +67,7 @@ def show_config(arguments: argparse.Namespace) -> None:
 def show(arguments: argparse.Namespace) -> None:
     import json
 
-    from altgrad.runs.folder import find_runs, resolve_run
-    from altgrad.runs.summary import summarise_run
+    from altgrad.runs import find_runs, resolve_run, summarise_run
 
     base = arguments.runs
     runs = [resolve_run(arguments.run, base)] if arguments.run else find_runs(base)
@@ -86,7 +85,7 @@ def show(arguments: argparse.Namespace) -> None:
 
 def _summaries(runs: list[Path]) -> list[Any]:
     """Of those that are runs of altgrad; the others are named."""
-    from altgrad.runs.summary import summarise_run
+    from altgrad.runs import summarise_run
 
     found = []
     for run in runs:
@@ -98,7 +97,7 @@ def _summaries(runs: list[Path]) -> list[Any]:
 
 
 def watch(arguments: argparse.Namespace) -> int:
-    from altgrad.runs.folder import resolve_run
+    from altgrad.runs import resolve_run
 
     run = resolve_run(arguments.run)
     from altgrad.runs.watch import watch as follow
@@ -113,7 +112,7 @@ def watch(arguments: argparse.Namespace) -> int:
 
 
 def plot(arguments: argparse.Namespace) -> None:
-    from altgrad.runs.folder import resolve_run
+    from altgrad.runs import resolve_run
     from altgrad.runs.plots import plot_runs, terminal_plot
 
     runs = [resolve_run(name) for name in arguments.runs] or [resolve_run(None)]
@@ -139,7 +138,7 @@ def _plot_numerics(runs: list[Path], out: str | None) -> None:
 
 
 def gc(arguments: argparse.Namespace) -> None:
-    from altgrad.runs.folder import resolve_run
+    from altgrad.runs import resolve_run
 
     run = resolve_run(arguments.run)
     from altgrad.training.checkpoints.garbage import collect_garbage, find_garbage

@@ -55,7 +55,7 @@ def train(arguments: argparse.Namespace) -> int:
     words, how = split_resume_words(arguments.overrides)
     config = compose_config(words, arguments.config_dir)
     from altgrad.training.build import build_run
-    from altgrad.training.recording.console import Console
+    from altgrad.training.recording import Console
 
     console = Console()
     if how.auto and (run := _run_to_go_on_with(config, how.allow)):
@@ -79,7 +79,7 @@ def _go_on(run: Path, config: Any, allow: tuple[str, ...], console: Any) -> int:
     Raises:
         ConfigError: its settings are others, and not allowed to be.
     """
-    from altgrad.runs.folder import run_status
+    from altgrad.runs import run_status
     from altgrad.training.build import read_config, resume_run
     from altgrad.training.resume import refuse_changes, settings_to_go_on_with
 
@@ -96,14 +96,14 @@ def _go_on(run: Path, config: Any, allow: tuple[str, ...], console: Any) -> int:
 
 
 def is_finished(run_dir: str | None) -> bool:
-    from altgrad.runs.folder import run_status
+    from altgrad.runs import run_status
 
     return bool(run_dir) and run_status(Path(str(run_dir))) == "finished"
 
 
 def resume(arguments: argparse.Namespace) -> int:
     from altgrad.commands.resume_words import split_resume_words
-    from altgrad.runs.folder import resolve_run
+    from altgrad.runs import resolve_run
 
     name, overrides = arguments.run, arguments.overrides
     if name and "=" in name and not Path(name).exists():
@@ -114,7 +114,7 @@ def resume(arguments: argparse.Namespace) -> int:
         print(f"{run} is finished; for more steps: max_steps=… 'resume.allow=[max_steps]'")
         return 0
     from altgrad.training.build import read_config, resume_run
-    from altgrad.training.recording.console import Console
+    from altgrad.training.recording import Console
 
     config = changed_config(read_config(run), words, arguments.config_dir) if words else None
     console = Console()
@@ -144,10 +144,10 @@ def changed_config(config: Any, words: list[str], config_dir: str | None) -> Any
 def reproduce(arguments: argparse.Namespace) -> int:
     import json
 
-    from altgrad.runs.folder import resolve_run
+    from altgrad.runs import resolve_run
 
     run = resolve_run(arguments.run)
-    from altgrad.training.recording.console import Console
+    from altgrad.training.recording import Console
     from altgrad.training.reproduce import reproduce as run_again
 
     console = Console()

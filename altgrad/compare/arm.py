@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from altgrad.compare.question import Question
-from altgrad.runs.code_version import accept_code
+from altgrad.runs import accept_code
 from altgrad.settings import ConfigError, get_setting, nearest
 from altgrad.training.config import TrainConfig, all_setting_names
 

@@ -15,13 +15,17 @@ from typing import Any
 
 from altgrad.compare.arm import change_settings
 from altgrad.compare.identity import data_hash, effective_settings
-from altgrad.compare.launching.launch import Launch, take_launch_words
-from altgrad.compare.launching.sweep import LAUNCHERS, Report, Wanted, complete
+from altgrad.compare.launching import LAUNCHERS, Launch, Report, Wanted, complete, take_launch_words
 from altgrad.compare.record import plain_name
-from altgrad.runs.code_version import accept_code
-from altgrad.runs.folder import RunFolder, resolve_run, write_atomically
-from altgrad.runs.reading import read_json
-from altgrad.runs.summary import read_settings, summarise_run
+from altgrad.runs import (
+    RunFolder,
+    accept_code,
+    read_json,
+    read_settings,
+    resolve_run,
+    summarise_run,
+    write_atomically,
+)
 from altgrad.settings import ConfigError, from_dict, nearest, require
 from altgrad.training.config import TrainConfig
 

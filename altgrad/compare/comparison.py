@@ -14,8 +14,7 @@ from altgrad.compare.arm import Arm, Compose, compose_arms
 from altgrad.compare.budget import Spending, spend_as_declared, spend_equally
 from altgrad.compare.fairness import check_arms
 from altgrad.compare.identity import covers
-from altgrad.compare.launching.launch import Launch
-from altgrad.compare.launching.sweep import LAUNCHERS, Report, Wanted, as_task, complete
+from altgrad.compare.launching import LAUNCHERS, Launch, Report, Wanted, as_task, complete
 from altgrad.compare.outcomes import check_evaluations, read_outcome
 from altgrad.compare.question import Question
 from altgrad.compare.record import Record, comparison_folder, read_record, write_record

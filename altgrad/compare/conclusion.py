@@ -15,7 +15,7 @@ from altgrad.compare.record import Record, read_record
 from altgrad.compare.same_arms import same_arms, say_the_same, void
 from altgrad.compare.state import is_outcome, state_of
 from altgrad.compare.verdict import NOT_SHOWN, Evidence, Rules, judge
-from altgrad.runs.folder import write_atomically
+from altgrad.runs import write_atomically
 from altgrad.settings import ConfigError
 
 

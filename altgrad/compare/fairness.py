@@ -13,9 +13,7 @@ from typing import TYPE_CHECKING, Any
 from altgrad.compare.identity import WITHOUT_EFFECT, altered, covers
 from altgrad.compare.question import Question
 from altgrad.compare.unread_settings import read_differences
-from altgrad.runs.folder import RunFolder
-from altgrad.runs.history import read_initial
-from altgrad.runs.reading import read_json
+from altgrad.runs import RunFolder, read_initial, read_json
 from altgrad.settings import ConfigError, nearest
 
 if TYPE_CHECKING:
@@ -174,7 +172,7 @@ def _refuse_altered(runs: Iterable[Path]) -> None:
 
 def _facts(run: Path) -> dict[str, Any]:
     """What one run folder says about the things that must agree."""
-    from altgrad.runs.summary import read_settings
+    from altgrad.runs import read_settings
 
     folder = RunFolder(run)
     settings = read_settings(folder.config)

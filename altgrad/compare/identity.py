@@ -6,10 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from altgrad.runs.folder import RunFolder
-from altgrad.runs.history import alterations
-from altgrad.runs.reading import read_json
-from altgrad.runs.summary import read_settings
+from altgrad.runs import RunFolder, alterations, read_json, read_settings
 
 WITHOUT_EFFECT = (
     "run_dir",

@@ -7,9 +7,7 @@ from typing import Any
 
 from altgrad.compare.question import Question
 from altgrad.compare.state import failure_of, state_of
-from altgrad.runs.folder import RunFolder, what_is_lost
-from altgrad.runs.lines import read_events, read_metrics
-from altgrad.runs.summary import read_settings
+from altgrad.runs import RunFolder, read_events, read_metrics, read_settings, what_is_lost
 from altgrad.settings import ConfigError
 
 

@@ -17,8 +17,7 @@ from typing import Any
 import yaml
 
 from altgrad.compare.question import Question
-from altgrad.runs.folder import write_atomically
-from altgrad.runs.reading import read_json, read_yaml
+from altgrad.runs import read_json, read_yaml, write_atomically
 from altgrad.settings import ConfigError, from_dict, require
 
 LAYOUT_VERSION = 1

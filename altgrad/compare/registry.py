@@ -6,8 +6,7 @@ from pathlib import Path
 from altgrad.compare.identity import key_of_run, run_key
 from altgrad.compare.record import slug
 from altgrad.compare.state import state_of
-from altgrad.runs.code_version import code_versions
-from altgrad.runs.folder import find_runs
+from altgrad.runs import code_versions, find_runs
 from altgrad.training.config import TrainConfig
 
 REUSABLE = ("finished", "diverged")

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from altgrad.compare.question import Question
 from altgrad.compare.record import Record, comparison_folder, write_record
-from altgrad.runs.folder import RunFolder, resolve_run
-from altgrad.runs.summary import read_settings
+from altgrad.runs import RunFolder, read_settings, resolve_run
 from altgrad.settings import ConfigError
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import numpy as np
 from altgrad.compare.interaction import Contrast
 from altgrad.compare.question import Question
 from altgrad.compare.verdict import Evidence
-from altgrad.runs.history import last_weights
+from altgrad.runs import last_weights
 
 SAME = "the same arm"
 ARE_THE_SAME = f"are {SAME}: their weights are equal bit for bit"

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from altgrad.runs.folder import RunFolder, run_status
-from altgrad.runs.lines import read_events
+from altgrad.runs import RunFolder, read_events, run_status
 
 ENDED = ("finished", "diverged", "failed")
 """States that are outcomes. The others are on their way, or can be taken up again."""

@@ -21,8 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from altgrad.compare.statistics import anytime, paired
-from altgrad.compare.statistics.power import seeds_needed
+from altgrad.compare.statistics import anytime, paired, seeds_needed
 
 BETTER, WORSE, EQUIVALENT, NOT_SHOWN = "better", "worse", "equivalent", "not shown"
 

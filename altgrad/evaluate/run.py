@@ -17,7 +17,7 @@ from altgrad.evaluate.core import Aggregate, TaskResult, aggregate, evaluate_tas
 from altgrad.evaluate.corpus import CorpusResult, evaluate_file, evaluate_split
 from altgrad.model import GPT
 from altgrad.model.attention import CausalSelfAttention
-from altgrad.runs.folder import write_atomically
+from altgrad.runs import write_atomically
 from altgrad.training.build import LoadedRun
 from altgrad.training.machine import has_fast_bf16, pick_device
 from altgrad.training.run_data import require_same_tokens

@@ -15,7 +15,7 @@ from altgrad.evaluate.run import (
 )
 from altgrad.runs.view import duration
 from altgrad.training.build import load_run
-from altgrad.training.recording.console import Console
+from altgrad.training.recording import Console
 
 HEADER = f"{'task':<33}{'shots':>6}{'asked':>7}{'accuracy':>18}{'centred':>18}{'time':>12}"
 

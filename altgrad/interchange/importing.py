@@ -26,7 +26,7 @@ from altgrad.model import GPT, GPTConfig
 from altgrad.model.config import known
 from altgrad.settings import from_dict
 from altgrad.training import TrainConfig
-from altgrad.training.checkpoints.manager import load_into
+from altgrad.training.checkpoints import load_into
 
 
 def import_model(

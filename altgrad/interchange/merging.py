@@ -5,8 +5,7 @@ from pathlib import Path
 
 from altgrad.interchange.run_writer import write_run
 from altgrad.interchange.tokenizer import kept_files
-from altgrad.runs.folder import RunFolder
-from altgrad.runs.reading import read_json
+from altgrad.runs import RunFolder, read_json
 from altgrad.settings import ConfigError
 from altgrad.training.build import load_run
 from altgrad.training.finetune import FinetuneConfig

@@ -10,10 +10,10 @@ import yaml
 
 from altgrad.data import DataError, Metadata
 from altgrad.model import GPT
+from altgrad.runs import LAYOUT_VERSION, RunFolder, write_atomically
 from altgrad.runs.environment import describe_environment
-from altgrad.runs.folder import LAYOUT_VERSION, RunFolder, write_atomically
 from altgrad.training import TrainConfig
-from altgrad.training.checkpoints.manager import CheckpointManager
+from altgrad.training.checkpoints import CheckpointManager
 
 
 def write_run(

@@ -17,9 +17,7 @@ from jaxtyping import Float, Integer
 from torch import Tensor
 
 from altgrad.quantization.formats import Format
-from altgrad.quantization.rounding.checks import as_format
-from altgrad.quantization.rounding.codes import quantize
-from altgrad.quantization.rounding.round import round_values
+from altgrad.quantization.rounding import as_format, quantize, round_values
 
 
 def sqnr_db(x: Float[Tensor, "*shape"], rounded: Float[Tensor, "*shape"]) -> Tensor:
@@ -196,7 +194,7 @@ class BitStallDetector:
 
 def grid_distance(x: Tensor, f: Format | str, *, scale: float | Tensor | None = None) -> Tensor:
     """Mean of |x - q(x)| in units of the local spacing, 0-d: 0 on the grid, 0.25 at random."""
-    from altgrad.quantization.rounding.round import ulp
+    from altgrad.quantization.rounding import ulp
 
     f = as_format(f)
     error = (round_values(x, f, scale=scale).values.float() - x.detach().float()).abs()

@@ -25,11 +25,7 @@ from altgrad.quantization import fp8_products
 from altgrad.quantization.formats import Format
 from altgrad.quantization.fp32_products import fast_for, times_transposed
 from altgrad.quantization.recipe import ROLES, Cast, LayerRecipe
-from altgrad.quantization.rounding.choose import in_dtype
-from altgrad.quantization.rounding.counts import NAMES
-from altgrad.quantization.rounding.grid import working_dtype
-from altgrad.quantization.rounding.round import round_values
-from altgrad.quantization.rounding.stochastic import Stochastic
+from altgrad.quantization.rounding import NAMES, Stochastic, in_dtype, round_values, working_dtype
 from altgrad.quantization.scaling import Delayed, scaling_of
 
 COLUMNS = (*NAMES, "numel", "amax_of_pass")

@@ -23,8 +23,7 @@ from torch import Tensor, nn
 
 from altgrad.quantization.catalogue import CATALOGUE
 from altgrad.quantization.formats import Format
-from altgrad.quantization.rounding import native
-from altgrad.quantization.rounding.round import round_values
+from altgrad.quantization.rounding import native, round_values
 
 RULES = ("exact", "power_of_two", "mx")
 _TINY = 2.0**-126

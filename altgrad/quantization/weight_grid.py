@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 from altgrad.quantization.convert import quant_layers
 from altgrad.quantization.recipe import Cast
-from altgrad.quantization.rounding.round import round_values, ulp
-from altgrad.quantization.rounding.stochastic import Stochastic
+from altgrad.quantization.rounding import Stochastic, round_values, ulp
 from altgrad.quantization.scaling import scaling_of
 
 

@@ -1,1 +1,77 @@
-"""Room."""
+"""A run on disk, read without torch: its folder, its lines, what it says about itself.
+
+`folder` knows where everything lies and who may write, `lines` reads and writes JSON lines that
+survive a kill (`metrics_record` says whether they are whole), `reading` reads the small files,
+`disk` flushes and renames, `summary` makes a row of a table out of a folder, `history` and
+`code_version` say whether two runs could be the same run, `environment` what machine made it,
+`view`, `watch` and `plots` show it to a person (`printable`: no escapes reach a terminal). Whoever
+only looks at runs needs nothing from `training`.
+"""
+
+from altgrad.runs.code_version import accept_code, changed_sources, code_versions, keep_sources
+from altgrad.runs.disk import PIECE_BYTES, Disk
+from altgrad.runs.folder import (
+    LAYOUT_VERSION,
+    FileLock,
+    FolderLostError,
+    RunFolder,
+    find_runs,
+    is_inside,
+    is_locked,
+    new_run_path,
+    resolve_run,
+    run_status,
+    what_is_lost,
+    write_atomically,
+)
+from altgrad.runs.history import (
+    GIVEN,
+    Changes,
+    alterations,
+    code_changes,
+    last_weights,
+    read_initial,
+)
+from altgrad.runs.lines import LineLog, json_line, read_events, read_metrics
+from altgrad.runs.metrics_record import Record, record_of, what_is_missing
+from altgrad.runs.reading import read_json, read_yaml
+from altgrad.runs.summary import checkpoint_folder, read_settings, summarise_run
+
+__all__ = [
+    "GIVEN",
+    "LAYOUT_VERSION",
+    "PIECE_BYTES",
+    "Changes",
+    "Disk",
+    "FileLock",
+    "FolderLostError",
+    "LineLog",
+    "Record",
+    "RunFolder",
+    "accept_code",
+    "alterations",
+    "changed_sources",
+    "checkpoint_folder",
+    "code_changes",
+    "code_versions",
+    "find_runs",
+    "is_inside",
+    "is_locked",
+    "json_line",
+    "keep_sources",
+    "last_weights",
+    "new_run_path",
+    "read_events",
+    "read_initial",
+    "read_json",
+    "read_metrics",
+    "read_settings",
+    "read_yaml",
+    "record_of",
+    "resolve_run",
+    "run_status",
+    "summarise_run",
+    "what_is_lost",
+    "what_is_missing",
+    "write_atomically",
+]

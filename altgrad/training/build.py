@@ -21,11 +21,9 @@ from altgrad.data import (
 from altgrad.data.config import cache_root
 from altgrad.data.special_tokens import END_OF_TEXT, continuation, opening, prompt_ids
 from altgrad.model import GPT
-from altgrad.runs.code_version import accept_code
-from altgrad.runs.folder import RunFolder, resolve_run, run_status
+from altgrad.runs import RunFolder, accept_code, resolve_run, run_status
 from altgrad.settings import ConfigError
-from altgrad.training.checkpoints.files import read_shapes
-from altgrad.training.checkpoints.manager import CheckpointError, CheckpointManager
+from altgrad.training.checkpoints import CheckpointError, CheckpointManager, read_shapes
 from altgrad.training.config import TrainConfig
 from altgrad.training.finetune import check_start
 from altgrad.training.loading import (
@@ -39,7 +37,7 @@ from altgrad.training.loading import (
 from altgrad.training.machine import launch, make_fabric, settle
 from altgrad.training.memory import keep_freed_memory
 from altgrad.training.reads import settle_storage
-from altgrad.training.recording.recorder import Listener, Recorder
+from altgrad.training.recording import Listener, Recorder
 from altgrad.training.resume import rate_jump, refuse_changes, settings_to_go_on_with
 from altgrad.training.run_data import require_same_tokens
 from altgrad.training.size_limits import refuse_more_than_stored

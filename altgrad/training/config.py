@@ -26,10 +26,9 @@ from altgrad.settings import (
     setting_names,
 )
 from altgrad.training.finetune import FinetuneConfig
-from altgrad.training.health.faults import FaultConfig
-from altgrad.training.health.guards import GuardConfig
-from altgrad.training.instruments.config import DiagnosticsConfig, ShadowConfig
-from altgrad.training.trackers.protocol import TrackerConfig
+from altgrad.training.health import FaultConfig, GuardConfig
+from altgrad.training.instruments import DiagnosticsConfig, ShadowConfig
+from altgrad.training.trackers import TrackerConfig
 
 FLAT_NAMES = {
     "n_layer": "model.n_layer",

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from altgrad.model.init import draw_seed
-from altgrad.runs.history import GIVEN
+from altgrad.runs import GIVEN
 from altgrad.training.config import TrainConfig
 from altgrad.training.randomness import initialisation_generator
 

@@ -8,19 +8,17 @@ from altgrad.data import Metadata, Tokenizer, load_tokenizer
 from altgrad.data.config import cache_root
 from altgrad.model import GPT
 from altgrad.quantization import Recipe, apply_recipe
-from altgrad.runs.folder import RunFolder, resolve_run
-from altgrad.runs.reading import read_json
-from altgrad.runs.summary import read_settings
+from altgrad.runs import RunFolder, read_json, read_settings, resolve_run
 from altgrad.settings import ConfigError
 from altgrad.training.adapters import adapt, load_adapters, merge
-from altgrad.training.checkpoints.manager import (
+from altgrad.training.checkpoints import (
     CheckpointManager,
     checkpoints_of,
     load_into,
     load_weights,
+    read_manifest,
     step_of,
 )
-from altgrad.training.checkpoints.manifest import read_manifest
 from altgrad.training.config import TrainConfig
 from altgrad.training.finetune import check_same_network, check_same_tokens
 from altgrad.training.randomness import initialisation_generator

@@ -2,10 +2,7 @@
 
 import math
 
-from altgrad.training.instruments.gradients import (
-    compute_gradient_stats,
-    gradient_cosine_similarity,
-)
+from altgrad.training.instruments import compute_gradient_stats, gradient_cosine_similarity
 
 PEAK_FLOPS = {
     "NVIDIA B200": 2250e12,  # HGX B200 data sheet: 36 PFLOP/s for 8, with sparsity

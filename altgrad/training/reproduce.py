@@ -6,14 +6,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from altgrad.runs.code_version import changed_sources
-from altgrad.runs.folder import RunFolder
-from altgrad.runs.history import GIVEN, alterations, read_initial
-from altgrad.runs.reading import read_json
+from altgrad.runs import GIVEN, RunFolder, alterations, changed_sources, read_initial, read_json
 from altgrad.settings import ConfigError
 from altgrad.training.build import build_run, read_config
 from altgrad.training.config import TrainConfig
-from altgrad.training.recording.recorder import Listener
+from altgrad.training.recording import Listener
 from altgrad.training.run_data import require_same_tokens
 from altgrad.training.run_differences import Likeness, compare_runs, read_numbers
 

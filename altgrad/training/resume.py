@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from altgrad.optim import build_schedule
-from altgrad.runs.folder import find_runs, resolve_run, run_status
-from altgrad.runs.summary import checkpoint_folder
+from altgrad.runs import checkpoint_folder, find_runs, resolve_run, run_status
 from altgrad.settings import ConfigError, get_setting, refuse_unknown
 from altgrad.training.config import TrainConfig, all_setting_names
 from altgrad.training.loading import pick_checkpoint, read_config

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from altgrad.data.files import sha256_of
-from altgrad.runs.folder import RunFolder
+from altgrad.runs import RunFolder
 from altgrad.settings import ConfigError
 
 SOURCE = (

@@ -5,8 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from altgrad.runs.folder import RunFolder
-from altgrad.runs.lines import read_metrics
+from altgrad.runs import RunFolder, read_metrics
 
 Numbers = dict[int, dict[str, float]]
 
@@ -103,7 +102,7 @@ def relative_difference(a: Any, b: Any) -> float:
 def last_weights_equal(first: Path, second: Path) -> bool | None:
     import torch
 
-    from altgrad.training.checkpoints.manager import checkpoints_of, load_weights, step_of
+    from altgrad.training.checkpoints import checkpoints_of, load_weights, step_of
 
     newest = [checkpoints_of(run).latest() for run in (first, second)]
     if newest[0] is None or newest[1] is None or step_of(newest[0]) != step_of(newest[1]):

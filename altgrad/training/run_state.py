@@ -4,7 +4,7 @@ from typing import Any, Protocol
 
 from lightning.fabric import Fabric
 
-from altgrad.training.checkpoints.manifest import CheckpointError
+from altgrad.training.checkpoints import CheckpointError
 from altgrad.training.randomness import global_state, restore_global_state
 
 

@@ -11,17 +11,17 @@ from typing import Any
 from lightning.fabric import Fabric
 from torch import Tensor
 
-from altgrad.runs.folder import FileLock
+from altgrad.runs import FileLock
 from altgrad.settings import ConfigError
-from altgrad.training.checkpoints.background import Saver
-from altgrad.training.checkpoints.manager import (
+from altgrad.training.checkpoints import (
     Checkpoint,
     CheckpointError,
     CheckpointManager,
+    Saver,
     step_of,
 )
 from altgrad.training.config import TrainConfig
-from altgrad.training.recording.recorder import Recorder
+from altgrad.training.recording import Recorder
 
 State = dict[str, Any]
 

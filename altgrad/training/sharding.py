@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from altgrad.training.adapters import adapter_state, is_adapted, load_adapters
-from altgrad.training.checkpoints.tied_weights import load_into
+from altgrad.training.checkpoints import load_into
 
 
 def is_sharded(model: nn.Module) -> bool:

@@ -13,7 +13,7 @@ import torch
 from altgrad.model import GPT, GPTConfig
 from altgrad.model.position import TABLE_FACTOR
 from altgrad.settings import ConfigError
-from altgrad.training.checkpoints.files import available_memory
+from altgrad.training.checkpoints import available_memory
 
 LAYER_BYTES = 10_000
 """At least, of Python's own objects for one layer."""

@@ -13,8 +13,7 @@ from lightning.fabric import Fabric
 from torch import Tensor
 
 from altgrad.optim import clip_gradients
-from altgrad.training.health.faults import FaultConfig
-from altgrad.training.health.guards import Finding
+from altgrad.training.health import FaultConfig, Finding
 
 
 @dataclass

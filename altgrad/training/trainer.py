@@ -20,27 +20,20 @@ from altgrad.optim.build import STORES
 from altgrad.quantization import unrounded
 from altgrad.quantization.fp32_products import use_fast_products
 from altgrad.quantization.rounding import native
-from altgrad.runs.folder import FolderLostError
-from altgrad.runs.history import GIVEN
+from altgrad.runs import GIVEN, FolderLostError
 from altgrad.training import sharding
-from altgrad.training.checkpoints.manager import Checkpoint, find_checkpoint, load_checkpoint
+from altgrad.training.checkpoints import Checkpoint, find_checkpoint, load_checkpoint
 from altgrad.training.compile_errors import told_in_one_line
 from altgrad.training.config import TrainConfig
 from altgrad.training.evaluation import Evaluator
 from altgrad.training.fingerprint import initial_weights, tensor_hashes, whole_hash
-from altgrad.training.health.fallback import Emergency
-from altgrad.training.health.guards import Finding, NonFiniteGuard
-from altgrad.training.health.watches import Health
-from altgrad.training.instruments.config import interval
-from altgrad.training.instruments.panel import Numerics
+from altgrad.training.health import Emergency, Finding, Health, NonFiniteGuard
+from altgrad.training.instruments import Numerics, interval
 from altgrad.training.interrupt import StopSignal
 from altgrad.training.machine import launch, make_fabric, pick_device
 from altgrad.training.metrics import compute_perplexity
 from altgrad.training.randomness import seed_dropout
-from altgrad.training.recording.costs import RunClock
-from altgrad.training.recording.facts import data_facts, start_facts
-from altgrad.training.recording.recorder import Recorder
-from altgrad.training.recording.speed import SpeedMeter
+from altgrad.training.recording import Recorder, RunClock, SpeedMeter, data_facts, start_facts
 from altgrad.training.run_state import GlobalRandom, Parts, collect, restore
 from altgrad.training.saving import Keeper
 from altgrad.training.step import StepOutcome, TrainingStep

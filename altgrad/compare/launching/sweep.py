@@ -10,8 +10,7 @@ from altgrad.compare.launching.local import log_path, run_locally
 from altgrad.compare.launching.ray import run_on_ray
 from altgrad.compare.launching.slurm import run_on_slurm
 from altgrad.compare.state import GAVE_UP, failure_of, is_outcome, machine_failed, state_of
-from altgrad.runs.code_version import accept_code
-from altgrad.runs.folder import RunFolder
+from altgrad.runs import RunFolder, accept_code
 from altgrad.settings import ConfigError
 from altgrad.training.config import TrainConfig
 

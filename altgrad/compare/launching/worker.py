@@ -21,9 +21,9 @@ import yaml
 from altgrad import trust
 from altgrad.compare.launching.launch import Task
 from altgrad.compare.state import ENDED, attempt_allowed
-from altgrad.runs.folder import RunFolder, is_locked, run_status, write_atomically
+from altgrad.runs import RunFolder, is_locked, run_status, write_atomically
 from altgrad.training.build import build_run, resume_run
-from altgrad.training.checkpoints.manager import CheckpointError, find_checkpoint
+from altgrad.training.checkpoints import CheckpointError, find_checkpoint
 from altgrad.training.config import TrainConfig
 from altgrad.training.trainer import Trainer
 

@@ -1,1 +1,14 @@
-"""Room."""
+"""The page of a comparison, from its folder alone.
+
+`build` writes it from `words` and `sections`; `tables`, `charts` and `curves` make what these list,
+`html` and `markdown` put it together, `meanings` explains each group of metrics.
+"""
+
+from altgrad.compare.report.build import has_charts, write_reports
+from altgrad.compare.report.words import verdict_lines
+
+__all__ = [
+    "has_charts",
+    "verdict_lines",
+    "write_reports",
+]

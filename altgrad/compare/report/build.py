@@ -4,7 +4,7 @@ from pathlib import Path
 
 from altgrad.compare.conclusion import Conclusion
 from altgrad.compare.report.markdown import markdown
-from altgrad.runs.folder import write_atomically
+from altgrad.runs import write_atomically
 from altgrad.runs.printable import printable
 
 

@@ -8,8 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from altgrad.compare.conclusion import Conclusion
-from altgrad.runs.folder import RunFolder
-from altgrad.runs.lines import read_metrics
+from altgrad.runs import RunFolder, read_metrics
 
 Row = dict[str, Any]
 MOST_POINTS = 120

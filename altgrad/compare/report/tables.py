@@ -10,9 +10,7 @@ from altgrad.compare.conclusion import Conclusion
 from altgrad.compare.outcomes import Outcome
 from altgrad.compare.statistics import paired
 from altgrad.compare.verdict import Evidence
-from altgrad.runs.folder import RunFolder
-from altgrad.runs.lines import read_metrics
-from altgrad.runs.reading import read_json
+from altgrad.runs import RunFolder, read_json, read_metrics
 
 Table = list[dict[str, str]]
 """Rows, column title -> text; all rows have the same columns."""

@@ -1,1 +1,11 @@
-"""Room."""
+"""The statistics of a comparison: pure functions of arrays, with numpy and scipy only.
+
+`paired` has intervals and tests of paired differences, `anytime` those that allow a look after
+every seed, `power` the number of seeds that would decide.
+"""
+
+from altgrad.compare.statistics.power import seeds_needed
+
+__all__ = [
+    "seeds_needed",
+]

@@ -50,7 +50,7 @@ def overfits(s: Subject) -> str:
 def _settings(s: Subject, folder: Path):
     from altgrad.optim import ScheduleConfig
     from altgrad.training import TrainConfig
-    from altgrad.training.trackers.protocol import TrackerConfig
+    from altgrad.training.trackers import TrackerConfig
 
     small = s.model_config
     model = replace(

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from altgrad.runs.disk import PIECE_BYTES, Disk
+from altgrad.runs import PIECE_BYTES, Disk
 from altgrad.training.checkpoints.manifest import (
     FILES,
     MANIFEST,

@@ -3,9 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from altgrad.runs.disk import Disk
-from altgrad.runs.folder import RunFolder, is_inside
-from altgrad.runs.summary import checkpoint_folder, read_settings
+from altgrad.runs import Disk, RunFolder, checkpoint_folder, is_inside, read_settings
 from altgrad.training.checkpoints.files import verify_files
 from altgrad.training.checkpoints.manager import (
     ASIDE,

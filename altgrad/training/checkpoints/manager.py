@@ -14,9 +14,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from altgrad.runs.disk import Disk
-from altgrad.runs.folder import RunFolder
-from altgrad.runs.summary import checkpoint_folder, read_settings
+from altgrad.runs import Disk, RunFolder, checkpoint_folder, read_settings
 from altgrad.training.checkpoints.files import (
     Captured,
     Checkpoint,

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from altgrad.quantization.rounding.tensor_sums import gradient_sums
+from altgrad.quantization.rounding import gradient_sums
 from altgrad.training.instruments.gradients import gradients_of
 from altgrad.training.instruments.readout import Metrics, Readout
 

@@ -12,12 +12,7 @@ from statistics import fmean
 import torch
 from torch import Tensor, nn
 
-from altgrad.quantization.rounding.tensor_sums import (
-    GradientSums,
-    PairSums,
-    gradient_sums,
-    pair_sums,
-)
+from altgrad.quantization.rounding import GradientSums, PairSums, gradient_sums, pair_sums
 from altgrad.training.instruments.readout import Metrics, Readout, rows_of
 
 TINY_STD = 1e-10

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from altgrad.quantization.rounding.tensor_sums import UpdateCounter, widest_dtype
+from altgrad.quantization.rounding import UpdateCounter, widest_dtype
 from altgrad.quantization.weight_grid import grids_of
 from altgrad.training.instruments.readout import Metrics, Readout
 

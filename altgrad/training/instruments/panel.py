@@ -29,8 +29,7 @@ from altgrad.quantization.convert import (
     strip_recipe,
 )
 from altgrad.quantization.recipe import ROLES, Cast, PrecisionConfig, Recipe, named_format
-from altgrad.quantization.rounding.round import round_values
-from altgrad.quantization.rounding.tensor_sums import gradient_sums
+from altgrad.quantization.rounding import gradient_sums, round_values
 from altgrad.quantization.weight_grid import WeightGrid, grids_of, refuse_delayed
 from altgrad.training.instruments.code_use import observe_grid_use
 from altgrad.training.instruments.config import DiagnosticsConfig, ShadowConfig, interval

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-from altgrad.quantization.rounding.tensor_sums import widest_dtype
+from altgrad.quantization.rounding import widest_dtype
 
 Metrics = dict[str, float]
 Naming = Callable[[list[float]], Metrics]

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 
 from altgrad.runs.printable import printable
 from altgrad.runs.view import duration
-from altgrad.training.health.guards import Finding
+from altgrad.training.health import Finding
 
 Metrics = dict[str, float]
 

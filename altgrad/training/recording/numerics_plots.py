@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from altgrad.quantization.recipe import ROLES
-from altgrad.runs.folder import RunFolder
-from altgrad.runs.lines import read_metrics
+from altgrad.runs import RunFolder, read_metrics
 from altgrad.runs.plots import COLOURS
 from altgrad.training.recording.operands import Spread
 

@@ -12,27 +12,27 @@ from typing import Any, Protocol
 
 import yaml
 
-from altgrad.runs.code_version import changed_sources, code_versions, keep_sources
-from altgrad.runs.environment import describe_environment
-from altgrad.runs.folder import (
+from altgrad.runs import (
     LAYOUT_VERSION,
+    Changes,
     FolderLostError,
     RunFolder,
+    changed_sources,
+    code_changes,
+    code_versions,
     is_inside,
+    keep_sources,
     new_run_path,
+    what_is_missing,
     write_atomically,
 )
-from altgrad.runs.history import Changes, code_changes
-from altgrad.runs.metrics_record import what_is_missing
-from altgrad.training.checkpoints.background import SaveOutcome
-from altgrad.training.checkpoints.files import Checkpoint
-from altgrad.training.checkpoints.manifest import CheckpointError
+from altgrad.runs.environment import describe_environment
+from altgrad.training.checkpoints import Checkpoint, CheckpointError, SaveOutcome
 from altgrad.training.config import TrainConfig
-from altgrad.training.health.guards import Finding
+from altgrad.training.health import Finding
 from altgrad.training.recording.facts import keep_tokenizer
 from altgrad.training.run_data import replaced_tokens
-from altgrad.training.trackers.all import TrackerSet
-from altgrad.training.trackers.jsonl import JsonlTracker
+from altgrad.training.trackers import JsonlTracker, TrackerSet
 
 Metrics = dict[str, float]
 

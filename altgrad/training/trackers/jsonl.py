@@ -1,8 +1,6 @@
 """`metrics.jsonl`: always on, one line a step, written at once, so that nothing logged is lost."""
 
-from altgrad.runs.folder import RunFolder
-from altgrad.runs.lines import LineLog, json_line
-from altgrad.runs.metrics_record import Record, record_of
+from altgrad.runs import LineLog, Record, RunFolder, json_line, record_of
 
 
 class JsonlTracker:
