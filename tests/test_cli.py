@@ -68,8 +68,31 @@ def test_a_recipe_by_module_and_the_word_inf_can_be_typed():
 @pytest.mark.parametrize(
     "text",
     [
-        *("é.txt", "日本.txt", "a=b.txt", "x[1].txt", "[x", "x]", "~/x", "a b.txt", " x ", "a,b.txt"),
-        *("{x}.txt", "a(1).txt", "a#b", "a:b", "a'b", 'a"b', "x\\y", "x\\", "x\\'y", "$HOME", "%@!&*"),
+        *(
+            "é.txt",
+            "日本.txt",
+            "a=b.txt",
+            "x[1].txt",
+            "[x",
+            "x]",
+            "~/x",
+            "a b.txt",
+            " x ",
+            "a,b.txt",
+        ),
+        *(
+            "{x}.txt",
+            "a(1).txt",
+            "a#b",
+            "a:b",
+            "a'b",
+            'a"b',
+            "x\\y",
+            "x\\",
+            "x\\'y",
+            "$HOME",
+            "%@!&*",
+        ),
         *("007", "1.5", "true", "-", "runs/sgd=x + y-seed1"),
     ],
 )
@@ -80,7 +103,9 @@ def test_a_text_is_the_text_that_was_typed(text):
 
 
 def test_null_and_quotes_of_ones_own_are_understood():
-    config = compose_config(["data.path='a b'", "run_dir=null", "sample_prompts=['x, y', \"z\", w]"])
+    config = compose_config(
+        ["data.path='a b'", "run_dir=null", "sample_prompts=['x, y', \"z\", w]"]
+    )
     assert (config.data.path, config.run_dir) == ("a b", None)
     assert config.sample_prompts == ["x, y", "z", "w"]
 

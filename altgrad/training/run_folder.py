@@ -15,7 +15,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from altgrad.training.line_log import LineLog, json_line, read_events, read_metrics
+from altgrad.training.line_log import (
+    LineLog,
+    json_line,
+    read_events,
+    read_metrics,
+)
+from altgrad.training.line_log import read_jsonl as read_jsonl
 
 LAYOUT_VERSION = 1
 END_STATES = ("finished", "interrupted", "failed", "diverged")

@@ -24,7 +24,7 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.faults import battery  # noqa: E402
+from tests.faults import battery
 
 RUN = Path("runs/a")
 QUESTION = ["compare", "optim=adamw,sgd", "seeds=2", "name=q", *battery.ARMS, "max_steps=3"]
@@ -60,7 +60,9 @@ def _rewrite(path: Path, change: Callable[[Any], Any]) -> None:
     """The file with its content changed, in its own format."""
     text = path.read_text(errors="replace")
     if path.suffix == ".jsonl":
-        path.write_text("".join(json.dumps(change(json.loads(x))) + "\n" for x in text.splitlines()))
+        path.write_text(
+            "".join(json.dumps(change(json.loads(x))) + "\n" for x in text.splitlines())
+        )
     elif path.suffix == ".json":
         path.write_text(json.dumps(change(json.loads(text))))
     elif path.suffix == ".yaml":
@@ -185,7 +187,9 @@ def main() -> int:
             found, said = wrong(*what)
             tally[found or "well"] += 1
             if found:
-                print(f"{what[0]}, {what[1]}{' (signed)' * what[2]}, {what[3]}: {found}", flush=True)
+                print(
+                    f"{what[0]}, {what[1]}{' (signed)' * what[2]}, {what[3]}: {found}", flush=True
+                )
                 if os.environ.get("FAULTS_SHOW"):
                     print(said[-1500:], flush=True)
         os.chdir("/")
