@@ -12,7 +12,7 @@ GONE = "does not exist"
 """In the message with which `resume="must"` refuses an id (wandb-core 0.31)."""
 
 NO_WAIT_S = 0.001
-"""The run keeps the silence of `guards.*_cooldown_s` itself, by name. Nought means a minute there."""
+"""The run keeps the silence of `guards.*_cooldown_s` itself, by name; to wandb 0 is a minute."""
 
 LEVELS = {"critical": "ERROR", "warning": "WARN"}
 
