@@ -16,6 +16,8 @@ import torch
 
 from altgrad.training import Trainer
 from altgrad.training.build import build_run, resume_run
+from altgrad.training.guards import Finding, GuardConfig
+from altgrad.training.health import Health
 from altgrad.training.line_log import read_jsonl
 from altgrad.training.shielded import Shielded
 from altgrad.training.tracker_wandb import WandbTracker, pick_mode
@@ -188,16 +190,11 @@ def test_a_warning_swallows_no_alert_of_another_name():
 
 
 @pytest.mark.parametrize(("seconds", "alerts"), [(0.0, 3), (3600.0, 1)])
-def test_the_silence_after_an_alert_is_the_settings_own(make_run, tmp_path, seconds, alerts):
-    config = make_run(names=["wandb"])
-    config.guards.critical_cooldown_s = seconds
-    config.max_steps = 4
-    trainer = build_run(config)
-    for step in (1, 3, 4):
-        spoil(trainer, step=step)
-    trainer.train()
-    found = [a for a in read_wandb(tmp_path / "run")[1] if a[0] == "not finite"]
-    assert len(found) == alerts
+def test_the_silence_after_an_alert_is_the_settings_own(seconds, alerts):
+    health = Health(GuardConfig(critical_cooldown_s=seconds))
+    bad = Finding("skip", "loss not finite", name="not finite")
+    assert sum(health.is_news(bad) for _ in range(3)) == alerts
+    assert health.is_news(Finding("stop", "ten in a row", name="diverged"))
 
 
 def test_wandb_is_offline_without_an_account(monkeypatch):
