@@ -66,13 +66,15 @@ def test_an_error_of_the_system_names_its_file_in_one_line(capsys, number, code)
 
 
 def test_a_full_disk_stays_the_machines_failure_in_other_words():
-    try:
+    def refuse() -> None:
         try:
             raise os_error(errno.ENOSPC)
         except OSError:
             raise ValueError("cannot make the run folder") from None
-    except ValueError as error:
-        assert exit_code(error) == MACHINE_FAILED
+
+    with pytest.raises(ValueError) as caught:
+        refuse()
+    assert exit_code(caught.value) == MACHINE_FAILED
     assert exit_code(ValueError("max_steps=0")) == USER_MISTAKE
 
 

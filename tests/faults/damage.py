@@ -24,7 +24,7 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.faults import battery  # noqa: E402
+from tests.faults import battery
 
 RUN = Path("runs/a")
 QUESTION = ["compare", "optim=adamw,sgd", "seeds=2", "name=q", *battery.ARMS, "max_steps=3"]

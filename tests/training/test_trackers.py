@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,10 +17,11 @@ import torch
 from altgrad.runs.lines import read_jsonl
 from altgrad.training import Trainer
 from altgrad.training.build import build_run, resume_run
-from altgrad.training.health.guards import Finding
+from altgrad.training.health.guards import Finding, GuardConfig
+from altgrad.training.health.watches import Health
 from altgrad.training.trackers.in_thread import Shielded
 from altgrad.training.trackers.protocol import TrackedRun, TrackerConfig
-from altgrad.training.trackers.wandb import pick_mode
+from altgrad.training.trackers.wandb import WandbTracker, pick_mode
 
 pytestmark = pytest.mark.filterwarnings("default")
 
@@ -176,31 +178,23 @@ def test_an_alert_reaches_wandb_by_its_own_alert(make_run, tmp_path):
     assert alerts[0][:2] == ("not finite", "step 2: loss not finite")
 
 
-def test_a_warning_swallows_no_alert_of_another_name(make_run, tmp_path):
-    """wandb keeps a silence by title: each kind of finding has its own."""
-    config = make_run(names=["wandb"])
-    config.guards.warning_cooldown_s = 3600.0
-    trainer = build_run(config)
-    stall = Finding("continue", "a stall", level="warning", name="bit-stall")
-    trainer.health.look = lambda metrics: [stall]
-    spoil(trainer, step=2)
-    trainer.train()
-    titles = [alert[0] for alert in read_wandb(tmp_path / "run")[1]]
-    assert "not finite" in titles
-    assert titles.count("bit-stall") == trainer.step  # none is lost: the silence is the run's own
+def test_a_warning_swallows_no_alert_of_another_name():
+    """wandb keeps a silence by title, of a minute where it is told nought."""
+    calls = []
+    tracker = WandbTracker.__new__(WandbTracker)
+    tracker.run = SimpleNamespace(alert=lambda **words: calls.append(words))
+    tracker.alert(2, "bit-stall", "a stall", "warning")
+    tracker.alert(2, "not finite", "loss not finite", "critical")
+    assert [c["title"] for c in calls] == ["bit-stall", "not finite"]
+    assert all(0 < c["wait_duration"] < 0.01 for c in calls)
 
 
 @pytest.mark.parametrize(("seconds", "alerts"), [(0.0, 3), (3600.0, 1)])
-def test_the_silence_after_an_alert_is_the_settings_own(make_run, tmp_path, seconds, alerts):
-    config = make_run(names=["wandb"])
-    config.guards.critical_cooldown_s = seconds
-    config.max_steps = 4
-    trainer = build_run(config)
-    for step in (1, 3, 4):
-        spoil(trainer, step=step)
-    trainer.train()
-    found = [a for a in read_wandb(tmp_path / "run")[1] if a[0] == "not finite"]
-    assert len(found) == alerts
+def test_the_silence_after_an_alert_is_the_settings_own(seconds, alerts):
+    health = Health(GuardConfig(critical_cooldown_s=seconds))
+    bad = Finding("skip", "loss not finite", name="not finite")
+    assert sum(health.is_news(bad) for _ in range(3)) == alerts
+    assert health.is_news(Finding("stop", "ten in a row", name="diverged"))
 
 
 def test_wandb_is_offline_without_an_account(monkeypatch):

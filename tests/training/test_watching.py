@@ -4,6 +4,7 @@ import json
 
 from altgrad.runs.folder import RunFolder
 from altgrad.runs.watch import Follower, describe, picture, watch
+from altgrad.training.config import TrainConfig
 
 
 def test_only_whole_new_lines_come(tmp_path):
@@ -30,7 +31,7 @@ def test_a_replaced_file_is_read_from_its_start(tmp_path):
 def test_it_follows_until_the_run_ends(tmp_path):
     folder = RunFolder(tmp_path / "run")
     folder.create()
-    folder.config.write_text("max_steps: 3\n")
+    folder.config.write_text(json.dumps(TrainConfig(max_steps=3).to_dict()))
     folder.event("started")
     shown: list[str] = []
     written: list[int] = []

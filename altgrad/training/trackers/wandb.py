@@ -11,6 +11,9 @@ from altgrad.training.trackers.protocol import GoneError, Metrics, TrackedRun, r
 GONE = "does not exist"
 """In the message with which `resume="must"` refuses an id (wandb-core 0.31)."""
 
+NO_WAIT_S = 0.001
+"""The run keeps the silence of `guards.*_cooldown_s` itself, by name; to wandb 0 is a minute."""
+
 LEVELS = {"critical": "ERROR", "warning": "WARN"}
 
 
@@ -62,7 +65,7 @@ class WandbTracker:
             title=title,
             text=f"step {step}: {text}",
             level=cast(Any, wandb).AlertLevel[LEVELS.get(level, "INFO")],
-            wait_duration=0,  # the run keeps the silence of `guards.*_cooldown_s` itself, by name
+            wait_duration=NO_WAIT_S,
         )
 
     def artifact(self, alias: str, path: Path) -> None:
