@@ -217,8 +217,8 @@ def _same_start(runs: dict[str, dict[int, Path]]) -> Check:
     """Looked up in the hashes that the runs kept of their first weights, tensor by tensor: arms of
     different networks are compared in what they share."""
     control, *others = runs
-    tensors = {
-        (arm, seed): (read_initial(run) or {}).get("tensors")
+    tensors: dict[tuple[str, int], dict[str, str]] = {
+        (arm, seed): (read_initial(run) or {}).get("tensors", {})
         for arm, by_seed in runs.items()
         for seed, run in by_seed.items()
     }
