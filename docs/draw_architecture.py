@@ -75,7 +75,7 @@ def two_columns(names: list[str]) -> list[str]:
 
 
 def arrow(axes: plt.Axes, source: str, target: str, files: int) -> None:
-    """From the lower edge of one room to the upper edge of another; wider where more files use it."""
+    """From the lower edge of one room to the upper edge of another, as wide as it is used."""
     (x0, y0), (x1, y1) = PLACES[source], PLACES[target]
     axes.annotate(
         "",

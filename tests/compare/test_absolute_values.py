@@ -124,8 +124,8 @@ def test_several_arms_are_corrected_by_holm_once_and_by_bonferroni_as_you_go():
     rng = np.random.default_rng(5)
     shifts = {"a": 0.02, "b": 0.012, "c": 0.002}
     arms = {n: CONTROL + s + rng.normal(0, 0.015, 20) for n, s in shifts.items()}
-    for anytime, method in ((False, "holm"), (True, "bonferroni")):
-        evidence = judge(CONTROL, arms, Rules(anytime=anytime), resamples=0)
+    for peeking, method in ((False, "holm"), (True, "bonferroni")):
+        evidence = judge(CONTROL, arms, Rules(anytime=peeking), resamples=0)
         raw = [e.p for e in evidence]
         theirs = multitest.multipletests(raw, method=method)[1]
         assert [e.p_corrected for e in evidence] == pytest.approx(theirs)
@@ -134,8 +134,8 @@ def test_several_arms_are_corrected_by_holm_once_and_by_bonferroni_as_you_go():
 
 def test_without_correction_every_p_stays_as_you_go_too():
     arms = {"a": CONTROL + 0.01 + JITTER, "b": CONTROL + 7 * JITTER}
-    for anytime in (False, True):
-        rules = Rules(correction="none", anytime=anytime)
+    for peeking in (False, True):
+        rules = Rules(correction="none", anytime=peeking)
         for e in judge(CONTROL, arms, rules, resamples=0):
             assert (e.p_corrected, e.p_equivalent_corrected) == (e.p, e.p_equivalent)
 
