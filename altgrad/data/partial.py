@@ -16,7 +16,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from altgrad.data import encode
+from altgrad.data import chunks
 from altgrad.data.chunks import Encoded
 from altgrad.data.errors import DataError
 from altgrad.data.files import fsync, sha256_of, write_whole
@@ -74,7 +74,7 @@ class Partial:
         return state
 
     def _check(self, state: dict[str, Any]) -> None:
-        if state["chunk_characters"] != encode.CHUNK_CHARACTERS:
+        if state["chunk_characters"] != chunks.CHUNK_CHARACTERS:
             raise ValueError("it counts chunks of another size")
         numbers = [state["chunks_done"], state["file_bytes_done"]]
         numbers += [count[name] for count in state["counts"].values() for name in ZERO]
@@ -110,7 +110,7 @@ class Partial:
             fsync(self._path(split))
         names = ("chunks_done", "file_bytes_done", "counts")
         state = {name: getattr(self, name) for name in names}
-        state["chunk_characters"] = encode.CHUNK_CHARACTERS
+        state["chunk_characters"] = chunks.CHUNK_CHARACTERS
         write_whole(self.folder / STATE, json.dumps(state).encode())
 
     def close(self) -> None:

@@ -36,14 +36,16 @@ ROOMS_WITH_A_FACE = (
     "compare.statistics",
 )
 OPENED_BY_NAME = {
-    *("runs.environment", "runs.plots", "runs.view", "runs.watch"),
+    *("runs.environment", "runs.plots", "runs.printable", "runs.view", "runs.watch"),
+    *("compare.statistics.anytime", "compare.statistics.paired", "quantization.rounding.native"),
     *("compare.launching.local", "compare.launching.ray", "compare.launching.slurm"),
     *("compare.launching.worker", "compare.report.charts", "compare.report.html"),
     *("training.checkpoints.garbage", "training.recording.numerics_plots"),
     *("training.recording.operands", "training.trackers.tensorboard"),
     *("training.trackers.trackio", "training.trackers.wandb"),
 }
-"""Files that load a library the room's other users do not need: imported by their own names."""
+"""Files that load a library the room's other users do not need, or are used as a namespace
+(`paired.holm`): imported by their own names."""
 
 
 def module_of(path: Path) -> str:

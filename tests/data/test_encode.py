@@ -26,7 +26,7 @@ def config(corpus, tmp_path):
 
 @pytest.fixture
 def _small_chunks(monkeypatch):
-    monkeypatch.setattr(encode, "CHUNK_CHARACTERS", 100)
+    monkeypatch.setattr(chunks, "CHUNK_CHARACTERS", 100)
     monkeypatch.setattr(partial, "SAVE_EVERY_CHUNKS", 5)
 
 

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from altgrad.data import DataConfig, DataError, encode, partial, prepare, split_hashes
+from altgrad.data import DataConfig, DataError, partial, prepare, split_hashes
 
 WATCHED = ("partial.py", "files.py", "prepare.py", "encode.py")
 
 
 @pytest.fixture
 def config(tmp_path, monkeypatch):
-    monkeypatch.setattr(encode, "CHUNK_CHARACTERS", 100)
+    monkeypatch.setattr(chunks, "CHUNK_CHARACTERS", 100)
     monkeypatch.setattr(partial, "SAVE_EVERY_CHUNKS", 5)
     path = tmp_path / "x.jsonl"
     lines = (json.dumps({"text": f"Document {i}: {'words ' * (i % 13)}."}) for i in range(100))
