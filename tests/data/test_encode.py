@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from altgrad.data import DataConfig, DataError, encode, load_tokens, partial, prepare
+from altgrad.data import DataConfig, DataError, chunks, encode, load_tokens, partial, prepare
 from altgrad.data.tokenizers import ByteTokenizer
 from altgrad.data.worker import Worker
 
@@ -97,7 +97,7 @@ def calls_of_a_whole_run(config) -> int:
 
     source = find_source(config)
     found = scan(config, source, lambda count: None)
-    return len(list(encode.chunks(passages(config, source, found), 100)))
+    return len(list(chunks.chunks(passages(config, source, found), 100)))
 
 
 @pytest.mark.usefixtures("_small_chunks")
@@ -147,7 +147,7 @@ def test_a_disk_that_fills_keeps_what_is_done(config, expected, monkeypatch, tmp
 
 def test_a_worker_that_is_killed_is_one_line(tmp_path):
     worker = Worker({"name": "byte"}, tmp_path, "uint16")
-    chunk = encode.Chunk("train", [("some text", False)], 1, 9)
+    chunk = chunks.Chunk("train", [("some text", False)], 1, 9)
     assert worker.encode(chunk) == encode.encode_chunk(chunk, ByteTokenizer(), "uint16")
     worker._process.kill()
     worker._process.wait()
@@ -159,7 +159,7 @@ def test_a_worker_that_is_killed_is_one_line(tmp_path):
 def test_an_error_in_a_worker_is_the_same_error(tmp_path):
     worker = Worker({"name": "char", "vocabulary": "ab"}, tmp_path, "uint16")
     with pytest.raises(DataError, match="character 'c' is not among the 2"):
-        worker.encode(encode.Chunk("train", [("abc", False)], 1, 3))
+        worker.encode(chunks.Chunk("train", [("abc", False)], 1, 3))
     worker.close()
 
 
