@@ -1,0 +1,69 @@
+"""How much a difference between two runs says: the ledger's own measurement of noise.
+
+A paired difference of one idea has too few pairs to know its spread, and all ideas of a ledger run
+on the same machine, data and length: their spreads are pooled, each weighted by its degrees of
+freedom. Two floors hold it up: the machine's own noise (the same run twice), and, before any idea
+has two pairs, the spread of the baseline over its seeds.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+SUSPICIOUS = 0.01
+"""p of the F test below which an arm's own spread is taken for really larger."""
+
+
+@dataclass(frozen=True)
+class Noise:
+    """spread: standard deviation of one paired difference, and its degrees of freedom.
+
+    repeat: difference of two runs with the same seed and settings (0 where runs are exact).
+    """
+
+    spread: float
+    freedom: int
+    repeat: float
+
+    def smallest_gain(self, pairs: int, alpha: float = 0.05, power: float = 0.8) -> float:
+        """The gain that so many pairs show with this chance: (z_alpha + z_power) · spread / √n.
+
+        One-sided, with a known spread: what screening could see at best.
+        """
+        z = float(stats.norm.ppf(1 - alpha) + stats.norm.ppf(power))
+        return z * self.spread / math.sqrt(pairs)
+
+    def spread_of(self, gains: Sequence[float]) -> tuple[float, bool]:
+        """The spread to judge an idea with, and whether it is its own, being visibly larger."""
+        if len(gains) < 2:
+            return self.spread, False
+        own = float(np.std(gains, ddof=1))
+        if own <= self.spread or not self.spread:
+            return self.spread, False
+        ratio = (own / self.spread) ** 2
+        larger = float(stats.f.sf(ratio, len(gains) - 1, max(1, self.freedom))) < SUSPICIOUS
+        return (own, True) if larger else (self.spread, False)
+
+
+def pool(
+    baseline: Sequence[float], repeat: float, pairs: Sequence[Sequence[float]] = ()
+) -> Noise:
+    """The noise of a ledger.
+
+    baseline: the baseline's outcomes, one a seed. repeat: of the same seed twice, second minus
+    first. pairs: for each idea its paired differences; those with two or more count.
+    """
+    counted = [np.asarray(p, dtype=np.float64) for p in pairs]
+    counted = [p for p in counted if len(p) >= 2 and np.isfinite(p).all()]
+    freedom = sum(len(p) - 1 for p in counted)
+    squares = sum(float(((p - p.mean()) ** 2).sum()) for p in counted)
+    # Independent runs differ by √2 standard deviations; pairing can only make that less, so the
+    # baseline's seeds bound the spread from above. They count as one idea.
+    first = math.sqrt(2) * float(np.std(baseline, ddof=1)) if len(baseline) > 1 else 0.0
+    squares += first**2 * (len(baseline) - 1 if not counted else 1)
+    freedom += len(baseline) - 1 if not counted else 1
+    spread = math.sqrt(squares / freedom) if freedom else 0.0
+    return Noise(max(spread, abs(repeat)), freedom, abs(repeat))

@@ -1,0 +1,187 @@
+"""How often a ledger is wrong: simulated loops of ideas, without training.
+
+    python benchmarks/ledger_calibration.py [--repeats 200]
+
+Every row simulates whole loops of 125 ideas, four times in a hundred with the greedy rule beside
+(one run a try, kept if it beats the champion's own best score). Printed per row: the share of
+false ones among the changes kept, the promised bound, the true gain of the final champion, and the
+runs it took. Ideas share their champion's runs, so their tests are correlated as in a real ledger.
+"""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from altgrad.ideas.discovery import Discoveries
+from altgrad.ideas.effects import seeds_for, weigh_changes
+from altgrad.ideas.noise import pool
+from altgrad.ideas.screening import NOMINATED, OPEN, screen
+
+IDEAS = 125
+DELTA = 0.003
+NOISE = 0.0011
+"""Standard deviation of one run around its seed's own level; a paired difference has √2 of it."""
+
+SEED_LEVEL = 0.006
+RECKON_AT = 12
+"""Provisional changes after which the loop reckons."""
+
+
+@dataclass(frozen=True)
+class World:
+    """What is true: each idea's gain, and how noisy its runs are (1 = like the baseline's)."""
+
+    name: str
+    gains: Callable[[np.random.Generator], np.ndarray]
+    noisiness: Callable[[np.random.Generator], np.ndarray] = lambda rng: np.ones(IDEAS)
+
+
+def mixed(rng: np.random.Generator) -> np.ndarray:
+    """15 of 125 gain 1 to 4 delta, 50 lose about as much, the rest do nothing."""
+    gains = np.zeros(IDEAS)
+    order = rng.permutation(IDEAS)
+    gains[order[:15]] = DELTA * rng.uniform(1, 4, 15)
+    gains[order[15:65]] = -DELTA * rng.uniform(0.5, 4, 50)
+    return gains
+
+
+def uneven(rng: np.random.Generator) -> np.ndarray:
+    """A third of the ideas are three times as noisy."""
+    return np.where(rng.random(IDEAS) < 1 / 3, 3.0, 1.0)
+
+
+def nothing(rng: np.random.Generator) -> np.ndarray:
+    return np.zeros(IDEAS)
+
+
+WORLDS = (
+    World("all ideas do nothing", nothing),
+    World("all do nothing, a third are noisier", nothing, uneven),
+    World("15 gain, 50 lose, 60 do nothing", mixed),
+    World("the same, a third are noisier", mixed, uneven),
+)
+
+
+class Machine:
+    """Makes runs: a champion is the set of ideas it is made of. A run is made once."""
+
+    def __init__(self, world: World, rng: np.random.Generator):
+        self.gains, self.noisiness, self.rng = world.gains(rng), world.noisiness(rng), rng
+        self.level: dict[int, float] = {}
+        self.made: dict[tuple[frozenset[int], int], float] = {}
+
+    def run(self, ideas: frozenset[int], seed: int) -> float:
+        """The loss of these ideas together on this seed."""
+        if (ideas, seed) not in self.made:
+            level = self.level.setdefault(seed, self.rng.normal(0, SEED_LEVEL))
+            noisier = max([1.0, *(self.noisiness[i] for i in ideas)])
+            noise = self.rng.normal(0, NOISE * noisier)
+            self.made[ideas, seed] = level - sum(self.gains[i] for i in ideas) + noise
+        return self.made[ideas, seed]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """kept: ideas in the final champion; found: those the ledger calls findings."""
+
+    kept: frozenset[int]
+    found: frozenset[int]
+    gain: float
+    runs: int
+
+
+def greedy(machine: Machine) -> Ended:
+    """One run a try; the champion's own lucky score is the bar."""
+    champion: frozenset[int] = frozenset()
+    best = machine.run(champion, 0)
+    for idea in range(IDEAS):
+        loss = machine.run(champion | {idea}, 0)
+        if loss < best:
+            champion, best = champion | {idea}, loss
+    return _ended(machine, champion, champion)
+
+
+def ledger(machine: Machine, guarantee: str) -> Ended:
+    """Screening and reckonings, as `altgrad ideas run` does them."""
+    discoveries = Discoveries(0.1 if guarantee == "fdr" else 0.05, guarantee)
+    fresh = iter(range(1, 1_000_000))
+    champion: frozenset[int] = frozenset()
+    proven: frozenset[int] = frozenset()
+    first = [machine.run(champion, s) for s in (next(fresh) for _ in range(4))]
+    pairs: list[list[float]] = []
+    noise = pool(first, 0.0)
+    seeds = [next(fresh) for _ in range(4)]
+    for idea in range(IDEAS):
+        gains: list[float] = []
+        verdict = OPEN
+        while verdict == OPEN:
+            seed = seeds[len(gains)]
+            gains.append(machine.run(champion, seed) - machine.run(champion | {idea}, seed))
+            spread, _ = noise.spread_of(gains)
+            verdict = screen(gains, spread, DELTA).verdict
+        pairs.append(gains)
+        noise = pool(first, 0.0, pairs)
+        if verdict == NOMINATED:
+            champion, seeds = champion | {idea}, [next(fresh) for _ in range(4)]
+        if len(champion - proven) >= RECKON_AT or (idea == IDEAS - 1 and champion - proven):
+            proven = reckon(machine, champion, noise.spread, discoveries, fresh)
+            champion, seeds = proven, [next(fresh) for _ in range(4)]
+    return _ended(machine, champion, proven)
+
+
+def reckon(machine, champion, spread, discoveries, fresh) -> frozenset[int]:
+    """The changes whose removal is shown to hurt, on seeds that no one has used."""
+    level = discoveries.level(len(champion))
+    count = seeds_for(DELTA, spread, max(level / 2, 1e-6))
+    seeds = [next(fresh) for _ in range(count)]
+    machine.run(frozenset(), seeds[0])
+    harms = {
+        str(i): [machine.run(champion - {i}, s) - machine.run(champion, s) for s in seeds]
+        for i in sorted(champion)
+    }
+    return frozenset(int(e.change) for e in weigh_changes(harms, discoveries) if e.found)
+
+
+def _ended(machine: Machine, kept: frozenset[int], found: frozenset[int]) -> Ended:
+    return Ended(kept, found, float(sum(machine.gains[i] for i in kept)), len(machine.made))
+
+
+def false_share(ended: Ended, gains: np.ndarray) -> float:
+    return sum(gains[i] <= 0 for i in ended.found) / max(1, len(ended.found))
+
+
+def row(world: World, name: str, loop: Callable[[Machine], Ended], repeats: int) -> str:
+    ends, shares, anyfalse, true = [], [], 0, []
+    for repeat in range(repeats):
+        machine = Machine(world, np.random.default_rng(repeat))
+        ended = loop(machine)
+        ends.append(ended)
+        shares.append(false_share(ended, machine.gains))
+        anyfalse += any(machine.gains[i] <= 0 for i in ended.found)
+        true.append(sum(machine.gains[i] > 0 for i in ended.found))
+    kept = np.mean([len(e.found) for e in ends])
+    gain = np.mean([e.gain for e in ends]) / DELTA
+    runs = np.mean([e.runs for e in ends])
+    return (
+        f"| {world.name} | {name} | {kept:.1f} | {100 * np.mean(shares):.1f} % | "
+        f"{100 * anyfalse / repeats:.0f} % | {np.mean(true):.1f} | {gain:+.1f} | {runs:.0f} |"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=200)
+    repeats = parser.parse_args().repeats
+    print("| ideas | loop | claimed | false | any false | true ones found | true gain / delta | runs |")
+    print("|---|---|---|---|---|---|---|---|")
+    for world in WORLDS:
+        print(row(world, "greedy", greedy, repeats), flush=True)
+        for guarantee, promise in (("fdr", "false <= 10 %"), ("fwer", "any <= 5 %")):
+            name = f"ledger, {guarantee} ({promise})"
+            print(row(world, name, lambda m, g=guarantee: ledger(m, g), repeats), flush=True)
+
+
+if __name__ == "__main__":
+    main()
