@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from altgrad.data import DataConfig, DataError, partial, prepare, split_hashes
+from altgrad.data import DataConfig, DataError, chunks, partial, prepare, split_hashes
 
-WATCHED = ("partial.py", "files.py", "prepare.py", "encode.py")
+WATCHED = ("partial.py", "files.py", "prepare.py", "encode.py", "chunks.py")
 
 
 @pytest.fixture
