@@ -16,6 +16,7 @@ from altgrad.commands.completion import add_completion_command
 from altgrad.commands.data import add_data_commands
 from altgrad.commands.failures import USER_MISTAKE, tell
 from altgrad.commands.formats import add_formats_command
+from altgrad.commands.ideas import add_ideas_command
 from altgrad.commands.learn import add_learn_commands
 from altgrad.commands.models import add_model_commands
 from altgrad.commands.runs import add_run_commands
@@ -104,6 +105,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_model_commands(commands)
     add_data_commands(commands, add_command, add_overrides, compose_config)
     add_compare_commands(commands, add_command, partial(compose_config, all_read=False))
+    add_ideas_command(commands, add_command, partial(compose_config, all_read=False))
     add_learn_commands(commands, add_command)
     add_formats_command(commands, add_command)
     add_verify_command(commands, add_command, add_overrides, compose_config)

@@ -114,7 +114,7 @@ def compare(compose: Compose, arguments: argparse.Namespace) -> int:
         comparison.prepare()
         return 0
     try:
-        with _stopped_by_clusters():
+        with stopped_by_clusters():
             folder = comparison.run()
     except KeyboardInterrupt:
         say(f"\nstopped; everything so far is kept. Go on with: {_command(arguments)}")
@@ -132,7 +132,7 @@ def _compose_arm(compose: Compose, arguments: argparse.Namespace, words: list[st
 
 
 @contextmanager
-def _stopped_by_clusters() -> Iterator[None]:
+def stopped_by_clusters() -> Iterator[None]:
     """SIGTERM and SIGHUP (preempted, the terminal has gone) stop a comparison as Ctrl-C does."""
     stops = (signal.SIGTERM, signal.SIGHUP)
     before = [signal.signal(number, signal.default_int_handler) for number in stops]

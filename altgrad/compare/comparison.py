@@ -50,10 +50,9 @@ class Comparison:
         self.folder = comparison_folder(self.question, self.launch.runs)
         self.registry = Registry(self.launch.runs)
         self.record = Record(command, self.question.control)
-        self.data: dict[str, str] = {}
         arms = compose_arms(self.question, compose)
         refuse_unread_words(arms, self.question)
-        self.arms = self._settle(arms)
+        self.arms, self.data = settle_arms(arms, elsewhere=self.launch.elsewhere)
 
     def run(self) -> Path:
         """All runs, in order: measured, tuned, tested. Returns the comparison's folder.
@@ -89,16 +88,6 @@ class Comparison:
 
     # -- the parts, in order --------------------------------------------------------------------
 
-    def _settle(self, arms: list[Arm]) -> list[Arm]:
-        """What the machine and the data decide, decided for every arm."""
-        from altgrad.compare.machine import settle
-
-        settled = []
-        for arm in same_arithmetic(arms):
-            config, self.data[arm.name] = settle(arm.config, elsewhere=self.launch.elsewhere)
-            settled.append(Arm(arm.name, arm.words, config))
-        return same_compile(settled, open_=[arm.config.compile is None for arm in arms])
-
     def _check(self, *, budgeted: bool = True) -> None:
         differing = check_arms(self.arms, self.question, budgeted=budgeted)
         for arm in self.arms:
@@ -122,16 +111,8 @@ class Comparison:
 
     def _measure_all(self) -> None:
         self.say(f"measuring a step of {', '.join(arm.name for arm in self.arms)}, in turn")
-        threads = self.launch.threads_each(len(self._slots()))
-        place = self.folder / "measured"
-        tasks = [as_task(Wanted(arm.name, arm.config, place), threads) for arm in self.arms]
-        with ProcessPoolExecutor(1, mp_context=get_context("forkserver")) as pool:
-            seconds = pool.submit(_measure, tasks).result()
-        self.record.step_s = dict(zip((arm.name for arm in self.arms), seconds, strict=True))
+        self.record.step_s = measure_arms(self.arms, self.launch, self.folder / "measured")
         self._write()
-
-    def _slots(self) -> list[int | None]:
-        return self.launch.slots(self.arms[0].config.device)
 
     def _announce(self, spending: list[Spending]) -> None:
         seeds = len(self.question.seed_list())
@@ -199,6 +180,30 @@ class Comparison:
 
     def _write(self) -> None:
         write_record(self.folder, self.question, self.record)
+
+
+def measure_arms(arms: list[Arm], launch: Launch, place: Path) -> dict[str, float]:
+    """Arm -> seconds of a step, taken in turn under the same load, in a process of its own."""
+    threads = launch.threads_each(len(launch.slots(arms[0].config.device)))
+    tasks = [as_task(Wanted(arm.name, arm.config, place), threads) for arm in arms]
+    with ProcessPoolExecutor(1, mp_context=get_context("forkserver")) as pool:
+        seconds = pool.submit(_measure, tasks).result()
+    return dict(zip((arm.name for arm in arms), seconds, strict=True))
+
+
+def settle_arms(arms: list[Arm], *, elsewhere: bool = False) -> tuple[list[Arm], dict[str, str]]:
+    """What the machine and the data decide, decided for every arm; and the hash of each one's data.
+
+    Raises:
+        ValueError: the machine or the data does not allow an arm.
+    """
+    from altgrad.compare.machine import settle
+
+    settled, data = [], {}
+    for arm in same_arithmetic(arms):
+        config, data[arm.name] = settle(arm.config, elsewhere=elsewhere)
+        settled.append(Arm(arm.name, arm.words, config))
+    return same_compile(settled, open_=[arm.config.compile is None for arm in arms]), data
 
 
 def same_arithmetic(arms: list[Arm]) -> list[Arm]:

@@ -16,6 +16,9 @@ from scipy import stats
 SUSPICIOUS = 0.01
 """p of the F test below which an arm's own spread is taken for really larger."""
 
+ENOUGH = 6
+"""Degrees of freedom of paired differences from which on they alone say what the spread is."""
+
 
 @dataclass(frozen=True)
 class Noise:
@@ -48,9 +51,7 @@ class Noise:
         return (own, True) if larger else (self.spread, False)
 
 
-def pool(
-    baseline: Sequence[float], repeat: float, pairs: Sequence[Sequence[float]] = ()
-) -> Noise:
+def pool(baseline: Sequence[float], repeat: float, pairs: Sequence[Sequence[float]] = ()) -> Noise:
     """The noise of a ledger.
 
     baseline: the baseline's outcomes, one a seed. repeat: of the same seed twice, second minus
@@ -61,9 +62,10 @@ def pool(
     freedom = sum(len(p) - 1 for p in counted)
     squares = sum(float(((p - p.mean()) ** 2).sum()) for p in counted)
     # Independent runs differ by √2 standard deviations; pairing can only make that less, so the
-    # baseline's seeds bound the spread from above. They count as one idea.
-    first = math.sqrt(2) * float(np.std(baseline, ddof=1)) if len(baseline) > 1 else 0.0
-    squares += first**2 * (len(baseline) - 1 if not counted else 1)
-    freedom += len(baseline) - 1 if not counted else 1
+    # baseline's seeds bound the spread from above. They count as one idea, until ideas know better.
+    if freedom < ENOUGH:
+        first = math.sqrt(2) * float(np.std(baseline, ddof=1)) if len(baseline) > 1 else 0.0
+        weight = 1 if counted else len(baseline) - 1
+        squares, freedom = squares + weight * first**2, freedom + weight
     spread = math.sqrt(squares / freedom) if freedom else 0.0
     return Noise(max(spread, abs(repeat)), freedom, abs(repeat))

@@ -131,6 +131,12 @@ def test_the_spread_is_pooled_by_degrees_of_freedom():
     assert noise.spread == pytest.approx(math.sqrt(squares / 4))
 
 
+def test_enough_pairs_know_the_spread_without_the_baseline():
+    pairs = [[0.0, 0.01, 0.02, 0.03]] * 2
+    assert pool([1.0, 9.0], 0.0, pairs).spread == pytest.approx(np.std(pairs[0], ddof=1))
+    assert pool([1.0, 9.0], 0.0, pairs[:1]).spread > 1
+
+
 def test_before_any_pairs_the_baseline_gives_the_spread():
     noise = pool([1.0, 1.1, 1.2, 1.3], 0.0)
     assert noise.spread == pytest.approx(math.sqrt(2) * np.std([1.0, 1.1, 1.2, 1.3], ddof=1))

@@ -39,7 +39,7 @@ def run_task(task: Task) -> str:
     Raises:
         Exception: what stopped it, after it was written into the run's `events.jsonl`.
     """
-    _settle_in(task)
+    settle_in(task)
     run = Path(task.run)
     _wait_while_locked(run)
     if (run / "config.yaml").is_file() and run_status(run) in ENDED and not attempt_allowed(run):
@@ -52,7 +52,7 @@ def run_task(task: Task) -> str:
     return status
 
 
-def _settle_in(task: Task) -> None:
+def settle_in(task: Task) -> None:
     """Where the person is, with the code that was accepted there (`sweep.as_task`)."""
     os.chdir(task.cwd)
     trust.allow(trust.names_in(task.settings))
@@ -132,7 +132,7 @@ def measure_steps_s(tasks: Sequence[Task], steps: int = 20) -> list[float]:
     all of them. Makes no run folder.
     """
     for task in tasks:
-        _settle_in(task)
+        settle_in(task)
     trainers = [
         build_run(TrainConfig.from_dict({**task.settings, "run_dir": task.run})) for task in tasks
     ]

@@ -38,23 +38,47 @@ REMARKS = {
 
 def page(conclusion: Conclusion) -> str:
     """The whole file."""
+    charts = Charts(conclusion)
+    body, specs = _body(conclusion, charts)
+    return fill_page(
+        title=f"{headline(conclusion)} - altgrad",
+        question=conclusion.question.question,
+        headline=headline(conclusion),
+        verdicts=_verdicts(conclusion),
+        rules=rules_in_words(conclusion),
+        body=body,
+        specs=specs,
+        datasets=charts.datasets,
+    )
+
+
+def fill_page(
+    *,
+    title: str,
+    question: str,
+    headline: str,
+    verdicts: str,
+    rules: str,
+    body: str,
+    specs: dict[str, Spec],
+    datasets: dict[str, str],
+) -> str:
+    """A file that carries its libraries. Texts are escaped here; verdicts and body are HTML."""
     import vl_convert
     from altair.utils._importers import vl_version_for_vl_convert
 
-    charts = Charts(conclusion)
-    body, specs = _body(conclusion, charts)
     make_bundle: Callable[..., str] = vl_convert.javascript_bundle
     bundle = make_bundle(vl_version=vl_version_for_vl_convert())
     return Template(PAGE.read_text(encoding="utf-8")).substitute(
-        title=html.escape(f"{headline(conclusion)} - altgrad"),
-        question=html.escape(conclusion.question.question),
-        headline=html.escape(headline(conclusion)),
-        verdicts=_verdicts(conclusion),
-        rules=html.escape(rules_in_words(conclusion)),
+        title=html.escape(title),
+        question=html.escape(question),
+        headline=html.escape(headline),
+        verdicts=verdicts,
+        rules=html.escape(rules),
         body=body,
         bundle=bundle.replace("</script", "<\\/script"),
         specs=_script_json(specs),
-        datasets=_script_json(charts.datasets),
+        datasets=_script_json(datasets),
     )
 
 
@@ -101,14 +125,14 @@ def _body(conclusion: Conclusion, charts: Charts) -> tuple[str, dict[str, Spec]]
         return f'{head}{_remark(remark)}<div class="plot" id="{name}"></div>'
 
     by_title = {title: (rows(conclusion), remark) for title, rows, remark in SECTIONS}
-    parts.append(_section("Arms", *by_title.pop("Arms")))
+    parts.append(section("Arms", *by_title.pop("Arms")))
     parts.append(plot(charts.differences(), "Paired differences", REMARKS["forest"]))
     primary = conclusion.question.primary
     parts.append(plot(charts.curves(primary, primary), f"{primary} over the run", REMARKS["loss"]))
     parts.append(plot(charts.curves("loss", "training loss"), "Training loss"))
     parts.append(_mechanisms(charts, plot))
     parts.append(plot(charts.sensitivity(), "Sensitivity to the tuned setting"))
-    parts += [_section(title, rows, remark) for title, (rows, remark) in by_title.items()]
+    parts += [section(title, rows, remark) for title, (rows, remark) in by_title.items()]
     parts += [f'<p class="remark">{html.escape(n)}</p>' for n in conclusion.fairness.notes]
     parts.append(f"<h2>Reproduce</h2><pre>{html.escape(conclusion.record.command)}</pre>")
     return "\n".join(p for p in parts if p), specs
@@ -130,7 +154,7 @@ def _mechanisms(charts: Charts, plot: Any) -> str:
     return f"<h2>Mechanism</h2>{_remark(REMARKS['mechanism'])}" + "".join(folds)
 
 
-def _section(title: str, rows: Table, remark: str) -> str:
+def section(title: str, rows: Table, remark: str) -> str:
     if not rows:
         return ""
     columns = [c for c in rows[0] if any(r.get(c) for r in rows)]

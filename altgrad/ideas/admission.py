@@ -1,0 +1,81 @@
+"""Before an idea costs anything: is it sound, and does it take five steps?"""
+
+import math
+import resource
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from altgrad.compare.arm import Arm
+from altgrad.compare.launching import Launch, Wanted, as_task
+from altgrad.ideas.terms import Terms
+
+SMOKE_STEPS = 5
+
+
+def failure_of(arm: Arm, launch: Launch, terms: Terms, changed: dict[str, Any]) -> str:
+    """Why an idea may not run; empty if it may. Takes its steps in a process of its own, which may
+    crash, and leaves no folder.
+
+    changed: the settings it changes; where the network is among them it is verified first.
+    """
+    threads = launch.threads_each(len(launch.slots(arm.config.device)))
+    place = Path(launch.runs) / "ideas" / "smoke"  # never made: no run begins
+    task = as_task(Wanted(arm.name, arm.at_seed(0), place), threads)
+    network = any(name.startswith("model.") for name in changed)
+    with ProcessPoolExecutor(1, mp_context=get_context("forkserver")) as pool:
+        try:
+            return pool.submit(_try_out, task, network, terms.memory_gb).result()
+        except BrokenProcessPool:
+            return "its process died in the smoke run"
+
+
+def _try_out(task: Any, network: bool, memory_gb: float | None) -> str:
+    from altgrad.compare.launching.worker import settle_in
+
+    settle_in(task)
+    try:
+        return (_verify(task) if network else "") or _smoke(task, memory_gb)
+    except Exception as error:
+        return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
+
+
+def _verify(task: Any) -> str:
+    from altgrad.learn.verify.verify import verify
+    from altgrad.training.config import TrainConfig
+
+    for result in verify(TrainConfig.from_dict(task.settings)):
+        if result.passed is False:
+            return f"it fails `altgrad verify`: {result.name}: {result.evidence}"
+    return ""
+
+
+def _smoke(task: Any, memory_gb: float | None) -> str:
+    import torch
+
+    from altgrad.training.build import build_run
+    from altgrad.training.config import TrainConfig
+
+    trainer = build_run(TrainConfig.from_dict(task.settings))
+    for step in range(1, SMOKE_STEPS + 1):
+        pieces = [trainer.batches.next_batch() for _ in range(trainer.config.accumulation)]
+        x, y = (torch.cat(part) for part in zip(*pieces, strict=True))
+        loss = trainer.train_step(x, y)["loss"]
+        if not math.isfinite(loss):
+            return f"the loss is {loss} at step {step} of the smoke run"
+    used = _memory_bytes() / 2**30
+    if memory_gb is not None and used > memory_gb:
+        return f"it needs {used:.2f} GiB, more than memory_gb={memory_gb:g}"
+    return ""
+
+
+def _memory_bytes() -> float:
+    import torch
+
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        return float(torch.cuda.max_memory_allocated())
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return float(peak if sys.platform == "darwin" else peak * 1024)

@@ -1,0 +1,95 @@
+"""The held-out part: validation tokens that only a reckoning reads, and every reading is counted.
+
+`new` cuts the validation tokens in two. The runs of the ledger train and validate on `tokens/`,
+which lacks the part in `heldout/`.
+"""
+
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+from altgrad.data import load_metadata, load_tokens, prepare
+from altgrad.data.files import sha256_of, whole_folder
+from altgrad.settings import require
+from altgrad.training.config import TrainConfig
+
+TOKENS, HELDOUT = "tokens", "heldout"
+
+
+def folder_of(ledger: Path) -> Path:
+    return ledger / HELDOUT
+
+
+def cut(config: TrainConfig, share: float, ledger: Path) -> None:
+    """Write both folders, once; nothing with a share of 0.
+
+    Raises:
+        ConfigError: too few validation tokens for two parts.
+    """
+    if share == 0:
+        return
+    source = prepare(config.data, block_size=config.model.block_size)
+    tokens = len(load_tokens(source, "val"))
+    kept = int(tokens * (1 - share))
+    block = config.model.block_size + 1
+    require(
+        min(kept, tokens - kept) >= block,
+        f"heldout={share:g} of {tokens:,} validation tokens leaves a part shorter than a block of "
+        f"{block - 1}; write heldout=0, or give more validation data.",
+    )
+    for name, part in ((HELDOUT, slice(kept, None)), (TOKENS, slice(0, kept))):
+        if not (ledger / name).is_dir():
+            _write(source, ledger / name, part)
+
+
+def _write(source: Path, target: Path, part: slice) -> None:
+    meta = load_metadata(source)
+    with whole_folder(target) as folder:
+        for path in source.iterdir():
+            if path.name not in ("val.bin", "meta.json") and path.is_file():
+                _link(path, folder / path.name)
+        (folder / "val.bin").write_bytes(load_tokens(source, "val")[part].tobytes())
+        if (source / "meta.json").is_file():
+            tokens = len(load_tokens(source, "val")[part])
+            digest = sha256_of(folder / "val.bin")
+            val = replace(
+                meta.splits["val"],
+                tokens=tokens,
+                sha256=digest,
+                offset=0,
+                **dict.fromkeys(("bytes", "characters", "documents")),
+            )
+            made = replace(meta, splits={**meta.splits, "val": val})
+            made.write(folder)
+
+
+def _link(path: Path, target: Path) -> None:
+    """The same bytes without a second copy, where the disk can."""
+    try:
+        os.link(path, target)
+    except OSError:
+        shutil.copyfile(path, target)
+
+
+def losses(runs: dict[str, dict[int, str]], folder: Path) -> dict[str, dict[int, float]]:
+    """Arm -> seed -> loss on the held-out part, of each run's last weights."""
+    return {
+        arm: {s: _loss(Path(run), folder) for s, run in row.items()} for arm, row in runs.items()
+    }
+
+
+def _loss(run: Path, folder: Path) -> float:
+    """In the arithmetic the run was trained in."""
+    from altgrad import trust
+    from altgrad.evaluate.corpus import evaluate_split
+    from altgrad.evaluate.run import arithmetic
+    from altgrad.training.loading import load_run, read_config
+    from altgrad.training.machine import pick_device
+
+    trust.allow(trust.names_in(read_config(run).to_dict()))
+    loaded = load_run(run, which="latest")
+    device = pick_device(loaded.config.device)
+    with arithmetic(loaded.config.precision.compute, device):
+        model, batch = loaded.model.to(device), loaded.config.data.batch_size
+        return evaluate_split(model, folder, "val", batch_size=batch).loss

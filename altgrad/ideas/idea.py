@@ -1,0 +1,107 @@
+"""One idea: a change of anything but the measuring."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from altgrad.compare.arm import Arm, differences
+from altgrad.compare.identity import WITHOUT_EFFECT, covers
+from altgrad.compare.question import full_name
+from altgrad.compare.unread_settings import read_differences
+from altgrad.settings import ConfigError, get_setting, require
+
+MEASURING = {
+    "seed": "the ledger gives every run its seed, idea and champion the same",
+    "max_steps": "the ledger's budget says how many steps an idea gets",
+    "eval_interval": "it is part of how everything in the ledger is evaluated",
+    "log_interval": "it is part of how everything in the ledger is measured",
+    "model.block_size": "it is the length in which everything in the ledger is evaluated",
+    "model.vocab_size": "it follows the data, which stay",
+    "devices": "the ledger's machine stays",
+    "device": "the ledger's machine stays",
+    "strategy": "the ledger's machine stays",
+    "init_from": "everything in the ledger starts from new weights",
+    "faults": "they break a run on purpose",
+    "guards": "they decide when a run counts as diverged",
+    "data": "idea and champion read the same data in the same order",
+}
+"""Setting or group that no idea may touch -> why."""
+
+FREE = ("data.batch_size",)
+"""Settings of such a group that change the training alone: the budget makes up for them."""
+
+
+@dataclass(frozen=True)
+class Idea:
+    """words: as typed. patch: a unified diff of the code; empty = none. why: for people."""
+
+    words: tuple[str, ...] = ()
+    patch: str = ""
+    why: str = ""
+
+    @property
+    def name(self) -> str:
+        """What a person calls it."""
+        shown = [w if len(w) <= 60 else f"{w[:57]}..." for w in self.words]
+        return " ".join([*shown, *(["(patch)"] if self.patch else [])])
+
+    @property
+    def patch_hash(self) -> str:
+        return hashlib.sha256(self.patch.encode()).hexdigest()[:12] if self.patch else ""
+
+
+def read_idea(words: Sequence[str], *, why: str = "", patch: str = "") -> Idea:
+    """An idea from what was typed.
+
+    Raises:
+        ConfigError: nothing is changed, or a word is no KEY=VALUE.
+    """
+    for word in words:
+        require("=" in word, f"{word!r} is not KEY=VALUE, such as optim.lr=0.02.")
+    require(bool(words or patch), "an idea needs at least one KEY=VALUE or a --patch.")
+    full = [f"{full_name(k)}={v}" for k, _, v in (w.partition("=") for w in words)]
+    return Idea(tuple(last_words(full)), patch, why)
+
+
+def last_words(words: Sequence[str]) -> list[str]:
+    """Of words with the same key only the last, in the place of the last."""
+    kept: dict[str, str] = {}
+    for word in words:
+        key = word.partition("=")[0]
+        kept.pop(key, None)
+        kept[key] = word
+    return list(kept.values())
+
+
+def refuse_typed(words: Sequence[str]) -> None:
+    """Refuse a word that sets the measuring, whatever value it gives.
+
+    Raises:
+        ConfigError: naming the word, and why.
+    """
+    for word in words:
+        _refuse(word.partition("=")[0], word)
+
+
+def changes_of(champion: Arm, idea: Arm, *, patched: bool = False) -> dict[str, tuple[Any, Any]]:
+    """Settings that the idea changes: name -> (champion's value, its value).
+
+    Raises:
+        ConfigError: it touches the measuring (also by a preset), or changes nothing that is read.
+    """
+    found = differences(champion.config, idea.config)
+    found = {n: v for n, v in found.items() if not covers(WITHOUT_EFFECT, n)}
+    for name in found:
+        _refuse(name, f"{name}={get_setting(idea.config, name)}")
+    read = read_differences(found, champion, idea)
+    if not read and not patched:
+        unread = f": nothing reads {', '.join(found)}" if found else ""
+        raise ConfigError(f"it changes nothing against the champion{unread}")
+    return read
+
+
+def _refuse(name: str, word: str) -> None:
+    for group, why in MEASURING.items():
+        if covers([group], name) and name not in FREE:
+            raise ConfigError(f"{word} touches the measuring: {why}")

@@ -1,0 +1,99 @@
+"""A queue of ideas, worked off unattended: from a YAML file, until it or the budget ends."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from altgrad.ideas.idea import Idea, read_idea
+from altgrad.ideas.ledger import Entry
+from altgrad.ideas.loop import Ledger
+from altgrad.ideas.screening import NOMINATED
+from altgrad.ideas.state import State
+from altgrad.settings import ConfigError, require
+from altgrad.trust import said_by
+
+KEYS = ("words", "why", "patch")
+
+
+def read_queue(path: Path) -> list[tuple[str, Idea]]:
+    """(item, idea) of each entry. Its item is a hash of what it says and how often it was said
+    before, so that ideas may be added to the file later.
+
+    The file is a list: each a text of words, or a mapping of `words`, `why` and `patch` (a file).
+
+    Raises:
+        ConfigError: the file, or the entry, that cannot be read.
+    """
+    try:
+        content = said_by(path, yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path} is no readable queue of ideas: {error}") from None
+    if isinstance(content, dict):
+        content = content.get("ideas")
+    require(
+        isinstance(content, list), f"{path} must be a list of ideas, or have `ideas:` with one."
+    )
+    seen: Counter[str] = Counter()
+    items = []
+    for place, entry in enumerate(content, 1):
+        text = json.dumps(entry, sort_keys=True, default=str)
+        seen[text] += 1
+        item = hashlib.sha256(f"{text} {seen[text]}".encode()).hexdigest()[:12]
+        items.append((item, _idea(entry, f"{path}, idea {place}", path.parent)))
+    return items
+
+
+def _idea(entry: Any, where: str, folder: Path) -> Idea:
+    entry = {"words": entry} if isinstance(entry, str) else entry
+    require(isinstance(entry, dict), f"{where}: {entry!r} is neither words nor a mapping.")
+    strange = [key for key in entry if key not in KEYS]
+    require(not strange, f"{where}: unknown {strange}; there are {', '.join(KEYS)}.")
+    words = entry.get("words") or []
+    words = words.split() if isinstance(words, str) else [str(w) for w in words]
+    patch = ""
+    if entry.get("patch"):
+        try:
+            patch = (folder / str(entry["patch"])).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{where}: patch {entry['patch']}: {error}") from None
+    try:
+        return read_idea(words, why=str(entry.get("why") or ""), patch=patch)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+
+
+def work_off(ledger: Ledger, items: list[tuple[str, Idea]]) -> Iterator[Entry]:
+    """Try what has no entry yet, and reckon when `reckon_at` changes wait, and at the end.
+
+    Yields every new entry; ends early where the budget of hours is spent. A reckoning that had
+    begun is ended first.
+    """
+    if ledger.state().plan is not None:
+        yield ledger.reckon()
+    for item, idea in items:
+        state = ledger.state()
+        if item in state.done():
+            continue
+        if spent(state):
+            return
+        entry = ledger.try_idea(idea, item=item)
+        yield entry
+        if entry["verdict"] == NOMINATED and _due(ledger.state()):
+            yield ledger.reckon()
+    state = ledger.state()
+    if state.provisional and not spent(state):
+        yield ledger.reckon()
+
+
+def spent(state: State) -> bool:
+    """Whether the hours of the ledger are used up."""
+    return state.terms.hours is not None and state.spent_s() >= 3600 * state.terms.hours
+
+
+def _due(state: State) -> bool:
+    return len(state.provisional) >= state.terms.reckon_at
