@@ -121,6 +121,7 @@ def draw(state: State, path: Path) -> Path:
     _name_changes(axes, made)
     axes.set_ylim(low, high)
     axes.set_xlabel("tries")
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_ylabel(state.terms.primary)
     axes.set_title("\n".join(head(state)[:3]), fontsize=8, loc="left")
     axes.legend(fontsize=7, ncols=2, loc="upper right")
@@ -154,7 +155,7 @@ def _draw_verdict(axes: Any, found: Sequence[Point], verdict: str, low: float, h
 
 
 def _draw_reckoned(axes: Any, bars: Sequence[Reckoned], end: int) -> None:
-    ends = [*(b.x for b in bars[1:]), end + 1]
+    ends = [*(b.x for b in bars[1:]), end + 1][: len(bars)]
     for n, (bar, until) in enumerate(zip(bars, ends, strict=True)):
         at = [bar.x + 0.5, max(until, bar.x + 1) + 0.5]
         label = "reckoned champion, 95 %" if n == 0 else None

@@ -112,3 +112,45 @@ def test_nothing_is_reckoned_twice(ledger):
     made = ledger(BASE)
     with pytest.raises(ConfigError, match="nothing to reckon"):
         made.reckon()
+
+
+def test_of_two_changes_that_stand_in_for_each_other_one_is_kept(ledger):
+    """Each is useless beside the other; without both, much is lost."""
+    made = ledger(BASE)
+    for words in (["optim.eps=1.0e-6"], ["optim.betas=[0.9,0.99]"]):
+        made.file.append("try", **_forced(made, words))
+    entry = made.reckon()
+    assert len(entry["batches"]) == 2
+    assert len(entry["found"]) == 1
+    assert len(entry["barnacles"]) == 1
+    assert entry["headline"]["gain"] == pytest.approx(0.03, abs=0.003)
+    assert [c.id for c in made.state().champion] == entry["found"]
+
+
+def test_a_change_that_another_needs_is_taken_out_with_it(ledger):
+    made = ledger("optim.lr=0.001 delta=0.001")
+    made.file.append("try", **_forced(made, ["optim.name=muon"]))
+    made.file.append("try", **_forced(made, ["optim.ns_steps=4"]))
+    made.file.append("try", **_forced(made, ["optim.eps=2.0e-8"]))
+    entry = made.reckon()
+    assert entry["groups"]["i0"] == ["i0", "i1"]
+    assert entry["groups"]["i1"] == ["i1"]
+    assert entry["groups"]["i2"] == ["i2"]
+
+
+def test_a_change_that_is_set_anew_leaves_the_champion(ledger):
+    made = ledger("optim.lr=0.001 delta=0.001")
+    made.file.append("try", **_forced(made, ["optim.lr=0.002"]))
+    entry = made.try_(["optim.lr=0.03"])
+    assert entry["supersedes"] == ["i0"]
+    assert [c.id for c in made.state().champion] == ["i1"]
+
+
+def test_numbers_never_come_from_the_runs_that_chose(ledger):
+    made = ledger(BASE)
+    made.try_(GOOD)
+    made.try_(["optim.grad_clip=0.5"])
+    chosen = {s for e in made.state().entries for s in e.get("seeds", [])}
+    entry = made.reckon()
+    assert not chosen & set(entry["seeds"])
+    assert not set(entry["seeds"]) & set(entry["next_seeds"])
