@@ -115,7 +115,8 @@ def reckon(compose: Compose, arguments: argparse.Namespace) -> int:
 
 
 def show(compose: Compose, arguments: argparse.Namespace) -> int:
-    from altgrad.ideas.picture import chart_lines, write_pictures
+    from altgrad.ideas.picture import chart_lines
+    from altgrad.ideas.show import write_pictures
     from altgrad.ideas.table import lines, to_dict
 
     ledger, _, say = _ledger(compose, arguments)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from altgrad.compare.statistics import t_power
 from altgrad.compare.statistics.paired import paired_t
-from altgrad.compare.statistics.power import t_power
 from altgrad.ideas.discovery import Discoveries
 
 MOST_SEEDS = 30

@@ -11,10 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from altgrad.compare.report import has_charts
 from altgrad.ideas.state import State
 from altgrad.ideas.table import head, last_words_of_reckonings
-from altgrad.runs import write_atomically
 from altgrad.runs.plots import COLOURS
 
 COLOUR = {
@@ -87,19 +85,6 @@ def reckoned(state: State) -> list[Reckoned]:
         gain, low, high = (entry["headline"][k] for k in ("gain", "low", "high"))
         low, high = (gain if v is None else v for v in (low, high))
         found.append(Reckoned(x, mean - gain, mean - high, mean - low))
-    return found
-
-
-def write_pictures(state: State, folder: Path) -> list[Path]:
-    """`ideas.png`, and `report.html` where the extra `report` is installed."""
-    if not any(e["kind"] == "try" for e in state.entries):
-        return []
-    found = [draw(state, folder / "ideas.png")]
-    if has_charts():
-        from altgrad.ideas.page import page
-
-        write_atomically(folder / "report.html", page(state))
-        found.append(folder / "report.html")
     return found
 
 

@@ -4,8 +4,9 @@
 every seed, `power` the number of seeds that would decide.
 """
 
-from altgrad.compare.statistics.power import seeds_needed
+from altgrad.compare.statistics.power import seeds_needed, t_power
 
 __all__ = [
     "seeds_needed",
+    "t_power",
 ]
