@@ -42,7 +42,7 @@ def test_a_ledger_is_used_from_its_beginning_to_its_findings(typed):
     assert "champion against baseline: +0.0" in out
     assert "smallest gain that can be seen, by pairs: 1: " in out
     assert Path("runs/ideas/fast/ideas.png").stat().st_size > 10_000
-    assert "i1    optim.lr=0.03" in out
+    assert "i1  optim.lr=0.03" in out
 
 
 def test_programs_read_json_and_people_the_rest(typed):
