@@ -5,6 +5,7 @@ import pytest
 from altgrad.data import DataConfig, DataError, load_metadata, prepare, readers
 from altgrad.data.encode import chunks
 from altgrad.data.metadata import Metadata, SplitInfo
+from altgrad.data.order import permutation
 from altgrad.data.passages import passages, scan
 from altgrad.data.sources import find_source
 from altgrad.data.tokenizers import load_tokenizer
@@ -54,3 +55,9 @@ def test_a_tokenizer_file_of_another_hash_is_not_taken_for_the_one_that_made_the
     Metadata("c", "l", [], "r", identity, 256, "uint16", splits).write(tmp_path)
     with pytest.raises(DataError, match="0000000000000000"):
         load_tokenizer(tmp_path, cache=tmp_path / "cache")
+
+
+def test_every_epoch_and_every_seed_has_an_order_of_its_own():
+    orders = [tuple(permutation(seed, epoch, 50)) for seed, epoch in ((3, 0), (3, 1), (4, 0))]
+    assert len(set(orders)) == 3
+    assert all(sorted(order) == list(range(50)) for order in orders)
