@@ -37,7 +37,8 @@ def record_of(path: Path) -> Record:
 
 
 def _lines(path: Path) -> list[bytes]:
-    return path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    # A pipe in the file's place would be waited on for ever: it holds no lines.
+    return path.read_bytes().splitlines(keepends=True) if path.is_file() else []
 
 
 def step_of_line(line: bytes) -> int:
@@ -96,5 +97,5 @@ def _logs(root: Path) -> bool:
     try:
         settings = yaml.safe_load((root / "config.yaml").read_text())
         return settings["log_interval"] > 0 or settings["eval_interval"] > 0
-    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
+    except (OSError, ValueError, TypeError, KeyError, RecursionError, yaml.YAMLError):
         return True

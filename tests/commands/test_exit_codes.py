@@ -19,7 +19,7 @@ def fake(monkeypatch):
 
 @pytest.fixture
 def run_folder(fake, tmp_path):
-    fake("altgrad.runs.folder.resolve_run", lambda *_: tmp_path / "run")
+    fake("altgrad.runs.resolve_run", lambda *_: tmp_path / "run")
     return tmp_path / "run"
 
 
@@ -77,10 +77,14 @@ def test_a_dry_run_of_gc_only_looks(fake, run_folder, capsys, words, act):
 def test_sampling_hands_on_what_was_typed(fake, run_folder, capsys):
     given = []
     fake("altgrad.training.build.load_run", lambda run, which: (run, which))
-    fake(
-        "altgrad.training.build.stream_text",
-        lambda loaded, prompt, tokens, **how: given.append((loaded[1], prompt, tokens, how)) or "",
-    )
+
+    class Written(list):
+        prompt = ""
+
+        def __init__(self, loaded, prompt, tokens, **how):
+            given.append((loaded[1], prompt, tokens, how))
+
+    fake("altgrad.interchange.writing.write", Written)
     words = ["--prompt", "a", "--tokens", "7", "--top-k", "5", "--top-p", "0.5", "--seed", "2"]
     assert main(["sample", "run", *words, "--temperature", "0.1", "--checkpoint", "latest"]) == 0
     how = {"temperature": 0.1, "seed": 2, "top_k": 5, "top_p": 0.5}

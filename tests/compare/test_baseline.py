@@ -81,7 +81,7 @@ def test_runs_that_differ_in_more_than_the_seed_are_no_baseline(runs, compose):
 def test_other_data_is_not_the_same_baseline(runs, here, data_dir):
     freeze_baseline("mine", runs, spread=0.5)
     (data_dir / "val.bin").write_bytes((data_dir / "val.bin").read_bytes()[:-2])
-    with pytest.raises(ValueError, match="the data is not the record's"):
+    with pytest.raises(ValueError, match="is not the record's data"):
         verify_baseline("mine", path_word(data_dir))
 
 
