@@ -21,8 +21,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from altgrad.quantization.catalogue import CATALOGUE
-from altgrad.quantization.formats import Format
+from altgrad.quantization.formats import CATALOGUE, Format
 from altgrad.quantization.rounding import native, round_values
 
 RULES = ("exact", "power_of_two", "mx")
