@@ -5,7 +5,6 @@ and mantissa are set in one place. `optim/` sees only the members of its own `Gr
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 from altgrad.quantization.convert import quant_layers
 from altgrad.quantization.recipe import Cast
 from altgrad.quantization.rounding import Stochastic, round_values, ulp
-from altgrad.quantization.scaling import scaling_of
+from altgrad.quantization.scaling import StatefulScaling
 
 
 class WeightGrid:
@@ -24,10 +23,10 @@ class WeightGrid:
         scaling: the one that the layer computes with, where it remembers earlier steps (delayed).
     """
 
-    def __init__(self, cast: Cast, scaling: Any = None) -> None:
+    def __init__(self, cast: Cast, scaling: StatefulScaling | None = None) -> None:
         assert cast.format is not None
         self.cast, self.format = cast, cast.format
-        self.scaling = scaling_of(cast) if scaling is None else scaling
+        self.scaling = cast.make_scaling() if scaling is None else scaling
         self.mantissa_bits = cast.format.mantissa_bits
         self.uniform = cast.format.exponent_bits <= 1
 
@@ -75,7 +74,7 @@ def grids_of(model: nn.Module) -> dict[Tensor, WeightGrid]:
 
 def refuse_delayed(grids: Mapping[Tensor, WeightGrid]) -> None:
     """Raises ValueError where weights are to lie on a grid whose scale an earlier step decides."""
-    if any(grid.cast.scaling == "delayed" for grid in grids.values()):
+    if any(grid.scaling is not None and grid.scaling.remembers for grid in grids.values()):
         raise ValueError(
             "precision.weight.scaling=delayed cannot store weights, nor steer their steps: the "
             "scale belongs to an earlier step; use precision.weight.scaling=tensor, or "
