@@ -10,20 +10,27 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Integer
 from torch import Tensor
 
 from altgrad.quantization.formats import Format
-from altgrad.quantization.rounding import as_format, quantize, round_values
+from altgrad.quantization.rounding import (
+    as_format,
+    count_flips,
+    decibels,
+    quantize,
+    round_values,
+    ulp,
+)
 
 
 def sqnr_db(x: Float[Tensor, "*shape"], rounded: Float[Tensor, "*shape"]) -> Tensor:
     """20·log10(‖x‖/‖x - rounded‖), 0-d, in dB; inf where nothing was lost."""
     x, rounded = x.detach().double(), rounded.detach().double()
-    return 10 * torch.log10(x.square().sum() / (x - rounded).square().sum())
+    return decibels(x.square().sum(), (x - rounded).square().sum())
 
 
 def code_histogram(
@@ -110,12 +117,8 @@ def count_stalls(
     `after` is what the optimiser wanted; `stored`, where it differs, is what was kept of it (put on
     the grid, perhaps stochastically).
     """
-    f = as_format(f)
-    settings: dict[str, Any] = {"scale": scale, "unscaled": True}
-    old = round_values(before, f, **settings).values
-    new = round_values(after if stored is None else stored, f, **settings).values
-    moved = before != after
-    return StallCount(moved.sum(), (moved & (old != new)).sum())
+    kept = after if stored is None else stored
+    return StallCount(*count_flips(before, after, kept, as_format(f), scale))
 
 
 class BitStallDetector:
@@ -194,8 +197,6 @@ class BitStallDetector:
 
 def grid_distance(x: Tensor, f: Format | str, *, scale: float | Tensor | None = None) -> Tensor:
     """Mean of |x - q(x)| in units of the local spacing, 0-d: 0 on the grid, 0.25 at random."""
-    from altgrad.quantization.rounding import ulp
-
     f = as_format(f)
     error = (round_values(x, f, scale=scale).values.float() - x.detach().float()).abs()
     share = error / ulp(x, f, scale=scale).float()

@@ -6,11 +6,11 @@ A linear layer maps I features of N tokens to O features, and training multiplie
     dx[N,I] = g [N,O] · W [O,I]      gradient of the input;  g = dLoss/dy
     dW[O,I] = gᵀ[O,N] · x [N,I]      gradient of the weight
 
-`recipe.py` says how x, W and g are rounded. Each is rounded once, where it first appears: x and W in
-the forward pass, g in the backward pass. The rounded copy then stands in both of its products (with
-`grad_weight: false` the third takes x and g as they came). The gradients pass through the rounding
-as if it were the identity (`rounding/straight_through.py`). `QuantLinear` is an `nn.Linear` with
-another `forward`: same parameters, same names, same state_dict.
+`recipe.py` says how x, W and g are rounded. Each is rounded once, where it first appears: x and W
+in the forward pass, g in the backward pass. The rounded copy then stands in both of its products
+(with `grad_weight: false` the third takes x and g as they came). Gradients pass through the
+rounding as if it were the identity (`rounding/straight_through.py`). `QuantLinear` is an
+`nn.Linear` with another `forward`: same parameters, same names, same state_dict.
 
 In which numbers the products are taken. An operand with one scale s is the format's own numbers q
 times s, so s1·s2·(q1·q2) is computed: one scaling per entry of the product instead of one per entry
@@ -118,7 +118,7 @@ class Rounding:
     def _mode(self, tick: Tensor) -> str | Stochastic:
         if self.cast.rounding != "stochastic":
             return self.cast.rounding
-        # Odd (2^32 over the golden ratio), so that steps and layers do not share seeds in a pattern.
+        # 2^32 over the golden ratio: the seeds of two layers meet at no step of a usual run.
         return Stochastic(seed=tick * 0x9E3779B1 + self.seed)
 
     def _operand(self, values: Tensor, scale: Tensor | None, counts: Tensor | None) -> Operand:

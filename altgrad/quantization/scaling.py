@@ -36,7 +36,7 @@ _TINY = 2.0**-126
 
 
 class StatefulScaling(Scaling, Protocol):
-    """What stands in SCALINGS: a `rounding.Scaling`, and what training and checkpoints ask of it."""
+    """What stands in SCALINGS: a `rounding.Scaling` that training and checkpoints can use."""
 
     one_scale: bool
     """Whether a tensor has one scale: its numbers can then be multiplied unscaled."""

@@ -12,7 +12,7 @@ bits of stochastic rounding, `counts` what is counted on the way, `checks` what 
 from altgrad.quantization.rounding.checks import as_format
 from altgrad.quantization.rounding.choose import Scaling, in_dtype
 from altgrad.quantization.rounding.codes import quantize
-from altgrad.quantization.rounding.counts import NAMES
+from altgrad.quantization.rounding.counts import NAMES, decibels
 from altgrad.quantization.rounding.grid import working_dtype
 from altgrad.quantization.rounding.round import round_values, ulp
 from altgrad.quantization.rounding.stochastic import Stochastic
@@ -20,6 +20,7 @@ from altgrad.quantization.rounding.tensor_sums import (
     GradientSums,
     PairSums,
     UpdateCounter,
+    count_flips,
     gradient_sums,
     pair_sums,
     widest_dtype,
@@ -33,6 +34,8 @@ __all__ = [
     "Stochastic",
     "UpdateCounter",
     "as_format",
+    "count_flips",
+    "decibels",
     "gradient_sums",
     "in_dtype",
     "pair_sums",

@@ -12,7 +12,8 @@ Definitions (x the input, s its scale, q the rounded x/s):
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import math
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -20,6 +21,19 @@ from torch import Tensor
 from altgrad.quantization.rounding.grid import GridConstants
 
 NAMES = ("amax", "overflow", "underflow", "subnormal", "nan", "inf", "signal", "noise")
+
+
+Energy = TypeVar("Energy", float, Tensor)
+
+
+def decibels(signal: Energy, noise: Energy) -> Energy:
+    """10·log10(signal/noise) of two energies (sums of squares): inf without noise, -inf without
+    signal. Of floats, or elementwise of tensors of one shape."""
+    if isinstance(signal, Tensor):
+        return torch.where(noise == 0, math.inf, 10 * torch.log10(signal / noise))
+    if noise == 0:
+        return math.inf
+    return 10 * math.log10(signal / noise) if signal > 0 else -math.inf
 
 
 class Statistics(NamedTuple):
@@ -56,7 +70,7 @@ class Statistics(NamedTuple):
     @property
     def sqnr_db(self) -> Tensor:
         """Signal to quantisation noise, 20·log10(‖x‖/‖x - q(x)‖), in dB; inf without noise."""
-        return 10 * torch.log10(self.table[..., 6] / self.table[..., 7])
+        return decibels(self.table[..., 6], self.table[..., 7])
 
     def share(self, name: str) -> Tensor:
         """A count divided by the number of numbers: `share("underflow")`."""

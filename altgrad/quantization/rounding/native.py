@@ -31,7 +31,6 @@ _FLAGS = [
 _PORTABLE_FLAGS = ["-O3", "-ffp-contract=off", "-fno-math-errno", "-shared", "-fPIC"]
 _TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 RULES = {"unit": 0, "given_one": 1, "given_each": 2, "exact": 3, "power_of_two": 4, "mx": 5}
-COUNTS = 8
 
 
 class _GridStruct(ctypes.Structure):
