@@ -167,7 +167,7 @@ def finish_step(
     """After every optimiser step: new random bits, newer histories, no host synchronisation.
 
     A history gets the largest amax of the step's micro-batches. `over_processes` makes of a tensor
-    its element-wise maximum over all processes, so that all keep the same histories.
+    (histories,) its elementwise maximum over all processes, so that all keep the same histories.
     """
     layers = quant_layers(model).values()
     if layers:
@@ -240,7 +240,7 @@ def copy_without_recipe(model: nn.Module) -> nn.Module:
 
 
 def read_counts(model: nn.Module | Layers) -> dict[str, dict[str, Tensor]]:
-    """Layer -> role -> what the last step counted, as a line of `COLUMNS`, on the device.
+    """Layer -> role -> what the last step counted: float32 (COLUMNS,), on the device.
 
     Only roles that are rounded; empty unless `count_statistics` is on. `amax` is the largest of
     the step's micro-batches, all else their sum.

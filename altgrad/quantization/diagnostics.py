@@ -96,21 +96,22 @@ class StallCount(NamedTuple):
 
     @property
     def stalled(self) -> Tensor:
+        """Moved, but stored as before, 0-d."""
         return self.updates - self.flips
 
     @property
     def ratio(self) -> Tensor:
-        """1 - flips/updates, 0 where nothing was moved."""
+        """1 - flips/updates, 0-d; 0 where nothing was moved."""
         return self.stalled / self.updates.clamp(min=1)
 
 
 def count_stalls(
-    before: Tensor,
-    after: Tensor,
+    before: Float[Tensor, "*shape"],
+    after: Float[Tensor, "*shape"],
     f: Format | str,
     *,
     scale: float | Tensor | None = None,
-    stored: Tensor | None = None,
+    stored: Float[Tensor, "*shape"] | None = None,
 ) -> StallCount:
     """Compare weights before and after an optimiser's step on the grid of `f` with one scale.
 
@@ -142,12 +143,12 @@ class BitStallDetector:
 
     def observe(
         self,
-        before: Tensor,
-        after: Tensor,
+        before: Float[Tensor, "*shape"],
+        after: Float[Tensor, "*shape"],
         f: Format | str,
         *,
         scale: float | Tensor | None = None,
-        stored: Tensor | None = None,
+        stored: Float[Tensor, "*shape"] | None = None,
     ) -> StallCount:
         """Count one step; see `count_stalls`."""
         found = count_stalls(before, after, f, scale=scale, stored=stored)
@@ -158,8 +159,8 @@ class BitStallDetector:
 
     def update(
         self,
-        weight: Tensor,
-        grad: Tensor,
+        weight: Float[Tensor, "*shape"],
+        grad: Float[Tensor, "*shape"],
         lr: float,
         format: Format | str,
         scale: float | Tensor = 1.0,
@@ -195,7 +196,9 @@ class BitStallDetector:
         }
 
 
-def grid_distance(x: Tensor, f: Format | str, *, scale: float | Tensor | None = None) -> Tensor:
+def grid_distance(
+    x: Float[Tensor, "*shape"], f: Format | str, *, scale: float | Tensor | None = None
+) -> Tensor:
     """Mean of |x - q(x)| in units of the local spacing, 0-d: 0 on the grid, 0.25 at random."""
     f = as_format(f)
     error = (round_values(x, f, scale=scale).values.float() - x.detach().float()).abs()

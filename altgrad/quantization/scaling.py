@@ -64,16 +64,16 @@ class Current:
     one_scale = False
     remembers = False
 
-    def expand(self, scale: Tensor, x: Tensor) -> Tensor:
+    def expand(self, scale: Tensor, x: Float[Tensor, "*shape"]) -> Float[Tensor, "..."]:
         """The scale as it is: it broadcasts against x."""
         return scale
 
-    def groups(self, x: Tensor) -> tuple[str, int, tuple[int, ...]] | None:
+    def groups(self, x: Float[Tensor, "*shape"]) -> tuple[str, int, tuple[int, ...]] | None:
         """None: no native pass computes these scales."""
         return None
 
     def update(self, amax: Tensor) -> None:
-        """Nothing to learn."""
+        """Nothing to learn from a step's largest magnitude (0-d)."""
 
     def state_dict(self) -> dict[str, Any]:
         return {}
@@ -87,7 +87,7 @@ class Current:
 
 def finite_amax(
     x: Float[Tensor, "*shape"], dim: int | tuple[int, ...] | None = None
-) -> Float[Tensor, ...]:
+) -> Float[Tensor, "..."]:
     """Largest finite |x| as float32, over `dim` (kept, of size 1) or, with None, over all (0-d).
 
     0 over no numbers; what is beyond float32 counts as its largest number.
@@ -160,10 +160,10 @@ class PerTensor(Current):
     def __post_init__(self) -> None:
         _check_rule(self.rule)
 
-    def scales(self, x: Tensor, f: Format) -> Tensor:
+    def scales(self, x: Float[Tensor, "*shape"], f: Format) -> Float[Tensor, "..."]:
         return scale_from_amax(finite_amax(x), f, self.rule)
 
-    def groups(self, x: Tensor) -> tuple[str, int, tuple[int, ...]] | None:
+    def groups(self, x: Float[Tensor, "*shape"]) -> tuple[str, int, tuple[int, ...]] | None:
         return self.rule, x.numel(), ()
 
 
@@ -176,11 +176,11 @@ class PerRow(Current):
     def __post_init__(self) -> None:
         _check_rule(self.rule)
 
-    def scales(self, x: Tensor, f: Format) -> Tensor:
+    def scales(self, x: Float[Tensor, "*shape"], f: Format) -> Float[Tensor, "..."]:
         _check_dimensions(x)
         return scale_from_amax(finite_amax(x, -1), f, self.rule)
 
-    def groups(self, x: Tensor) -> tuple[str, int, tuple[int, ...]] | None:
+    def groups(self, x: Float[Tensor, "*shape"]) -> tuple[str, int, tuple[int, ...]] | None:
         _check_dimensions(x)
         return self.rule, x.shape[-1], (*x.shape[:-1], 1)
 
@@ -194,7 +194,7 @@ class PerColumn(Current):
     def __post_init__(self) -> None:
         _check_rule(self.rule)
 
-    def scales(self, x: Tensor, f: Format) -> Tensor:
+    def scales(self, x: Float[Tensor, "*shape"], f: Format) -> Float[Tensor, "..."]:
         _check_dimensions(x)
         return scale_from_amax(finite_amax(x, tuple(range(x.dim() - 1))), f, self.rule)
 
@@ -242,14 +242,14 @@ class PerBlock(Current):
             return amax.view(*x.shape[:-1], -1)
         return finite_amax(self._blocks(x), -1).squeeze(-1)
 
-    def scales(self, x: Tensor, f: Format) -> Tensor:
+    def scales(self, x: Float[Tensor, "*shape"], f: Format) -> Float[Tensor, "..."]:
         return scale_from_amax(self._amax(x), f, self.rule)
 
-    def expand(self, scale: Tensor, x: Tensor) -> Tensor:
+    def expand(self, scale: Tensor, x: Float[Tensor, "*shape"]) -> Float[Tensor, "..."]:
         """Each block's scale repeated over it, the surplus of a shorter last block cut off."""
         return scale.repeat_interleave(self.block_size, -1)[..., : x.shape[-1]]
 
-    def groups(self, x: Tensor) -> tuple[str, int, tuple[int, ...]] | None:
+    def groups(self, x: Float[Tensor, "*shape"]) -> tuple[str, int, tuple[int, ...]] | None:
         if self._missing(x):
             return None
         return self.rule, self.block_size, (*x.shape[:-1], x.shape[-1] // self.block_size)
@@ -269,7 +269,7 @@ class NVFP4(PerBlock):
     block_size: int = 16
     _E4M3: ClassVar[Format] = CATALOGUE["e4m3fn"]
 
-    def scales(self, x: Tensor, f: Format) -> Tensor:
+    def scales(self, x: Float[Tensor, "*shape"], f: Format) -> Float[Tensor, "..."]:
         amax = self._amax(x)
         whole = amax.amax() if amax.numel() else amax.new_zeros(())
         tensor_scale = scale_from_amax(whole, self._E4M3) / f.max
@@ -278,7 +278,7 @@ class NVFP4(PerBlock):
         wanted.clamp_(self._E4M3.smallest_normal, self._E4M3.max)
         return round_values(wanted, self._E4M3, out=wanted).values.mul_(tensor_scale)
 
-    def groups(self, x: Tensor) -> tuple[str, int, tuple[int, ...]] | None:
+    def groups(self, x: Float[Tensor, "*shape"]) -> tuple[str, int, tuple[int, ...]] | None:
         """The scales are computed here, not natively; see `PerBlock` for ragged blocks."""
         blocks = super().groups(x)
         return blocks and ("given_each", *blocks[1:])
@@ -321,7 +321,7 @@ class Delayed(nn.Module):
         newest = torch.cat([amax.reshape(1), self.history[:-1]])
         self.history.copy_(torch.where(valid, newest, self.history))
 
-    def scales(self, x: Tensor, f: Format) -> Tensor:
+    def scales(self, x: Float[Tensor, "*shape"], f: Format) -> Float[Tensor, "..."]:
         now = finite_amax(x)
         seen = self.history.amax() if self.algorithm == "max" else self.history[0]
         amax = torch.where(seen > 0, seen, now) * 2.0**self.margin
@@ -329,10 +329,10 @@ class Delayed(nn.Module):
             self.update(now)
         return scale_from_amax(amax, f, self.rule)
 
-    def expand(self, scale: Tensor, x: Tensor) -> Tensor:
+    def expand(self, scale: Tensor, x: Float[Tensor, "*shape"]) -> Float[Tensor, "..."]:
         return scale
 
-    def groups(self, x: Tensor) -> None:
+    def groups(self, x: Float[Tensor, "*shape"]) -> None:
         return None
 
 

@@ -21,7 +21,7 @@ _WORD = {torch.float32: (torch.int32, 23), torch.float64: (torch.int64, 52)}
 
 
 def round_values(
-    x: Tensor,
+    x: Float[Tensor, "*shape"],
     f: Format,
     *,
     scale: float | Tensor | None = None,
@@ -53,7 +53,9 @@ def round_values(
     return choose.run(job)
 
 
-def ulp(x: Tensor, f: Format | str, *, scale: float | Tensor | None = None) -> Tensor:
+def ulp(
+    x: Float[Tensor, "*shape"], f: Format | str, *, scale: float | Tensor | None = None
+) -> Float[Tensor, "*shape"]:
     """The grid's spacing at each |x| (upwards at a power of two; at most the top binade's), in x's
     units, as float32 (float64 for float64)."""
     f = as_format(f)

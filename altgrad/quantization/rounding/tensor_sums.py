@@ -31,7 +31,7 @@ class GradientSums(NamedTuple):
 
 
 def gradient_sums(tensors: Sequence[Tensor], threshold: float) -> GradientSums:
-    """Of every tensor, which must not be empty; float32."""
+    """Of every tensor, float32 of any shape, none of them empty; |x| < threshold counts as dead."""
     sizes = [t.numel() for t in tensors]
     rows = [t.shape[0] if t.dim() == 2 else 1 for t in tensors]
     if not _native_can(tensors):
