@@ -55,6 +55,7 @@ def fake_quantize(
         "rounding": rounding,
         "overflow": overflow,
     }
+    table: Tensor | None
     if torch.is_grad_enabled() and x.requires_grad:
         if out is not None:
             raise ValueError("out= cannot be given for a tensor that needs a gradient; drop out=")
@@ -62,8 +63,9 @@ def fake_quantize(
     else:
         rounded = round_values(x, f, out=out, count_by=count_by, **arguments)
         y, table = rounded.values, rounded.stats and rounded.stats.table
-    per_line = x.shape[-1] if count_by == "row" else x.numel()
-    return (y, Statistics(table, per_line)) if count_by else y
+    if table is None or not count_by:
+        return y
+    return y, Statistics(table, x.shape[-1] if count_by == "row" else x.numel())
 
 
 def _count_by(return_stats: bool | str) -> str | None:
