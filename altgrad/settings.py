@@ -20,14 +20,37 @@ class ConfigError(ValueError):
     """A setting that cannot be honoured. The message is one line: value, allowed set, cure."""
 
 
+def closest(word: str, allowed: Iterable[str], cutoff: float = 0.5) -> str | None:
+    """The allowed word most like `word`, if one is like it (difflib's ratio, 0 to 1)."""
+    return next(iter(difflib.get_close_matches(word, list(allowed), n=1, cutoff=cutoff)), None)
+
+
 def nearest(word: str, allowed: Iterable[str]) -> str:
     """` Did you mean 'x'?` for the closest allowed word, or an empty string."""
     allowed = list(allowed)
-    leaves = {name.rsplit(".", 1)[-1]: name for name in reversed(allowed)}
-    close = difflib.get_close_matches(word, allowed, n=1, cutoff=0.5)
-    if not close and "." not in word:
-        close = [leaves[leaf] for leaf in difflib.get_close_matches(word, leaves, n=1, cutoff=0.6)]
-    return f" Did you mean {close[0]!r}?" if close else ""
+    close = closest(word, allowed)
+    if close is None and "." not in word:
+        leaves = {name.rsplit(".", 1)[-1]: name for name in reversed(allowed)}
+        close = leaves.get(closest(word, leaves, 0.6) or "")
+    return f" Did you mean {close!r}?" if close else ""
+
+
+def check_name(setting: str, name: str, allowed: Iterable[str], *, outside: bool = False) -> None:
+    """Refuse a name that is in no table, with the set and the nearest match.
+
+    Args:
+        setting: its full name, for the message.
+        outside: whether `package.module:Class` would do, too.
+
+    Raises:
+        ValueError: `name` is not in `allowed`.
+    """
+    if name in (allowed := list(allowed)):
+        return
+    near = closest(str(name), allowed)
+    own = ", or package.module:Class for your own" if outside else ""
+    hint = f"; did you mean {near!r}?" if near else ""
+    raise ValueError(f"{setting}={name!r} is not one of {', '.join(allowed)}{own}{hint}")
 
 
 def refuse_unknown(key: str, allowed: Iterable[str], what: str = "setting") -> None:

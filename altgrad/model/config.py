@@ -5,7 +5,8 @@ from dataclasses import dataclass, field, replace
 
 from altgrad.model.backends import BACKENDS
 from altgrad.model.init import SCHEMES
-from altgrad.model.parts import PARTS, check_name, check_part
+from altgrad.model.parts import PARTS, check_part
+from altgrad.settings import check_name
 
 ROTARY = ("rope", "rope_reversed")
 DTYPES = ("float32", "bfloat16")

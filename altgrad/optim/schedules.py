@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Optional
 
-from altgrad.optim.names import lookup
+from altgrad.outside import lookup
 
 Schedule = Callable[[int], float]
 

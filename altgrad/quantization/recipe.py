@@ -11,19 +11,19 @@ Each operand is rounded once per step, along its last dimension, and used in bot
 """
 
 import copy
-import difflib
 import fnmatch
 import math
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Optional
 
 from altgrad.quantization.formats import Format
+from altgrad.quantization.reference import OVERFLOWS, ROUNDINGS
+from altgrad.settings import check_name
 
 ROLES = ("weight", "input", "grad_output")
-SCALINGS = ("none", "tensor", "delayed", "row", "column", "block", "nvfp4")
-ROUNDINGS = ("nearest_even", "nearest_away", "toward_zero", "up", "down", "stochastic")
 STORAGES = ("master", "rounded", "kahan", "error_feedback")
-UNROUNDED = "none"
+STORAGE_ROUNDINGS = ("nearest_even", "stochastic")
+UNROUNDED = UNSCALED = "none"
 
 
 @dataclass
@@ -101,8 +101,8 @@ class PrecisionConfig:
             raise ValueError(
                 f"precision.grad_clip_range={self.grad_clip_range} must be 0 (off) or more"
             )
-        _require("storage", self.storage, STORAGES)
-        _require("storage_rounding", self.storage_rounding, ("nearest_even", "stochastic"))
+        check_name("precision.storage", self.storage, STORAGES)
+        check_name("precision.storage_rounding", self.storage_rounding, STORAGE_ROUNDINGS)
         if self.simulate:
             Recipe.of(self)
         elif self.storage != "master":
@@ -146,11 +146,14 @@ class Cast:
         Raises:
             ValueError: unknown name or impossible pair, naming the setting.
         """
+        # Here, so that who reads ROLES (a report of finished runs) need not load torch.
+        from altgrad.quantization.scaling import RULES, SCALINGS
+
         where = f"precision.{role}"
-        _require(f"{role}.rounding", config.rounding, ROUNDINGS)
-        _require(f"{role}.scaling", config.scaling, SCALINGS)
-        _require(f"{role}.scale_rule", config.scale_rule, ("exact", "power_of_two", "mx"))
-        _require(f"{role}.overflow", config.overflow, ("saturate", "inf", "nan"))
+        check_name(f"{where}.rounding", config.rounding, ROUNDINGS)
+        check_name(f"{where}.scaling", config.scaling, (UNSCALED, *SCALINGS))
+        check_name(f"{where}.scale_rule", config.scale_rule, RULES)
+        check_name(f"{where}.overflow", config.overflow, OVERFLOWS)
         name = (config.format or default).lower()
         settings = {f.name: getattr(config, f.name) for f in fields(config)} | {"format": None}
         if name == UNROUNDED:
@@ -170,12 +173,20 @@ class Cast:
     def can_leave_range(self) -> bool:
         """Whether numbers can lie beyond the range: not where the scale follows the tensor, but for
         the top of an MX block, which saturates by design (by less than one binade)."""
-        return self.format is not None and self.scaling in ("none", "delayed")
+        scaling = self.make_scaling()
+        return self.format is not None and (scaling is None or scaling.remembers)
 
     @property
     def one_scale(self) -> bool:
         """Whether a tensor has one scale, or none: its numbers can then be multiplied unscaled."""
-        return self.scaling in ("tensor", "delayed", "none")
+        scaling = self.make_scaling()
+        return scaling is None or scaling.one_scale
+
+    def make_scaling(self) -> Any:
+        """A new scaling, with an empty history; None = no scale (see `scaling.StatefulScaling`)."""
+        from altgrad.quantization.scaling import SCALINGS
+
+        return None if self.scaling == UNSCALED else SCALINGS[self.scaling](self)
 
     def __str__(self) -> str:
         if self.format is None:
@@ -207,7 +218,7 @@ def _refuse_what_hardware_lacks(layer: LayerRecipe) -> None:
     """FP8 hardware multiplies two rounded operands with one scale each."""
     for role in ROLES:
         cast = getattr(layer, role)
-        if cast.format is None or cast.scaling not in ("tensor", "delayed"):
+        if cast.format is None or cast.scaling == UNSCALED or not cast.one_scale:
             raise ValueError(
                 f"precision.native=true needs precision.{role} rounded with scaling=tensor or "
                 f"delayed, not {cast}"
@@ -289,13 +300,6 @@ def _cast_config(config: PrecisionConfig, role: str, changes: Any, where: str) -
     if not isinstance(changes, dict) or set(changes) - known:
         raise ValueError(f"{where}.{role}={changes!r}: allowed keys: {', '.join(sorted(known))}")
     return replace(getattr(config, role), **changes)
-
-
-def _require(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        close = difflib.get_close_matches(str(value), allowed, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"precision.{name}={value!r} is not one of {', '.join(allowed)}{hint}")
 
 
 def named_format(name: str, setting: str) -> Format:

@@ -16,6 +16,7 @@ from altgrad.model.parts import resolve
 from altgrad.optim.build import READS as OPTIMIZER_READS
 from altgrad.optim.build import STORES, reads_of
 from altgrad.optim.schedules import READS as SCHEDULE_READS
+from altgrad.quantization import scaling
 from altgrad.quantization.recipe import ROLES
 from altgrad.settings import ConfigError, get_setting
 from altgrad.training.config import TrainConfig, all_setting_names
@@ -159,10 +160,8 @@ def _role_features(role: str) -> list["Feature"]:
     where = f"precision.{role}"
     rounded = f"{SIMULATE} {where}.format=e4m3"
     scalings: dict[str, tuple[str, ...]] = {
-        "scale_rule": ("tensor", "delayed", "row", "column", "block"),
-        "block_size": ("block",),
-        "history": ("delayed",),
-        "margin": ("delayed",),
+        setting: tuple(name for name, read in scaling.READS.items() if setting in read)
+        for setting in ("scale_rule", "block_size", "history", "margin")
     }
     return [
         ((f"{where}.format",), SIMULATE, _rounds),

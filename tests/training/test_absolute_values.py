@@ -13,13 +13,13 @@ from altgrad.data.metadata import Metadata, SplitInfo
 from altgrad.data.tokenizers import ByteTokenizer
 from altgrad.evaluate.corpus import evaluate_file, mean_loss
 from altgrad.model import GPT, GPTConfig
+from altgrad.quantization.rounding import decibels
 from altgrad.training.checkpoints.background import Saver
 from altgrad.training.checkpoints.manager import CheckpointManager
 from altgrad.training.evaluation import Evaluator
 from altgrad.training.health.alerts import Alert, AlertDesk, DivergenceWatch, Watch
 from altgrad.training.health.fallback import Emergency
 from altgrad.training.instruments.gradients import mean_of_finite, mean_over_std
-from altgrad.training.instruments.shadow import decibels
 from altgrad.training.metrics import bits_per_byte, compute_perplexity, model_flops_utilisation
 
 

@@ -13,6 +13,7 @@ from torch import nn
 from altgrad.quantization.convert import Layers, count_table, counted_layers, rounded_roles
 from altgrad.quantization.linear import COLUMNS, QuantLinear
 from altgrad.quantization.recipe import ROLES
+from altgrad.quantization.rounding import decibels
 from altgrad.training.instruments.readout import Metrics, Readout
 
 SHARES = {"overflows%": "overflow", "underflows%": "underflow", "subnormals%": "subnormal"}
@@ -81,13 +82,7 @@ def _of_line(line: list[float], saturates: bool) -> list[float]:
     percent = 100 / max(line[_AT["numel"]], 1)
     shares = [line[_AT[column]] * percent for column in SHARES.values()]
     noise, signal = line[_AT["noise"]], line[_AT["signal"]]
-    return [*shares, shares[0] if saturates else 0.0, _decibels(signal, noise), line[_AT["amax"]]]
-
-
-def _decibels(signal: float, noise: float) -> float:
-    if noise == 0:
-        return math.inf
-    return 10 * math.log10(signal / noise) if signal > 0 else -math.inf
+    return [*shares, shares[0] if saturates else 0.0, decibels(signal, noise), line[_AT["amax"]]]
 
 
 def _over_layers(group: str, values: Sequence[float]) -> Metrics:

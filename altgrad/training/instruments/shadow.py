@@ -5,7 +5,6 @@ its error in decibels, per parameter. Its random numbers are the run's (the same
 never disturb the run's.
 """
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from statistics import median
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from altgrad.quantization.convert import copy_without_recipe
+from altgrad.quantization.rounding import decibels
 from altgrad.training.instruments.gradients import (
     check_same_names,
     compare_gradients,
@@ -148,13 +148,6 @@ def _errors_in_db(table: dict[str, tuple[float, float]]) -> Metrics:
         "grad_snr_db/mean": mean_of_finite(each.values()),
         "grad_snr_db/min": min(each.values()),
     }
-
-
-def decibels(signal: float, noise: float) -> float:
-    """10 log10(signal / noise) of two energies; inf without noise, -inf without signal."""
-    if noise == 0:
-        return math.inf
-    return 10 * math.log10(signal / noise) if signal > 0 else -math.inf
 
 
 @contextmanager
