@@ -1,13 +1,11 @@
 """What a save asks of the file system. Tests put a failing disk in its place."""
 
-import errno
 import hashlib
 import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-FULL_OR_CLOSED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 PIECE_BYTES = 8 << 20
 
 Piece = bytes | memoryview

@@ -34,14 +34,13 @@ from altgrad.training.loading import (
     read_config,
     settle_base,
 )
-from altgrad.training.machine import launch, make_fabric, settle
-from altgrad.training.memory import keep_freed_memory
-from altgrad.training.reads import settle_storage
+from altgrad.training.machine import keep_freed_memory, launch, make_fabric, settle
 from altgrad.training.recording import Listener, Recorder
 from altgrad.training.resume import rate_jump, refuse_changes, settings_to_go_on_with
-from altgrad.training.run_data import require_same_tokens
 from altgrad.training.size_limits import refuse_more_than_stored
+from altgrad.training.token_hashes import require_same_tokens
 from altgrad.training.trainer import Trainer
+from altgrad.training.unread_settings import settle_storage
 
 NO_BF16 = (
     "this processor has no bf16 instructions: computing in fp32, which takes longer per step "

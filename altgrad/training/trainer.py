@@ -20,25 +20,29 @@ from altgrad.optim.build import STORES
 from altgrad.quantization import unrounded
 from altgrad.quantization.fp32_products import use_fast_products
 from altgrad.quantization.rounding import native
-from altgrad.runs import GIVEN, FolderLostError
-from altgrad.training import sharding
+from altgrad.runs import GIVEN, FolderLostError, Metrics
+from altgrad.training import checkpoint_state
+from altgrad.training.checkpoint_state import GlobalRandom, Parts, collect, restore
 from altgrad.training.checkpoints import Checkpoint, find_checkpoint, load_checkpoint
-from altgrad.training.compile_errors import told_in_one_line
 from altgrad.training.config import TrainConfig
 from altgrad.training.evaluation import Evaluator
-from altgrad.training.fingerprint import initial_weights, tensor_hashes, whole_hash
-from altgrad.training.health import Emergency, Finding, Health, NonFiniteGuard
+from altgrad.training.health import Emergency, Finding, Health, NonFiniteGuard, StopSignal
 from altgrad.training.instruments import Numerics, interval
-from altgrad.training.interrupt import StopSignal
-from altgrad.training.machine import launch, make_fabric, pick_device
+from altgrad.training.machine import launch, make_fabric, pick_device, readable_compile_errors
 from altgrad.training.metrics import compute_perplexity
 from altgrad.training.randomness import seed_dropout
-from altgrad.training.recording import Recorder, RunClock, SpeedMeter, data_facts, start_facts
-from altgrad.training.run_state import GlobalRandom, Parts, collect, restore
-from altgrad.training.saving import Keeper
+from altgrad.training.recording import (
+    Keeper,
+    Recorder,
+    RunClock,
+    SpeedMeter,
+    data_facts,
+    initial_weights,
+    start_facts,
+    tensor_hashes,
+    whole_hash,
+)
 from altgrad.training.step import StepOutcome, TrainingStep
-
-Metrics = dict[str, float]
 
 KEEPERS = {
     **dict.fromkeys(STORES, "stored on the grid, and moved from number to number there"),
@@ -293,10 +297,10 @@ class Trainer:
 
     def _last_weights(self) -> str:
         """Hash of the weights as they are, averaged ones included; every process must call it."""
-        state = sharding.model_state(self.model)
+        state = checkpoint_state.model_state(self.model)
         if self.average is not None:
             averaged = self.average.weights().items()
-            state |= {f"average.{name}": sharding.whole(t) for name, t in averaged}
+            state |= {f"average.{name}": checkpoint_state.whole(t) for name, t in averaged}
         return whole_hash(tensor_hashes(state))
 
     def _open(self) -> None:
@@ -382,7 +386,7 @@ class Trainer:
         start = time.perf_counter()
         self._batch = x, y = self._next_batch()
         self._within_step = True
-        with told_in_one_line():
+        with readable_compile_errors():
             metrics = self.train_step(x, y)
         self._within_step = False
         seconds = time.perf_counter() - start
@@ -460,8 +464,8 @@ class Trainer:
         """What `CheckpointManager.save` takes. Every process must call it."""
         return {
             "step": self.step,
-            "model": sharding.model_state(self.model),
-            "optimizer": sharding.optimizer_state(self.model, self.optimizer),
+            "model": checkpoint_state.model_state(self.model),
+            "optimizer": checkpoint_state.optimizer_state(self.model, self.optimizer),
             "scaler": self.scaler,
             "config": self.config,
             "val_loss": val_loss,
@@ -485,9 +489,9 @@ class Trainer:
         self.remarks += self.load(saved)
 
     def load(self, saved: Checkpoint, *, lenient: bool = False) -> list[str]:
-        """Take over a checkpoint; `lenient` as in `run_state.restore`, whose remarks come back."""
-        sharding.load_model_state(self.model, saved.model)
-        sharding.load_optimizer_state(self.model, self.optimizer, saved.optimizer)
+        """Take over a checkpoint; `lenient` and the returned remarks as in `restore`."""
+        checkpoint_state.load_model_state(self.model, saved.model)
+        checkpoint_state.load_optimizer_state(self.model, self.optimizer, saved.optimizer)
         if self.scaler is not None and saved.scaler:
             self.scaler.load_state_dict(saved.scaler)
         self.best_val_loss = saved.extra["best_val_loss"]

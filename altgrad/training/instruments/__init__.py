@@ -11,9 +11,11 @@ from altgrad.training.instruments.gradients import (
     gradient_cosine_similarity,
 )
 from altgrad.training.instruments.panel import Numerics
+from altgrad.training.instruments.shadow import FP32ShadowModel
 
 __all__ = [
     "DiagnosticsConfig",
+    "FP32ShadowModel",
     "Numerics",
     "ShadowConfig",
     "compute_gradient_stats",

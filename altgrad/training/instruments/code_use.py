@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from altgrad.quantization.diagnostics import code_utilisation
 from altgrad.quantization.weight_grid import WeightGrid, grids_of
-from altgrad.training.instruments.readout import Metrics, Readout, rows_of
+from altgrad.runs import Metrics
+from altgrad.training.instruments.readout import Readout, rows_of
 
 NAMES = ("code_use", "grid_distance", "ulps_moved", "grad_ulp_corr")
 

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from altgrad.quantization.rounding import gradient_sums
+from altgrad.runs import Metrics
 from altgrad.training.instruments.gradients import gradients_of
-from altgrad.training.instruments.readout import Metrics, Readout
+from altgrad.training.instruments.readout import Readout
 
 
 class Rows(NamedTuple):

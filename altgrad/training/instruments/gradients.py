@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from altgrad.quantization.rounding import GradientSums, PairSums, gradient_sums, pair_sums
-from altgrad.training.instruments.readout import Metrics, Readout, rows_of
+from altgrad.runs import Metrics
+from altgrad.training.instruments.readout import Readout, rows_of
 
 TINY_STD = 1e-10
 """A standard deviation below this counts as zero: the ratio to it is infinite."""

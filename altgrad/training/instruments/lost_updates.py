@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from altgrad.quantization.rounding import UpdateCounter, widest_dtype
 from altgrad.quantization.weight_grid import grids_of
-from altgrad.training.instruments.readout import Metrics, Readout
+from altgrad.runs import Metrics
+from altgrad.training.instruments.readout import Readout
 
 
 class StallWatch:

@@ -31,13 +31,14 @@ from altgrad.quantization.convert import (
 from altgrad.quantization.recipe import ROLES, Cast, PrecisionConfig, Recipe, named_format
 from altgrad.quantization.rounding import gradient_sums, round_values
 from altgrad.quantization.weight_grid import WeightGrid, grids_of, refuse_delayed
+from altgrad.runs import Metrics
 from altgrad.training.instruments.code_use import observe_grid_use
 from altgrad.training.instruments.config import DiagnosticsConfig, ShadowConfig, interval
 from altgrad.training.instruments.dead_neurons import DeadNeurons
 from altgrad.training.instruments.gradients import gradients_of, observe_gradient_stats
 from altgrad.training.instruments.lost_updates import StallWatch
 from altgrad.training.instruments.ranks import SpectrumWatch
-from altgrad.training.instruments.readout import Metrics, Readout
+from altgrad.training.instruments.readout import Readout
 from altgrad.training.instruments.rounding_counts import observe_rounding
 from altgrad.training.instruments.shadow import FP32ShadowModel
 

@@ -7,7 +7,8 @@ of the entropy of the normalised singular values (Roy and Vetterli 2007).
 import torch
 from torch import Tensor, nn
 
-from altgrad.training.instruments.readout import Metrics, Readout, rows_of
+from altgrad.runs import Metrics
+from altgrad.training.instruments.readout import Readout, rows_of
 
 
 def stable_rank(singular: Tensor) -> Tensor:

@@ -13,7 +13,8 @@ from torch import nn
 from altgrad.quantization.convert import Layers, count_table, counted_layers, rounded_roles
 from altgrad.quantization.linear import COLUMNS, QuantLinear
 from altgrad.quantization.recipe import ROLES
-from altgrad.training.instruments.readout import Metrics, Readout
+from altgrad.runs import Metrics
+from altgrad.training.instruments.readout import Readout
 
 SHARES = {"overflows%": "overflow", "underflows%": "underflow", "subnormals%": "subnormal"}
 METRICS = (*SHARES, "saturations%", "sqnr_db", "amax")

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from altgrad.quantization.convert import copy_without_recipe
+from altgrad.runs import Metrics
 from altgrad.training.instruments.gradients import (
     check_same_names,
     compare_gradients,
@@ -24,7 +25,7 @@ from altgrad.training.instruments.gradients import (
     mean_over_std,
     similarities,
 )
-from altgrad.training.instruments.readout import Metrics, Readout
+from altgrad.training.instruments.readout import Readout
 
 NO_GRADIENT = 4 * 2.0**-23
 """A gradient in FP32 with a root mean square below this share of the median parameter's is what

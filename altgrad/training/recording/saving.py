@@ -21,7 +21,7 @@ from altgrad.training.checkpoints import (
     step_of,
 )
 from altgrad.training.config import TrainConfig
-from altgrad.training.recording import Recorder
+from altgrad.training.recording.recorder import Recorder
 
 State = dict[str, Any]
 
