@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from altgrad.data import load_metadata, load_tokens, make_batches
 from altgrad.optim import WeightAverage, build_optimizer, build_schedule
-from altgrad.optim.build import STORES
 from altgrad.quantization import unrounded
 from altgrad.quantization.fp32_products import use_fast_products
 from altgrad.quantization.rounding import native
@@ -27,7 +26,7 @@ from altgrad.training.checkpoints import Checkpoint, find_checkpoint, load_check
 from altgrad.training.config import TrainConfig
 from altgrad.training.evaluation import Evaluator
 from altgrad.training.health import Emergency, Finding, Health, NonFiniteGuard, StopSignal
-from altgrad.training.instruments import Numerics, interval
+from altgrad.training.instruments import FP32ShadowModel, Numerics, interval
 from altgrad.training.machine import launch, make_fabric, pick_device, readable_compile_errors
 from altgrad.training.metrics import compute_perplexity
 from altgrad.training.randomness import seed_dropout
@@ -42,13 +41,8 @@ from altgrad.training.recording import (
     tensor_hashes,
     whole_hash,
 )
+from altgrad.training.rounding import ModelRounding
 from altgrad.training.step import StepOutcome, TrainingStep
-
-KEEPERS = {
-    **dict.fromkeys(STORES, "stored on the grid, and moved from number to number there"),
-    "lns_madam": "powers of a constant (the optimiser's logarithmic numbers), rounded copies used",
-}
-"""Optimisers that decide how weights are stored, in words."""
 
 NOT_DRAWN = (
     "initial weights: given, not drawn from seed={seed}, so `altgrad reproduce` cannot draw them "
@@ -105,6 +99,7 @@ class Trainer:
         if self.recorder.initial["from"] == GIVEN:
             self.remarks.append(NOT_DRAWN.format(seed=config.seed))
         self._set_up_network()
+        self._set_up_step()
         self._set_up_data()
         self._set_up_saving()
 
@@ -121,47 +116,50 @@ class Trainer:
         return self.config.precision.simulate or looks or self.config.shadow.enabled
 
     def _set_up_network(self) -> None:
+        config = self.config
         self._build_kernels()
         use_fast_products(self.model)
-        self.numerics = self._make_numerics()
-        self.shadow = self.numerics.shadow
-        compiled: Any = torch.compile(self.model) if self.config.compile else self.model
-        self._network = self.fabric.setup_module(compiled)
-        self.optimizer = build_optimizer(
-            self.model, self.config.optim, self.numerics.storage(self.config.optim)
+        # The twin is copied while the model is plain and whole, before it is rounded and sharded.
+        self.shadow = FP32ShadowModel(self.model) if config.shadow.enabled else None
+        self.rounding = ModelRounding(
+            self.model, config.precision, seed=config.seed, device=self.device
         )
-        self.numerics.ready(self.fabric, self.optimizer, compiled=bool(self.config.compile))
-        self._fabric_optimizer = self.fabric.setup_optimizers(self.optimizer)
-        self.scaler = getattr(self.fabric.strategy.precision, "scaler", None)
-        self.schedule = build_schedule(self.config.schedule, self.config.max_steps)
-        self._speed = SpeedMeter(self.model, self.device, self.fabric.world_size)
-        decay = self.config.optim.ema_decay
+        compiled: Any = torch.compile(self.model) if config.compile else self.model
+        self._network = self.fabric.setup_module(compiled)
+        # Only now: a sharded model has other parameters than it had.
+        storage = self.rounding.storage(config.optim)
+        self.optimizer = build_optimizer(self.model, config.optim, storage)
+        self.numerics = Numerics(
+            self.rounding,
+            self.optimizer,
+            self.fabric,
+            optim=config.optim,
+            shadow=config.shadow,
+            diagnostics=config.diagnostics,
+            twin=self.shadow,
+            accumulation=config.accumulation,
+            compiled=bool(config.compile),
+        )
+        decay = config.optim.ema_decay
         self.average = WeightAverage(self.model, decay) if decay else None
-        self.guard = NonFiniteGuard(self.config.guards.nan_patience)
+
+    def _set_up_step(self) -> None:
+        config = self.config
+        self.scaler = getattr(self.fabric.strategy.precision, "scaler", None)
+        self.schedule = build_schedule(config.schedule, config.max_steps)
+        self._speed = SpeedMeter(self.model, self.device, self.fabric.world_size)
+        self.guard = NonFiniteGuard(config.guards.nan_patience)
+        self.health = Health(config.guards, config.precision)
+        self.emergency = Emergency(config.precision, config.guards.bit_stall_threshold)
         self._take_step = TrainingStep(
             self.fabric,
             self._network,
-            self._fabric_optimizer,
-            accumulation=self.config.accumulation,
-            grad_clip=self.config.optim.grad_clip,
+            self.fabric.setup_optimizers(self.optimizer),
+            accumulation=config.accumulation,
+            grad_clip=config.optim.grad_clip,
             judge=self._judge,
             observer=self.numerics,
-            faults=self.config.faults,
-        )
-        self.health = Health(self.config.guards, self.config.precision)
-        stall_limit = self.config.guards.bit_stall_threshold
-        self.emergency = Emergency(self.config.precision, stall_limit)
-
-    def _make_numerics(self) -> Numerics:
-        """Rounds the model; from here on it computes as the recipe says."""
-        return Numerics(
-            self.model,
-            self.config.precision,
-            self.config.shadow,
-            self.config.diagnostics,
-            seed=self.config.seed,
-            accumulation=self.config.accumulation,
-            device=self.device,
+            faults=config.faults,
         )
 
     def _set_up_data(self) -> None:
@@ -311,8 +309,9 @@ class Trainer:
             device=self.device,
             world_size=self.fabric.world_size,
         )
-        if lines := self.numerics.report.lines():
-            facts["rounding"] = f"\n{'':10}".join([*lines, f"weights: {self._storage_words()}"])
+        if lines := self.rounding.report.lines():
+            stored = self.rounding.storage_in_words(self.config.optim)
+            facts["rounding"] = f"\n{'':10}".join([*lines, f"weights: {stored}"])
         self.keeper.claim()
         self.recorder.open(data_facts(self.data_dir, self.metadata), facts)
         self.keeper.open()
@@ -320,14 +319,6 @@ class Trainer:
             self.recorder.note(self.step, planned)
         while self.remarks:
             self.recorder.note(self.step, self.remarks.pop(0))
-
-    def _storage_words(self) -> str:
-        mode, how = self.config.precision.storage, self.config.precision.storage_rounding
-        if told := KEEPERS.get(self.config.optim.name):
-            return told
-        if mode == "master":
-            return "FP32 master weights, rounded copies used"
-        return f"stored on the grid ({mode.replace('_', ' ')}, {how.replace('_', ' ')})"
 
     def _loop(self, end: int, stop: StopSignal) -> str:
         first = True
@@ -415,7 +406,7 @@ class Trainer:
 
     def _evaluate_into(self, metrics: Metrics) -> None:
         metrics.update(self.evaluator.metrics())
-        if self.numerics.rounds:
+        if self.rounding.rounds:
             with unrounded(self.model):
                 metrics["val_loss_unrounded"] = self.evaluator.loss()
         self._result["val_loss"] = metrics["val_loss"]
