@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 PIECE_BYTES = 8 << 20
+"""Read, hashed or written at once: large enough that a system call costs nothing beside it."""
 
 Piece = bytes | memoryview
 
@@ -24,6 +25,7 @@ class Disk:
     def write(self, path: Path, pieces: Iterable[Piece]) -> dict[str, int | str]:
         """Write a file and flush it; returns its `bytes` and `sha256`, taken in the same pass."""
         digest, size = hashlib.sha256(), 0
+        # Unbuffered: the pieces are large, and another copy of each would be for nothing.
         with path.open("wb", buffering=0) as file:
             for piece in cut(pieces):
                 self.write_piece(file, piece)

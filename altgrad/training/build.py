@@ -78,19 +78,22 @@ def build_run(
     Raises:
         ValueError: a setting, the corpus or the machine does not allow it; one line.
     """
+    # 0 The settings: ours to complete, the caller's stay as they are. What can be refused at once is
+    #   refused before a process starts, and no outside code runs that was not accepted.
     config = copy.deepcopy(config)
     check_start(config)
     accept_code(config.to_dict())
     if like is None:  # a run that goes on stores as it began
         settle_storage(config)
-    # 1 The machine: device, arithmetic, processes.
+    # 1 The machine: device, arithmetic, processes. `auto` is asked for before it is replaced.
     left_to_us = config.precision.compute == "auto"
     device = settle(config)
     if device.type == "cpu":
         keep_freed_memory()
     fabric = make_fabric(config, device)
     launch(fabric)
-    # 2 The tokens, prepared once by the first process, and what follows from them.
+    # 2 The tokens, prepared once by the first process (the others find them ready), and what
+    #   follows from them: the size of the vocabulary, before there is a network.
     if fabric.is_global_zero:
         settle_data(copy.deepcopy(config), progress, like=like)
     fabric.barrier()
@@ -99,10 +102,10 @@ def build_run(
     metadata = load_metadata(data_dir)
     # 3 The network, initialised from its own generator, or from another run's weights.
     model = make_network(config)
-    # 4 Who writes down what happens, and who is shown.
+    # 4 Who writes down what happens, and who is shown. Nothing is on the disk before `train()`.
     recorder = Recorder(config, enabled=fabric.is_global_zero, listeners=listeners)
     sampler = make_sampler(model, data_dir, config) if metadata.tokenizer else None
-    # 5 The run.
+    # 5 The run, and what a person should know of it that only this function knows.
     trainer = Trainer(config, model, data_dir, fabric=fabric, recorder=recorder, sampler=sampler)
     if left_to_us and device.type == "cpu" and config.precision.compute == "32-true":
         trainer.remarks.append(NO_BF16)

@@ -98,6 +98,7 @@ class Trainer:
         self.recorder.initial = initial_weights(model, config)
         if self.recorder.initial["from"] == GIVEN:
             self.remarks.append(NOT_DRAWN.format(seed=config.seed))
+        # Before this nothing may round, shard or move the model: its hashes are of what was given.
         self._set_up_network()
         self._set_up_step()
         self._set_up_data()
@@ -265,7 +266,7 @@ class Trainer:
         end = self.config.max_steps if max_steps is None else max_steps
         self._open()
         self._result = {"val_loss": self._val_loss, "compile_s": 0.0}
-        status, error, weights = "failed", None, None
+        status, error, weights = "failed", None, None  # what `close` writes if all else fails
         try:
             with StopSignal() as stop:
                 reached = self._loop(end, stop)
@@ -275,7 +276,7 @@ class Trainer:
             status = "interrupted"
             raise
         except FolderLostError:
-            raise
+            raise  # without a rescue: there is no place of ours to save to
         except Exception as failure:
             error = f"{type(failure).__name__}: {failure}"
             self.keeper.rescue(self.step, whole=not self._within_step)
@@ -326,30 +327,38 @@ class Trainer:
             metrics = self._timed_step(first)
             first = False
             finding = self._last_outcome.finding
+            # Before the evaluation: a bad batch is kept with the state that it left behind.
             if finding.reason:
                 self._report(finding, metrics)
             if news := self.numerics.news():
                 self.recorder.note(self.step, news)
+            # Evaluation before the log: one line a step holds all of its numbers.
             if self._due(self.config.eval_interval, end):
                 self._evaluate_into(metrics)
             self._log_if_due(metrics, end)
+            # Health reads what was logged, so that every warning can be looked up there.
             for warning in self.health.look(metrics):
                 self.recorder.alert(self.step, warning)
+            # Before the save: a checkpoint must hold the format that the next step uses.
             self._change_format_in_an_emergency(finding, metrics)
             if finding.action == "stop":
                 return "diverged"
             improved = self._improved(metrics)
+            # One vote on everything in which processes may differ: whoever saves or stops alone
+            # leaves the others waiting in a collective for ever.
             wanted, stopping, lost = self._agreed(
                 self.keeper.saver.due_by_time() or stop.save_requested,
                 stop.requested,
                 not self.recorder.folder.is_ours(),
             )
+            # Before anything is written: the folder may be another run's by now.
             if lost:
                 raise FolderLostError(self.recorder.folder.root)
             if improved or wanted or self.keeper.saver.due_by_step(self.step, end):
                 stop.save_requested = False
                 self.keeper.save(metrics.get("val_loss", math.inf))
             self.keeper.report()
+            # Last: what this step was worth is logged and, by `finish`, saved.
             if stopping:
                 return "interrupted" if self.step < end else "finished"
         return "finished"

@@ -41,7 +41,7 @@ class Watch:
 
 @dataclass
 class AlertDesk:
-    """Passes alerts on, each at most once per cool-down of its level.
+    """Lets alerts through, each at most once per cool-down of its level.
 
     Args:
         watches: limits on logged numbers.
