@@ -78,8 +78,8 @@ def build_run(
     Raises:
         ValueError: a setting, the corpus or the machine does not allow it; one line.
     """
-    # 0 The settings: ours to complete, the caller's stay as they are. What can be refused at once is
-    #   refused before a process starts, and no outside code runs that was not accepted.
+    # 0 The settings: a copy, ours to complete. What can be refused at once is refused before a
+    #   process starts, and no outside code runs that was not accepted.
     config = copy.deepcopy(config)
     check_start(config)
     accept_code(config.to_dict())
@@ -142,7 +142,7 @@ def resume_run(
             f"{run} is finished ({own.max_steps} steps); to go on: altgrad resume {run} "
             f"max_steps={2 * own.max_steps} 'resume.allow=[max_steps]'."
         )
-    wished_base = config.init_from
+    wished_base = config.init_from  # put back below: the run's settings name it
     if config.finetune.name == "none":
         config.init_from = None  # all weights are in the checkpoint; the base may be gone
     _refuse_other_size(config, run)
