@@ -69,7 +69,7 @@ class Context:
     def remember_weights(self) -> None:
         """Fill `weights_before`, in the same memory at every step: fresh pages cost more than
         the copy."""
-        parameters = [p for p in self.model.parameters() if p.requires_grad]
+        parameters: list[Tensor] = [p for p in self.model.parameters() if p.requires_grad]
         if self._copies:
             torch._foreach_copy_(self._copies, parameters)
         else:
