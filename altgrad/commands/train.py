@@ -127,7 +127,7 @@ def resume(arguments: argparse.Namespace) -> int:
 def changed_config(config: Any, words: list[str], config_dir: str | None) -> Any:
     """`config` with the settings and presets that the words name."""
     from altgrad.training.config import TrainConfig
-    from altgrad.training.reads import refuse_unread, typed_settings
+    from altgrad.training.unread_settings import refuse_unread, typed_settings
 
     composed, changed = compose_values(words, config_dir)[0], config.to_dict()
     for word in words:

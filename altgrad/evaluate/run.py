@@ -20,7 +20,7 @@ from altgrad.model.attention import CausalSelfAttention
 from altgrad.runs import write_atomically
 from altgrad.training.build import LoadedRun
 from altgrad.training.machine import has_fast_bf16, pick_device
-from altgrad.training.run_data import require_same_tokens
+from altgrad.training.token_hashes import require_same_tokens
 
 LOSS = "loss"
 HARNESS = "lm-eval:"

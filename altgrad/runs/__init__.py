@@ -32,7 +32,7 @@ from altgrad.runs.history import (
     last_weights,
     read_initial,
 )
-from altgrad.runs.lines import LineLog, json_line, read_events, read_metrics
+from altgrad.runs.lines import LineLog, Metrics, json_line, read_events, read_metrics
 from altgrad.runs.metrics_record import Record, record_of, what_is_missing
 from altgrad.runs.reading import read_json, read_yaml
 from altgrad.runs.summary import checkpoint_folder, read_settings, summarise_run
@@ -46,6 +46,7 @@ __all__ = [
     "FileLock",
     "FolderLostError",
     "LineLog",
+    "Metrics",
     "Record",
     "RunFolder",
     "accept_code",

@@ -1,14 +1,13 @@
 """What a save asks of the file system. Tests put a failing disk in its place."""
 
-import errno
 import hashlib
 import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-FULL_OR_CLOSED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 PIECE_BYTES = 8 << 20
+"""Read, hashed or written at once: large enough that a system call costs nothing beside it."""
 
 Piece = bytes | memoryview
 
@@ -26,6 +25,7 @@ class Disk:
     def write(self, path: Path, pieces: Iterable[Piece]) -> dict[str, int | str]:
         """Write a file and flush it; returns its `bytes` and `sha256`, taken in the same pass."""
         digest, size = hashlib.sha256(), 0
+        # Unbuffered: the pieces are large, and another copy of each would be for nothing.
         with path.open("wb", buffering=0) as file:
             for piece in cut(pieces):
                 self.write_piece(file, piece)

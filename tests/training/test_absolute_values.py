@@ -17,8 +17,8 @@ from altgrad.quantization.rounding import decibels
 from altgrad.training.checkpoints.background import Saver
 from altgrad.training.checkpoints.manager import CheckpointManager
 from altgrad.training.evaluation import Evaluator
-from altgrad.training.health.alerts import Alert, AlertDesk, DivergenceWatch, Watch
 from altgrad.training.health.fallback import Emergency
+from altgrad.training.health.watches import AlertDesk, DivergenceWatch, Watch
 from altgrad.training.instruments.gradients import mean_of_finite, mean_over_std
 from altgrad.training.metrics import bits_per_byte, compute_perplexity, model_flops_utilisation
 
@@ -129,7 +129,7 @@ def test_a_limit_alarms_above_it_only_and_once_in_its_cool_down():
 def test_a_divergence_is_a_rise_in_a_row():
     watch = DivergenceWatch(2)
     losses = (3.0, 3.1, 3.0, 3.1, 3.2)
-    assert [isinstance(watch.observe(v), Alert) for v in losses] == [False] * 4 + [True]
+    assert [watch.observe(v) is not None for v in losses] == [False] * 4 + [True]
 
 
 def test_a_format_changes_after_bad_steps_in_a_row():

@@ -3,10 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from altgrad.quantization.recipe import ROLES, PrecisionConfig, Recipe
-from altgrad.training.health.alerts import CRITICAL, Watch
-
-STALLED = "most updates leave the rounded weights as they were"
+CRITICAL, WARNING = "critical", "warning"
 
 
 @dataclass
@@ -30,30 +27,6 @@ class GuardConfig:
     rank_loss: float = 0.5
     critical_cooldown_s: float = 60.0
     warning_cooldown_s: float = 300.0
-
-    def watches(self, precision: PrecisionConfig) -> list[Watch]:
-        """The limits on logged numbers that these settings mean where numbers are rounded so.
-
-        What is harmless by design is not watched: lost updates of copies whose masters move on,
-        and numbers beyond the range under a scale that follows the tensor.
-        """
-        recipe = Recipe.of(precision)
-        stalls = Watch("bit-stall", "bit_stall/total", self.bit_stall_threshold, STALLED)
-        over, under = 100 * self.overflow_threshold, 100 * self.underflow_threshold
-        return [
-            *([stalls] if precision.loses_updates else []),
-            *(
-                Watch(f"overflow of {role}", f"overflows%/{role}/max", over, "overflow")
-                for role in ROLES
-                if recipe.can_leave_range(role)
-            ),
-            *(
-                Watch(f"underflow of {role}", f"underflows%/{role}/max", under, "underflow")
-                for role in ROLES
-            ),
-            Watch("dead neurons", "dead_neurons/max", self.dead_neuron_share, "neurons are dead"),
-            Watch("rank collapse", "rank_loss/max", self.rank_loss, "a matrix lost its rank"),
-        ]
 
     def __post_init__(self) -> None:
         if self.divergence_patience < 1:

@@ -22,14 +22,15 @@ class ShadowConfig:
 
 @dataclass
 class DiagnosticsConfig:
-    """Settings `diagnostics.*`; null = as fits the precision.
+    """Settings `diagnostics.*`; null: as the precision suggests.
 
     every_steps: counts, stalls, gradient statistics per layer; null: every step of a rounded run,
         never (-1) in a plain one.
     rank_every_steps: ranks of the weight matrices, code use; null: every 100 steps of a rounded
         run, never in a plain one.
-    dead_neuron_threshold: |gradient| below this is nothing.
-    dead_neuron_window: steps in a row of nothing after which a neuron is dead.
+    dead_neuron_threshold: a gradient entry of smaller magnitude counts as zero.
+    dead_neuron_window: a neuron is dead after so many steps in a row in which its whole
+        gradient row counted as zero.
     """
 
     every_steps: Optional[int] = None  # noqa: UP045

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from altgrad.outside import load_outside, load_own
+from altgrad.runs import Metrics
 from altgrad.settings import require_choice
-
-Metrics = dict[str, float]
 
 
 @dataclass

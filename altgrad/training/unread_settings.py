@@ -2,9 +2,9 @@
 
 A variant declares what it reads beside the table that lists it (`optim.build.READS`,
 `optim.schedules.READS`, `model.parts.READS`). What belongs to a feature that can be off has a line
-in FEATURES here. Every other setting is read by every run; `tests/training/test_reads.py` has the
-list, so that a new setting has to be put somewhere. Values that presets and defaults bring along
-unread are no mistake: the question is what was typed.
+in FEATURES here. Every other setting is read by every run; the test of this file lists them, so
+that a new setting has to be put somewhere. Values that presets and defaults bring along unread are
+no mistake: the question is what was typed.
 """
 
 from collections.abc import Callable, Iterable
