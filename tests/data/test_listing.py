@@ -9,9 +9,9 @@ from altgrad.data.prepare import prepared_folder
 @pytest.fixture
 def config(tmp_path, server, text_file, monkeypatch):
     from altgrad.data.corpora import Corpus
-    from altgrad.data.fetch import PublishedFile
+    from altgrad.data.download.published import PublishedFile
+    from altgrad.data.download.routes import Url
     from altgrad.data.files import sha256_of
-    from altgrad.data.routes import Url
 
     content = text_file.read_bytes()
     route = Url(server.serve("/plays.txt", content))
