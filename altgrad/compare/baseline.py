@@ -217,7 +217,7 @@ MACHINE_SETTINGS = ("device", "compile", "precision.compute", "data.cache_dir", 
 def _wanted(
     record: Baseline, seeds: Sequence[str], launch: Launch, words: Sequence[str]
 ) -> list[Wanted]:
-    from altgrad.compare.machine import settle
+    from altgrad.compare.settle import settle
 
     config = TrainConfig.from_dict(record.settings)
     changes = _machine_words(words)

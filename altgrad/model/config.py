@@ -65,7 +65,7 @@ class GPTConfig:
     """What happens to the residual stream before each block: plain, mix, skip, or
     package.module:Class."""
     init: str = "gpt2"
-    """Initialisation: gpt2 or nanochat."""
+    """Initialisation: gpt2, llama or nanochat."""
 
     norm_eps: float = 1e-5
     """Added to the variance or mean square inside a norm."""

@@ -87,3 +87,11 @@ def look_up(config: TrainConfig) -> None:
 def test_what_is_said_to_be_allowed_is_what_the_refusal_of_another_lists(name):
     words = {"a tiktoken encoding", "a tokenizer.json", OWN_FUNCTION, OWN_CLASS}
     assert [c for c in choices()[name] if c not in words and c not in refusal(name)] == []
+
+
+def test_a_short_list_of_allowed_values_stands_in_the_setting_s_string():
+    docs = field_docs(TrainConfig)
+    short = {name: list(found) for name, found in choices().items() if len(list(found)) < 9}
+    missing = {n: [c for c in found if c not in docs[n]] for n, found in short.items()}
+    tables = {"data.name", "data.tokenizer", "model.attention_backend", "tracker.names"}
+    assert {n: found for n, found in missing.items() if found and n not in tables} == {}

