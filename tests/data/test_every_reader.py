@@ -72,7 +72,7 @@ def test_documents_come_whole_and_in_order_and_the_bytes_add_up(written):
     assert sum(p.file_bytes for p in pieces) == path.stat().st_size
 
 
-@pytest.mark.parametrize("written", PACKED + [(".parquet", "")], indirect=True, ids="".join)
+@pytest.mark.parametrize("written", [*PACKED, (".parquet", "")], indirect=True, ids="".join)
 def test_a_file_that_was_cut_off_is_refused_by_its_name(written):
     path, _ = written
     path.write_bytes(path.read_bytes()[:-9])
