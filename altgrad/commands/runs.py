@@ -68,7 +68,7 @@ def show(arguments: argparse.Namespace) -> None:
 
 
 def _summaries(runs: list[Path]) -> list[Any]:
-    """Of those that are runs of altgrad; the others are named."""
+    """Of altgrad's own runs; the other folders are named on stderr."""
     from altgrad.runs import summarise_run
 
     found = []

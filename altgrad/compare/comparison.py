@@ -27,7 +27,7 @@ Say = Callable[[str], None]
 
 
 def nobody(_: str) -> None:
-    """Whom to tell when nobody is watching."""
+    """The default `say`: nobody is watching."""
 
 
 class Comparison:

@@ -193,7 +193,7 @@ def _cross(question: Question) -> None:
     question.axis = question.axis or names
     require(
         given in ({}, question.arms),
-        "arms and axes are two ways to say the same; give one of them.",
+        "arms and axes are two ways to say the same thing; give one of them.",
     )
 
 

@@ -1,4 +1,4 @@
-"""From settings to files on this disk: a named corpus, or somebody's own files."""
+"""From settings to files on this disk: a named corpus, or the user's own files."""
 
 import dataclasses
 import glob

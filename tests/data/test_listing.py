@@ -41,7 +41,7 @@ def test_the_info_counts_the_tokens_once_prepared(config, text):
     val = text[int(len(text) * 0.9) :]
     ratio = len(val.encode()) / len(val)
     assert rows["prepared"] == str(folder)
-    assert rows["val"] == f"{len(val):,} tokens, 1 document, {ratio:.3f} bytes a token"
+    assert rows["val"] == f"{len(val):,} tokens, 1 document, {ratio:.3f} bytes per token"
 
 
 @pytest.mark.parametrize("name", CORPORA)

@@ -10,7 +10,7 @@ from altgrad.settings import ConfigError, coerce, hints, require, require_choice
 
 @dataclass
 class Launch:
-    """Words of `altgrad compare` that are no part of the question."""
+    """Words of `altgrad compare` that are not part of the question."""
 
     launcher: str = "local"
     """Where runs are started: local, ray or slurm (`LAUNCHERS` in `sweep.py`)."""

@@ -104,7 +104,7 @@ def optimizer_of(model: GPT, arm: Arm) -> torch.optim.Optimizer:
 def muon_for_embedding(
     groups: Groups, config: OptimConfig, storage: Storage
 ) -> torch.optim.Optimizer:
-    """An optimiser of one's own (`optim.name`): Muon takes the embedding for one more matrix."""
+    """A custom optimiser (`optim.name`): Muon treats the embedding as one more matrix."""
     matrix = {"name": "matrix", "lr": config.matrix_lr}
     return muon([g | matrix if g["name"] == "embedding" else g for g in groups], config, storage)
 
