@@ -1,13 +1,17 @@
 """Plain dicts into config dataclasses, strictly: the one place that says no to a setting.
 
 A config is a dataclass of ints, floats, bools, strings, lists and further dataclasses.
-`from_dict` builds one from nested dicts; `setting_names` lists every full name (`model.n_layer`).
+`from_dict` builds one from nested dicts; `setting_names` lists every full name (`model.n_layer`);
+`field_docs` gives the string that stands under each field.
 Everything unknown or of the wrong type is refused in one line with the nearest match.
 """
 
+import ast
 import dataclasses
 import difflib
+import inspect
 import math
+import textwrap
 import types
 import typing
 from collections.abc import Iterable
@@ -81,6 +85,27 @@ def kind_of(config_class: type, name: str) -> Any:
             return Any
         kind = hints(kind).get(part, Any)
     return kind
+
+
+def field_docs(config_class: type, prefix: str = "") -> dict[str, str]:
+    """Full dotted name, of groups too, -> the string under the field, on one line.
+
+    Read from the source: Python forgets a string that stands alone. A field without one is absent.
+    """
+    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(config_class))).body
+    assert isinstance(tree, ast.ClassDef)
+    under = {
+        field.target.id: " ".join(ast.literal_eval(text.value).split())
+        for field, text in zip(tree.body, tree.body[1:], strict=False)
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+        if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)
+    }
+    found: dict[str, str] = {}
+    for name, kind in hints(config_class).items():
+        found |= {prefix + name: under[name]} if name in under else {}
+        if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+            found |= field_docs(kind, f"{prefix}{name}.")
+    return found
 
 
 def hints(config_class: type) -> dict[str, Any]:

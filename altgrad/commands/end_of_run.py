@@ -14,7 +14,7 @@ FINAL_SAMPLE_TOKENS = 300
 
 
 def close_run(trainer: Trainer, summary: dict[str, Any], console: Console) -> None:
-    """Print the end of a run; a picture that cannot be drawn is said, and costs nothing else."""
+    """Print the end of a run; a picture that cannot be drawn is reported, no more."""
     run = Path(os.path.relpath(summary["run_dir"]))
     if summary["status"] == "diverged":
         console.say(f"stopped at step {summary['step']}: the loss or its gradient is not finite.")

@@ -30,9 +30,11 @@ def _add_sample(commands: Any) -> None:
     parser.add_argument("--top-k", type=int, help="only the k likeliest tokens")
     parser.add_argument("--top-p", type=float, help="only the likeliest tokens of this total share")
     parser.add_argument("--seed", type=int, default=1337, help="same seed, same text (1337)")
-    parser.add_argument("--count", type=int, default=1, help="so many texts side by side (1)")
     parser.add_argument(
-        "--interactive", action="store_true", help="a prompt a line; an empty line goes on"
+        "--count", type=int, default=1, help="number of texts, written side by side (1)"
+    )
+    parser.add_argument(
+        "--interactive", action="store_true", help="one prompt per line; an empty line continues"
     )
     parser.add_argument("--checkpoint", choices=["best", "latest"], default="best")
 

@@ -74,7 +74,7 @@ def _run_to_go_on_with(config: Any, allow: tuple[str, ...]) -> Path | None:
 
 
 def _go_on(run: Path, config: Any, allow: tuple[str, ...], console: Any) -> int:
-    """Resume a run that stopped; of one that has ended say so, and train nothing.
+    """Resume a run that stopped; if it has ended, say so and train nothing.
 
     Raises:
         ConfigError: its settings are others, and not allowed to be.

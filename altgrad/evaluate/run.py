@@ -73,7 +73,7 @@ class Wishes:
 
 
 class Watcher:
-    """Somebody who watches an evaluation; does nothing by default."""
+    """Watches an evaluation; by default it does nothing."""
 
     def corpus(self, result: CorpusResult) -> None: ...
 

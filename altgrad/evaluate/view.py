@@ -1,4 +1,4 @@
-"""An evaluation as a person sees it: a line for each task as it ends, then the mean."""
+"""An evaluation as the user sees it: a line for each task as it ends, then the mean."""
 
 import json
 from pathlib import Path

@@ -28,68 +28,69 @@ UNROUNDED = UNSCALED = "none"
 
 @dataclass
 class CastConfig:
-    """Settings `precision.ROLE.*`: how one operand is rounded.
-
-    format: a name from `altgrad formats`; `none` = not rounded; null = `precision.format`.
-    rounding: `nearest_even`, `stochastic`, …
-    scaling: `tensor` (current amax), `delayed` (amax of earlier steps), `row`, `column`, `block`,
-        `nvfp4`, `none`.
-    scale_rule: `exact`, `power_of_two`, or `mx` (OCP's).
-    block_size: of `scaling=block`.
-    history, margin: of `scaling=delayed`: steps remembered, powers of two of head-room.
-    overflow: what becomes of numbers beyond the range: `saturate`, `inf`, `nan`.
-    """
+    """Settings `precision.ROLE.*`: how one operand is rounded."""
 
     format: Optional[str] = None  # noqa: UP045
+    """Number format: a name from `altgrad formats`; none = not rounded; null =
+    `precision.format`."""
     rounding: str = "nearest_even"
+    """How a number between two of the grid is rounded: nearest_even, nearest_away, toward_zero, up,
+    down or stochastic."""
     scaling: str = "tensor"
+    """What shares a scale: tensor (current amax), delayed (largest amax of earlier steps), row,
+    column, block, nvfp4 or none."""
     scale_rule: str = "exact"
+    """How the scale follows from amax: exact, power_of_two, or mx (OCP MX v1.0, section 6.3)."""
     block_size: int = 32
+    """Numbers that share a scale, with scaling=block."""
     history: int = 16
+    """Steps whose amax is remembered, with scaling=delayed."""
     margin: int = 0
+    """Powers of two of head-room, with scaling=delayed."""
     overflow: str = "saturate"
+    """What becomes of numbers beyond the range: saturate, inf or nan."""
 
 
 @dataclass
 class PrecisionConfig:
-    """Settings `precision.*`.
-
-    compute: arithmetic of the whole run, in Lightning Fabric's words: `32-true`, `bf16-mixed`,
-        `bf16-true`, `16-mixed`; `auto` is `bf16-mixed` where the machine has bf16 instructions,
-        `32-true` elsewhere. An arm and its control compute alike: only the rounding differs.
-    simulate: whether linear layers are rounded at all.
-    format: of every role that names none itself.
-    weight, input, grad_output: how each operand is rounded.
-    grad_weight: whether the weight-gradient product uses the rounded operands.
-    skip: name patterns of modules left alone, such as `[lm_head]`.
-    modules: name pattern -> settings that differ there, such as
-        `{"*.attn.*": {format: none}}`; the last pattern that fits wins.
-    storage: `master` (FP32 weights, rounded copies used), `rounded` (no master: the weights
-        themselves are on the grid after every step), `kahan`, `error_feedback`.
-    storage_rounding: how weights are put on the grid: `nearest_even` or `stochastic`.
-    native: real FP8 products on hardware that has them, instead of simulating.
-    fallback: formats to change to, one after the other, when a run is in trouble; empty = never.
-    fallback_after: bad steps in a row (not finite, or more updates lost than
-        `guards.bit_stall_threshold`) that count as trouble.
-    grad_clip_range: largest weight-gradient entry, as a multiple of the largest number of the
-        gradient's format; 0 = no such clipping.
-    """
+    """Settings `precision.*`: what is rounded where."""
 
     compute: str = "32-true"
+    """Arithmetic of the whole run, in Lightning Fabric's words: 32-true, bf16-mixed, bf16-true,
+    16-mixed; auto is bf16-mixed where the machine has bf16 instructions, else 32-true. An arm
+    and its control compute alike: only the rounding differs."""
     simulate: bool = False
+    """Whether linear layers are rounded at all."""
     format: str = "e5m2"
+    """Number format of every operand that names none itself."""
     weight: CastConfig = field(default_factory=CastConfig)
+    """How weights are rounded."""
     input: CastConfig = field(default_factory=CastConfig)
+    """How a layer's input is rounded."""
     grad_output: CastConfig = field(default_factory=CastConfig)
+    """How the gradient of a layer's output is rounded."""
     grad_weight: bool = True
+    """Whether the weight-gradient product uses the rounded operands."""
     skip: list[str] = field(default_factory=list)
+    """Name patterns of modules left alone, such as `[lm_head]`."""
     modules: dict[str, Any] = field(default_factory=dict)
+    """Name pattern -> settings that differ there, such as `{"*.attn.*": {format: none}}`; the last
+    pattern that fits wins."""
     storage: str = "master"
+    """Where weights are kept: master (FP32 weights, rounded copies used), rounded (no master: the
+    weights themselves are on the grid after every step), kahan, or error_feedback."""
     storage_rounding: str = "nearest_even"
+    """How weights are put on the grid: nearest_even or stochastic."""
     native: bool = False
+    """Real FP8 products on hardware that has them, instead of simulated ones."""
     fallback: list[str] = field(default_factory=list)
+    """Formats to change to, one after the other, when a run is in trouble; empty = never."""
     fallback_after: int = 5
+    """Bad steps in a row that count as trouble: not finite, or more updates lost than
+    `guards.bit_stall_threshold`."""
     grad_clip_range: float = 0.0
+    """Largest weight-gradient entry, as a multiple of the largest number of the gradient's format;
+    0 = no such clipping."""
 
     def __post_init__(self) -> None:
         for name in self.fallback:

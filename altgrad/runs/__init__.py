@@ -35,7 +35,7 @@ from altgrad.runs.history import (
 from altgrad.runs.lines import LineLog, Metrics, json_line, read_events, read_metrics
 from altgrad.runs.metrics_record import Record, record_of, what_is_missing
 from altgrad.runs.reading import read_json, read_yaml
-from altgrad.runs.summary import checkpoint_folder, read_settings, summarise_run
+from altgrad.runs.summary import checkpoint_folder, costs_of, read_settings, summarise_run
 
 __all__ = [
     "GIVEN",
@@ -55,6 +55,7 @@ __all__ = [
     "checkpoint_folder",
     "code_changes",
     "code_versions",
+    "costs_of",
     "find_runs",
     "is_inside",
     "is_locked",

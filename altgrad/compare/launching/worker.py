@@ -53,7 +53,7 @@ def run_task(task: Task) -> str:
 
 
 def _settle_in(task: Task) -> None:
-    """Where the person is, with the code that was accepted there (`sweep.as_task`)."""
+    """In the user's folder, with the code that was accepted there (`sweep.as_task`)."""
     os.chdir(task.cwd)
     trust.allow(trust.names_in(task.settings))
     torch.set_num_threads(task.threads)

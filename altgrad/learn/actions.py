@@ -1,4 +1,4 @@
-"""The workshop's commands: values in, lines of text out, exit code last. `cli.py` prints them.
+"""What `altgrad learn ACTION` does: values in, lines of text out, exit code last.
 
 Every function yields lines as they become known and returns the exit code.
 """

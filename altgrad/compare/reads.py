@@ -1,4 +1,4 @@
-"""A setting that no arm reads cannot be a finding: it is refused before anything runs."""
+"""Which settings the arms read: one that no arm reads cannot be a finding, and is refused."""
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
