@@ -57,7 +57,8 @@ def test_settings_that_a_page_names_exist(page):
     known = settings_of(TrainConfig()) | {f"tuning.{f}" for f in tuning_fields()}
     found = re.findall(r"(?<![\w./:])([a-z]\w*(?:\.[a-z]\w*)+)(?==|`)", page.read_text())
     named = {name for name in found if name.split(".")[0] in {*groups, "tuning"}}
-    assert {n for n in named if n not in known and not n.endswith(".py")} == set()
+    files = (".py", ".json", ".safetensors")
+    assert {n for n in named if n not in known and not n.endswith(files)} == set()
 
 
 def tuning_fields() -> set[str]:
