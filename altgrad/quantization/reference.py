@@ -3,7 +3,7 @@
 A Python float has 53 significant bits and 11 exponent bits, so every number of every format here
 is one, and scaling by a power of two loses nothing. Rounding is then three lines of school
 arithmetic: measure x in units of the grid's spacing, keep the integer part, and let the mode
-decide from the rest whether to take one spacing more. The tensor versions in `ops.py` must agree
+decide from the rest whether to take one spacing more. The tensor versions in `rounding/` must agree
 with this file bit for bit; the tests compare them on every code and every midpoint.
 """
 

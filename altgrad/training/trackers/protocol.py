@@ -1,6 +1,6 @@
 """Where metrics go beside the run folder: several trackers at once, with the same names and steps.
 
-A tracker only writes. Each runs in a thread of its own behind a queue (`shielded.py`), so that a
+A tracker only writes. Each runs in a thread of its own behind a queue (`in_thread.py`), so that a
 slow, broken or unreachable one neither holds up nor ends a run. `TRACKERS` lists them by name; a
 name with a colon, `package.module:make`, brings in another.
 """
