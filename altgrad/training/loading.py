@@ -59,13 +59,16 @@ def load_run(run: Path, *, which: str = "best") -> LoadedRun:
     if config.precision.simulate and not config.precision.native:
         apply_recipe(model, Recipe.of(config.precision), seed=config.seed)
     tokenizer = run_tokenizer(run)
-    return LoadedRun(config, model.eval(), tokenizer, step_of(checkpoint), run, _edited(config, run))
+    return LoadedRun(
+        config, model.eval(), tokenizer, step_of(checkpoint), run, _edited(config, run)
+    )
 
 
 def _edited(config: TrainConfig, run: Path) -> list[str]:
     """That code of the person's own is not what the run was trained with."""
     kept = RunFolder(run).code
-    used = {**config.to_dict(), "tracker": {}}  # trackers compute nothing
+    settings = config.to_dict()
+    used = {group: settings[group] for group in ("model", "data")}  # the others may be gone
     changed = [name for name, (_, now) in changed_sources(used, kept).items() if now]
     if not changed:
         return []

@@ -265,7 +265,9 @@ def test_another_place_typed_for_a_run_that_goes_on_is_refused(make_config, data
     run = Path(config.run_dir)
     wished = read_config(run)
     setattr(wished, place, "elsewhere")
-    with pytest.raises(ConfigError, match=f"^{place}=elsewhere: this run's lies in .*leave {place}"):
+    with pytest.raises(
+        ConfigError, match=f"^{place}=elsewhere: this run's lies in .*leave {place}"
+    ):
         resume_run(run, config=wished)
     setattr(wished, place, {"run_dir": str(run), "checkpoint_dir": f"{run}/checkpoints"}[place])
     assert resume_run(run, config=wished).train()["step"] == 3

@@ -131,11 +131,15 @@ def test_whoever_uses_a_run_is_told_that_its_own_code_was_edited_since(make_conf
     Path("my.txt").write_text("the cat sat on a mat " * 40)
     part = Path("own_edited_part.py")
     part.write_text("from altgrad.model.mlp import GELU\nclass Mine(GELU): ...\n")
+    rate = Path("own_gone_rate.py")
+    rate.write_text("from altgrad.optim.schedules import constant as flat\n")
     config = make_config(max_steps=1, vocab_size=None)
+    config.schedule.name = "own_gone_rate:flat"
     config.model.mlp = "own_edited_part:Mine"
     config.data.path = "my.txt"
-    allow(["own_edited_part:Mine"])
+    allow(["own_edited_part:Mine", "own_gone_rate:flat"])
     build_run(config).train()
+    rate.unlink()
     run = Path(config.run_dir)
     assert load_run(run).remarks == []
     part.write_text(part.read_text() + "EDITED = True\n")
