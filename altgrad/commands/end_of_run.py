@@ -46,8 +46,9 @@ def _picture(run: Path, console: Console) -> str:
 def _figures(summary: dict[str, Any]) -> str:
     loss, best = summary["val_loss"], summary["best_val_loss"]
     evaluated = f"validation loss {loss:.4f}, best {best:.4f}"
-    never = not math.isfinite(loss) and math.isinf(best)
-    parts = ["never evaluated" if never else evaluated]
+    if math.isinf(best):  # no evaluation gave a number
+        evaluated = "never evaluated" if math.isinf(loss) else f"validation loss {loss:.4f}"
+    parts = [evaluated]
     parts.append(f"{duration(summary['train_s'])} of training")
     if summary["compile_s"]:
         parts.append(f"compilation {duration(summary['compile_s'])}")

@@ -119,6 +119,7 @@ def sample(arguments: argparse.Namespace) -> None:
     from altgrad.training.build import load_run
 
     loaded = load_run(run, which=arguments.checkpoint)
+    say_remarks(loaded)
     how = {"temperature": arguments.temperature, "seed": arguments.seed}
     how |= {k: v for k in ("top_k", "top_p") if (v := getattr(arguments, k)) is not None}
     if arguments.interactive or arguments.count != 1:
@@ -128,6 +129,11 @@ def sample(arguments: argparse.Namespace) -> None:
     for piece in (writing.prompt, *writing):
         write_piece(piece)
     print()
+
+
+def say_remarks(loaded: Any) -> None:
+    for remark in loaded.remarks:
+        say(f"note: {remark}", file=sys.stderr)
 
 
 def sample_more(loaded: Any, arguments: argparse.Namespace, how: dict[str, Any]) -> None:
@@ -167,6 +173,7 @@ def serve(arguments: argparse.Namespace) -> None:
     check_host(arguments.host, anywhere=arguments.anywhere)
     check_installed()
     loaded = load_run(run, which=arguments.checkpoint)
+    say_remarks(loaded)
     # The server stops cleanly and raises the signal again; Python's own way out would then take
     # seconds to clear away what was loaded.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -207,6 +214,7 @@ def export(arguments: argparse.Namespace) -> None:
 
     folder = Path(arguments.out or run / "export" / arguments.to)
     loaded = load_run(run, which=arguments.checkpoint)
+    say_remarks(loaded)
     shape = export_run(loaded, folder, tokenizer=not arguments.no_tokenizer)
     say(f"{folder} ({shape})")
 

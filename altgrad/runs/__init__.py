@@ -9,7 +9,7 @@ only looks at runs needs nothing from `training`.
 """
 
 from altgrad.runs.code_version import accept_code, changed_sources, code_versions, keep_sources
-from altgrad.runs.disk import PIECE_BYTES, Disk
+from altgrad.runs.disk import MACHINE_ERRORS, PIECE_BYTES, Disk, causes_of
 from altgrad.runs.folder import (
     LAYOUT_VERSION,
     FileLock,
@@ -40,6 +40,7 @@ from altgrad.runs.summary import checkpoint_folder, costs_of, read_settings, sum
 __all__ = [
     "GIVEN",
     "LAYOUT_VERSION",
+    "MACHINE_ERRORS",
     "PIECE_BYTES",
     "Changes",
     "Disk",
@@ -51,6 +52,7 @@ __all__ = [
     "RunFolder",
     "accept_code",
     "alterations",
+    "causes_of",
     "changed_sources",
     "checkpoint_folder",
     "code_changes",

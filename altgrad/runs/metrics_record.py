@@ -44,7 +44,7 @@ def _lines(path: Path) -> list[bytes]:
 def step_of_line(line: bytes) -> int:
     try:
         return int(json.loads(line)["step"])
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return -1
 
 
@@ -53,6 +53,8 @@ def what_is_missing(path: Path, written: dict[str, Any], *, whole: bool) -> str:
 
     whole: nothing may follow.
     """
+    if not _is_record(written):
+        return f"what was noted of {path.name} is damaged"
     lines, found = _lines(path), Record()
     for line in lines[: written["lines"]]:
         found.add(line, step_of_line(line))
@@ -91,6 +93,13 @@ def what_a_finished_run_lost(root: Path, ended: dict[str, Any]) -> str:
     if last >= wanted or (not last and not _logs(root)):
         return ""
     return f"{path.name} ends at step {last} of {wanted}"
+
+
+def _is_record(written: Any) -> bool:
+    fresh = Record().to_dict()
+    return isinstance(written, dict) and {n: type(v) for n, v in written.items()} == {
+        n: type(v) for n, v in fresh.items()
+    }
 
 
 def _logs(root: Path) -> bool:

@@ -37,6 +37,11 @@ def settle(config: TrainConfig) -> torch.device:
     """
     device = pick_device(config.device)
     config.device = str(device)
+    if config.devices > 1 and "-" in (config.data.path, config.data.val_path):
+        raise ConfigError(
+            f"the standard input can be read by one process alone, and devices={config.devices} "
+            "are that many: save the text to a file and name that."
+        )
     keep_stdin(config.data)
     config.precision.compute = pick_compute(config.precision.compute, device)
     wish = config.compile if config.finetune.base == "float" else False

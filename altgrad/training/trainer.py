@@ -91,7 +91,7 @@ class Trainer:
         self.sampler = sampler
         self.step = 0
         self.best_val_loss = math.inf
-        self._val_loss = math.nan
+        self._val_loss = math.inf  # none yet; NaN is what an evaluation may give
         self.clock = RunClock(self.device)
         self.remarks: list[str] = []
         seed_dropout(config.seed, self.fabric.global_rank)

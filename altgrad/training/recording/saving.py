@@ -142,7 +142,7 @@ class Keeper:
         for outcome in outcomes:
             self.recorder.saved(outcome)
         if outcomes and outcomes[-1].error is not None:
-            raise self._failure(outcomes[-1].error)
+            raise self._failure(outcomes[-1].error) from outcomes[-1].error
 
     def _failure(self, error: OSError) -> CheckpointError:
         newest = self.manager.latest()
