@@ -69,8 +69,8 @@ def explain(names: list[str]) -> str:
         lines = [docs[name], f"type: {in_words(kind_of(TrainConfig, name))}", f"default: {default}"]
         lines += [f"allowed: {', '.join(allowed[name])}"] if name in allowed else []
         width = min(shutil.get_terminal_size().columns, 100)
-        indent = {"initial_indent": "  ", "subsequent_indent": "  "}
-        return "\n".join([name, *(textwrap.fill(line, width, **indent) for line in lines)])
+        filled = (textwrap.indent(textwrap.fill(line, width - 2), "  ") for line in lines)
+        return "\n".join([name, *filled])
 
     return "\n\n".join(map(entry, names))
 
@@ -99,12 +99,13 @@ def choices() -> dict[str, Iterable[str]]:
     from altgrad.optim.build import OPTIMIZERS
     from altgrad.optim.muon import SCALES
     from altgrad.optim.schedules import SCHEDULES
-    from altgrad.quantization.recipe import ROLES, ROUNDINGS, SCALINGS, STORAGES
+    from altgrad.quantization.recipe import ROLES, ROUNDINGS, STORAGES, UNSCALED
+    from altgrad.quantization.scaling import SCALINGS
     from altgrad.training.config import COMPUTE, STRATEGIES
     from altgrad.training.finetune import BASES, METHODS
     from altgrad.training.trackers import TRACKERS
 
-    casts = {"rounding": ROUNDINGS, "scaling": SCALINGS}
+    casts = {"rounding": ROUNDINGS, "scaling": (UNSCALED, *SCALINGS)}
     return {
         **{f"model.{kind}": [*parts, OWN_CLASS] for kind, parts in PARTS.items()},
         **{f"precision.{role}.{name}": casts[name] for role in ROLES for name in casts},

@@ -1,5 +1,6 @@
 """What a save asks of the file system. Tests put a failing disk in its place."""
 
+import errno
 import hashlib
 import os
 import shutil
