@@ -64,7 +64,7 @@ class Current:
     one_scale = False
     remembers = False
 
-    def expand(self, scale: Tensor, x: Float[Tensor, "*shape"]) -> Float[Tensor, "..."]:
+    def expand(self, scale: Tensor, x: Float[Tensor, "*shape"]) -> Float[Tensor, ...]:
         """The scale as it is: it broadcasts against x."""
         return scale
 
@@ -87,7 +87,7 @@ class Current:
 
 def finite_amax(
     x: Float[Tensor, "*shape"], dim: int | tuple[int, ...] | None = None
-) -> Float[Tensor, "..."]:
+) -> Float[Tensor, ...]:
     """Largest finite |x| as float32, over `dim` (kept, of size 1) or, with None, over all (0-d).
 
     0 over no numbers; what is beyond float32 counts as its largest number.
@@ -160,7 +160,7 @@ class PerTensor(Current):
     def __post_init__(self) -> None:
         _check_rule(self.rule)
 
-    def scales(self, x: Float[Tensor, "*shape"], f: Format) -> Float[Tensor, "..."]:
+    def scales(self, x: Float[Tensor, "*shape"], f: Format) -> Float[Tensor, ...]:
         return scale_from_amax(finite_amax(x), f, self.rule)
 
     def groups(self, x: Float[Tensor, "*shape"]) -> tuple[str, int, tuple[int, ...]] | None:
@@ -176,7 +176,7 @@ class PerRow(Current):
     def __post_init__(self) -> None:
         _check_rule(self.rule)
 
-    def scales(self, x: Float[Tensor, "*shape"], f: Format) -> Float[Tensor, "..."]:
+    def scales(self, x: Float[Tensor, "*shape"], f: Format) -> Float[Tensor, ...]:
         _check_dimensions(x)
         return scale_from_amax(finite_amax(x, -1), f, self.rule)
 
@@ -194,7 +194,7 @@ class PerColumn(Current):
     def __post_init__(self) -> None:
         _check_rule(self.rule)
 
-    def scales(self, x: Float[Tensor, "*shape"], f: Format) -> Float[Tensor, "..."]:
+    def scales(self, x: Float[Tensor, "*shape"], f: Format) -> Float[Tensor, ...]:
         _check_dimensions(x)
         return scale_from_amax(finite_amax(x, tuple(range(x.dim() - 1))), f, self.rule)
 
@@ -242,10 +242,10 @@ class PerBlock(Current):
             return amax.view(*x.shape[:-1], -1)
         return finite_amax(self._blocks(x), -1).squeeze(-1)
 
-    def scales(self, x: Float[Tensor, "*shape"], f: Format) -> Float[Tensor, "..."]:
+    def scales(self, x: Float[Tensor, "*shape"], f: Format) -> Float[Tensor, ...]:
         return scale_from_amax(self._amax(x), f, self.rule)
 
-    def expand(self, scale: Tensor, x: Float[Tensor, "*shape"]) -> Float[Tensor, "..."]:
+    def expand(self, scale: Tensor, x: Float[Tensor, "*shape"]) -> Float[Tensor, ...]:
         """Each block's scale repeated over it, the surplus of a shorter last block cut off."""
         return scale.repeat_interleave(self.block_size, -1)[..., : x.shape[-1]]
 
@@ -269,7 +269,7 @@ class NVFP4(PerBlock):
     block_size: int = 16
     _E4M3: ClassVar[Format] = CATALOGUE["e4m3fn"]
 
-    def scales(self, x: Float[Tensor, "*shape"], f: Format) -> Float[Tensor, "..."]:
+    def scales(self, x: Float[Tensor, "*shape"], f: Format) -> Float[Tensor, ...]:
         amax = self._amax(x)
         whole = amax.amax() if amax.numel() else amax.new_zeros(())
         tensor_scale = scale_from_amax(whole, self._E4M3) / f.max
@@ -321,7 +321,7 @@ class Delayed(nn.Module):
         newest = torch.cat([amax.reshape(1), self.history[:-1]])
         self.history.copy_(torch.where(valid, newest, self.history))
 
-    def scales(self, x: Float[Tensor, "*shape"], f: Format) -> Float[Tensor, "..."]:
+    def scales(self, x: Float[Tensor, "*shape"], f: Format) -> Float[Tensor, ...]:
         now = finite_amax(x)
         seen = self.history.amax() if self.algorithm == "max" else self.history[0]
         amax = torch.where(seen > 0, seen, now) * 2.0**self.margin
@@ -329,7 +329,7 @@ class Delayed(nn.Module):
             self.update(now)
         return scale_from_amax(amax, f, self.rule)
 
-    def expand(self, scale: Tensor, x: Float[Tensor, "*shape"]) -> Float[Tensor, "..."]:
+    def expand(self, scale: Tensor, x: Float[Tensor, "*shape"]) -> Float[Tensor, ...]:
         return scale
 
     def groups(self, x: Float[Tensor, "*shape"]) -> None:

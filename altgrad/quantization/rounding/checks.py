@@ -22,7 +22,7 @@ def as_format(f: Format | str) -> Format:
     return f if isinstance(f, Format) else Format.named(f)
 
 
-def expand_scale(scale: Float[Tensor, "..."], shape: torch.Size) -> Float[Tensor, "..."]:
+def expand_scale(scale: Float[Tensor, ...], shape: torch.Size) -> Float[Tensor, ...]:
     """A scale whose every dimension divides x's, repeated over its blocks so that it broadcasts.
     Raises `ValueError` where it does not divide."""
     if scale.dim() == 0:

@@ -36,7 +36,7 @@ piece is one stretch of random bits."""
 class Scaling(Protocol):
     """What `scaling=` takes: see `scaling.py`."""
 
-    def scales(self, x: Float[Tensor, "*shape"], f: Format) -> Float[Tensor, "..."]:
+    def scales(self, x: Float[Tensor, "*shape"], f: Format) -> Float[Tensor, ...]:
         """The float32 scale of x, shaped as the scaling wants it."""
 
     def expand(self, scale: Tensor, x: Tensor) -> Tensor:
