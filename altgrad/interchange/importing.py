@@ -138,7 +138,7 @@ def read_config(values: dict[str, Any]) -> tuple[GPTConfig, str]:
     for asked in (values.get("n_layer"), (kept or {}).get("n_layer")):
         if isinstance(asked, int) and asked > MOST_LAYERS:
             raise DataError(
-                f"config.json asks for {asked:,} layers: it and the weights do not belong together"
+                f"config.json asks for n_layer={asked:,}: it and the weights do not belong together"
             )
     written = FORMATS[shape].from_config(values)
     if kept is None:

@@ -85,10 +85,10 @@ def test_sampling_hands_on_what_was_typed(fake, run_folder, capsys):
     given = []
 
     def write(loaded, prompt, tokens, **how):
-        given.append((loaded[1], prompt, tokens, how))
+        given.append((loaded.which, prompt, tokens, how))
         return Written("b")
 
-    fake("altgrad.training.build.load_run", lambda run, which: (run, which))
+    fake("altgrad.training.build.load_run", lambda run, which: SimpleNamespace(which=which, remarks=[]))
     fake("altgrad.interchange.writing.write", write)
     words = ["--prompt", "a", "--tokens", "7", "--top-k", "5", "--top-p", "0.5", "--seed", "2"]
     assert main(["sample", "run", *words, "--temperature", "0.1", "--checkpoint", "latest"]) == 0
@@ -97,7 +97,7 @@ def test_sampling_hands_on_what_was_typed(fake, run_folder, capsys):
 
 
 def test_several_samples_are_written_side_by_side(fake, run_folder, capsys):
-    fake("altgrad.training.build.load_run", lambda run, which: None)
+    fake("altgrad.training.build.load_run", lambda run, which: SimpleNamespace(remarks=[]))
     fake(
         "altgrad.interchange.writing.write_batch",
         lambda loaded, prompt, tokens, count, **how: ["x"] * count,

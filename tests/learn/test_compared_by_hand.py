@@ -117,7 +117,9 @@ def test_rates_stay_for_half_the_race_and_fall_to_zero():
 
 def test_rates_of_the_bench_grow_as_its_model_is_narrower_than_768():
     model = GPT(preset("nanochat", vocab_size=11, **bench.SIZES))
-    adamw, muon = bench.make_optimizers(model, bench.Arm("arm"))
+    groups = bench.optimizer_of(model, bench.Arm("arm")).param_groups
     rule = math.sqrt(768 / 128)
-    assert [g["lr"] for g in adamw.param_groups] == pytest.approx([0.2 * rule, 0.004 * rule])
-    assert muon.param_groups[0]["lr"] == 0.02
+    rates = {g["name"]: g["lr"] for g in groups}
+    assert rates["embedding"] == pytest.approx(0.2 * rule)
+    assert rates["head"] == pytest.approx(0.004 * rule)
+    assert rates["matrix"] == 0.02
