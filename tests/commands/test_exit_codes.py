@@ -88,7 +88,10 @@ def test_sampling_hands_on_what_was_typed(fake, run_folder, capsys):
         given.append((loaded.which, prompt, tokens, how))
         return Written("b")
 
-    fake("altgrad.training.build.load_run", lambda run, which: SimpleNamespace(which=which, remarks=[]))
+    fake(
+        "altgrad.training.build.load_run",
+        lambda run, which: SimpleNamespace(which=which, remarks=[]),
+    )
     fake("altgrad.interchange.writing.write", write)
     words = ["--prompt", "a", "--tokens", "7", "--top-k", "5", "--top-p", "0.5", "--seed", "2"]
     assert main(["sample", "run", *words, "--temperature", "0.1", "--checkpoint", "latest"]) == 0
