@@ -13,6 +13,7 @@ from typing import Any
 
 from altgrad.commands.compare import add_compare_commands
 from altgrad.commands.completion import add_completion_command
+from altgrad.commands.config import add_config_command
 from altgrad.commands.data import add_data_commands
 from altgrad.commands.failures import USER_MISTAKE, tell
 from altgrad.commands.formats import add_formats_command
@@ -101,6 +102,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action=_Version)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     add_train_commands(commands)
+    add_config_command(commands)
     add_run_commands(commands)
     add_model_commands(commands)
     add_data_commands(commands, add_command, add_overrides, compose_config)

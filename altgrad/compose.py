@@ -24,7 +24,7 @@ def compose_config(
 
     config = TrainConfig.from_dict(compose_values(overrides, config_dir)[0])
     if all_read:
-        from altgrad.training.reads import refuse_unread, typed_settings
+        from altgrad.training.unread_settings import refuse_unread, typed_settings
 
         refuse_unread(config, typed_settings(overrides))
     return config

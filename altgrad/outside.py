@@ -8,14 +8,13 @@ whose name is put together at run time is not seen, nor are data files.
 """
 
 import ast
-import difflib
 import hashlib
 import importlib
 import os
 import platform
 import sys
 import sysconfig
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from importlib import machinery, metadata
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from altgrad import trust
+from altgrad.settings import check_name, closest
 
 SUFFIXES = [
     *machinery.EXTENSION_SUFFIXES,
@@ -113,9 +113,21 @@ def load_outside(target: str, *, setting: str) -> Any:
     if hasattr(module, attribute):
         return getattr(module, attribute)
     public = [n for n in vars(module) if not n.startswith("_")]
-    near = difflib.get_close_matches(attribute, public, n=1, cutoff=0.4)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    near = closest(attribute, public)
+    hint = f"; did you mean {near!r}?" if near else ""
     raise ValueError(f"{setting}={target}: {_shown(source.module)} has no {attribute!r}{hint}")
+
+
+def lookup(table: Mapping[str, Any], name: str, setting: str) -> Any:
+    """`table[name]`, or the object that `package.module:thing` names.
+
+    Raises:
+        ValueError: the name is unknown (with the nearest match), or as `load_outside` does.
+    """
+    if ":" in name:
+        return load_outside(name, setting=setting)
+    check_name(setting, name, sorted(table))
+    return table[name]
 
 
 def load_own(target: str) -> Any:

@@ -1,13 +1,17 @@
 """Plain dicts into config dataclasses, strictly: the one place that says no to a setting.
 
 A config is a dataclass of ints, floats, bools, strings, lists and further dataclasses.
-`from_dict` builds one from nested dicts; `setting_names` lists every full name (`model.n_layer`).
+`from_dict` builds one from nested dicts; `setting_names` lists every full name (`model.n_layer`);
+`field_docs` gives the string that stands under each field.
 Everything unknown or of the wrong type is refused in one line with the nearest match.
 """
 
+import ast
 import dataclasses
 import difflib
+import inspect
 import math
+import textwrap
 import types
 import typing
 from collections.abc import Iterable
@@ -20,14 +24,37 @@ class ConfigError(ValueError):
     """A setting that cannot be honoured. The message is one line: value, allowed set, cure."""
 
 
+def closest(word: str, allowed: Iterable[str], cutoff: float = 0.5) -> str | None:
+    """The allowed word most like `word`, if one is like it (difflib's ratio, 0 to 1)."""
+    return next(iter(difflib.get_close_matches(word, list(allowed), n=1, cutoff=cutoff)), None)
+
+
 def nearest(word: str, allowed: Iterable[str]) -> str:
     """` Did you mean 'x'?` for the closest allowed word, or an empty string."""
     allowed = list(allowed)
-    leaves = {name.rsplit(".", 1)[-1]: name for name in reversed(allowed)}
-    close = difflib.get_close_matches(word, allowed, n=1, cutoff=0.5)
-    if not close and "." not in word:
-        close = [leaves[leaf] for leaf in difflib.get_close_matches(word, leaves, n=1, cutoff=0.6)]
-    return f" Did you mean {close[0]!r}?" if close else ""
+    close = closest(word, allowed)
+    if close is None and "." not in word:
+        leaves = {name.rsplit(".", 1)[-1]: name for name in reversed(allowed)}
+        close = leaves.get(closest(word, leaves, 0.6) or "")
+    return f" Did you mean {close!r}?" if close else ""
+
+
+def check_name(setting: str, name: str, allowed: Iterable[str], *, outside: bool = False) -> None:
+    """Refuse a name that is in no table, with the set and the nearest match.
+
+    Args:
+        setting: its full name, for the message.
+        outside: whether `package.module:Class` would do, too.
+
+    Raises:
+        ValueError: `name` is not in `allowed`.
+    """
+    if name in (allowed := list(allowed)):
+        return
+    near = closest(str(name), allowed)
+    own = ", or package.module:Class for your own" if outside else ""
+    hint = f"; did you mean {near!r}?" if near else ""
+    raise ValueError(f"{setting}={name!r} is not one of {', '.join(allowed)}{own}{hint}")
 
 
 def refuse_unknown(key: str, allowed: Iterable[str], what: str = "setting") -> None:
@@ -58,6 +85,27 @@ def kind_of(config_class: type, name: str) -> Any:
             return Any
         kind = hints(kind).get(part, Any)
     return kind
+
+
+def field_docs(config_class: type, prefix: str = "") -> dict[str, str]:
+    """Full dotted name, of groups too, -> the string under the field, on one line.
+
+    Read from the source: Python forgets a string that stands alone. A field without one is absent.
+    """
+    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(config_class))).body
+    assert isinstance(tree, ast.ClassDef)
+    under = {
+        field.target.id: " ".join(ast.literal_eval(text.value).split())
+        for field, text in zip(tree.body, tree.body[1:], strict=False)
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+        if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)
+    }
+    found: dict[str, str] = {}
+    for name, kind in hints(config_class).items():
+        found |= {prefix + name: under[name]} if name in under else {}
+        if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+            found |= field_docs(kind, f"{prefix}{name}.")
+    return found
 
 
 def hints(config_class: type) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from altgrad.training.memory import keep_freed_memory
+from altgrad.training.machine import keep_freed_memory
 
 MODELS = {
     "small": [

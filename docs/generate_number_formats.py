@@ -24,8 +24,7 @@ def _text(cell: object) -> str:
 
 def fp4_codes() -> str:
     """Every positive code of FP4 with its arithmetic."""
-    from altgrad.quantization import Format
-    from altgrad.quantization.reference import decode
+    from altgrad.quantization.formats import Format, decode
 
     f = Format.named("e2m1fn")
     rows = []

@@ -308,7 +308,7 @@ def test_a_byte_tokenizer_shows_its_cuts(text, capsys, monkeypatch):
     monkeypatch.setitem(tokenizers.TOKENIZERS, "gpt2", lambda characters, cache: ByteTokenizer())
     assert main(["tokenizer", "show", "data.tokenizer=byte", "--text", "aé"]) == 0
     out = capsys.readouterr().out
-    assert "1.000 bytes a token: byte, 256 tokens" in out
+    assert "1.000 bytes per token: byte, 256 tokens" in out
     assert out.endswith("[a][\\xc3][\\xa9]\n")
 
 

@@ -50,7 +50,9 @@ IMPORTS = {
 
 
 @pytest.fixture
-def files():
+def files(monkeypatch):
+    for name in [n for n in sys.modules if n.startswith("own_")]:
+        monkeypatch.delitem(sys.modules, name)
     write(own_helper="x = 1\n", own_middle="from own_helper import x\n")
     write(own_circle="import own_part\n", own_pkg__mod="", own_space__mod="")
     write(own_pkg__uncle="from . import mod\nfrom .mod import *\n", own_space__deep__mod="")

@@ -37,7 +37,7 @@ def _add_data(
     listing = add_command(actions, "list", run, "list the corpora and what is prepared")
     listing.add_argument("--config-dir", metavar="DIR", help="folder with further presets")
     for name, call, summary in (
-        ("info", print_corpus, "tell licence, origin, hash and tokens of a corpus"),
+        ("info", print_corpus, "show licence, origin, hash and tokens of a corpus"),
         ("prepare", prepare_corpus, "download and tokenize a corpus"),
     ):
         action = add_command(actions, name, partial(call, compose), summary)
@@ -178,7 +178,7 @@ def _compression(config: "DataConfig", text: str) -> list[str]:
     for name in dict.fromkeys([config.tokenizer, "gpt2"]):
         tokenizer = _tokenizer(dataclasses.replace(config, tokenizer=name), text)
         ratio = bytes_per_token(tokenizer, text)
-        lines.append(f"{ratio:6.3f} bytes a token: {name}, {tokenizer.vocab_size:,} tokens")
+        lines.append(f"{ratio:6.3f} bytes per token: {name}, {tokenizer.vocab_size:,} tokens")
     return [*lines, f"measured on {len(text):,} characters"]
 
 

@@ -14,7 +14,7 @@ FINAL_SAMPLE_TOKENS = 300
 
 
 def close_run(trainer: Trainer, summary: dict[str, Any], console: Console) -> None:
-    """Print the end of a run; a picture that cannot be drawn is said, and costs nothing else."""
+    """Print the end of a run; a picture that cannot be drawn is reported, no more."""
     run = Path(os.path.relpath(summary["run_dir"]))
     if summary["status"] == "diverged":
         console.say(f"stopped at step {summary['step']}: the loss or its gradient is not finite.")
@@ -46,8 +46,9 @@ def _picture(run: Path, console: Console) -> str:
 def _figures(summary: dict[str, Any]) -> str:
     loss, best = summary["val_loss"], summary["best_val_loss"]
     evaluated = f"validation loss {loss:.4f}, best {best:.4f}"
-    never = not math.isfinite(loss) and math.isinf(best)
-    parts = ["never evaluated" if never else evaluated]
+    if math.isinf(best):  # no evaluation gave a number
+        evaluated = "never evaluated" if math.isinf(loss) else f"validation loss {loss:.4f}"
+    parts = [evaluated]
     parts.append(f"{duration(summary['train_s'])} of training")
     if summary["compile_s"]:
         parts.append(f"compilation {duration(summary['compile_s'])}")

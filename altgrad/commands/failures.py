@@ -13,24 +13,12 @@ import errno
 import os
 import sys
 import traceback
-from collections.abc import Iterator
 
+from altgrad.runs import MACHINE_ERRORS, causes_of
 from altgrad.runs.printable import printable
 
 MACHINE_FAILED = 1
 USER_MISTAKE = 2
-
-MACHINE = {
-    errno.ENOSPC: "make room (`altgrad gc RUN` frees old checkpoints), then type the same again",
-    errno.EDQUOT: "your quota is used up: make room, then type the same again",
-    errno.EROFS: "it is read-only: choose another place",
-    errno.EIO: "the disk gave an error: see to it before anything else is written there",
-    errno.ENOMEM: "close other programs, or ask for less",
-    errno.EMFILE: "too many files are open: raise `ulimit -n`",
-    errno.ENFILE: "too many files are open on this machine",
-    errno.ESTALE: "the network folder has gone: mount it again",
-}
-"""Errors that no other word on the command line mends -> what does."""
 
 PLACE = "choose another place, or change its owner or permissions"
 ELSEWHERE = {errno.EACCES: PLACE, errno.EPERM: PLACE}
@@ -81,15 +69,9 @@ def one_line(error: Exception) -> str | None:
 
 def exit_code(error: BaseException) -> int:
     """The machine's failure stays one when it was put into other words on its way."""
-    chain = list(_causes(error))
-    broken = any(isinstance(e, OSError) and e.errno in MACHINE for e in chain)
+    chain = list(causes_of(error))
+    broken = any(isinstance(e, OSError) and e.errno in MACHINE_ERRORS for e in chain)
     return MACHINE_FAILED if broken or any(map(_out_of_memory, chain)) else USER_MISTAKE
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 def _of_system(error: OSError) -> str:
@@ -97,7 +79,7 @@ def _of_system(error: OSError) -> str:
         return str(error)
     names = [os.fsdecode(f) for f in (error.filename, error.filename2) if _is_name(f)]
     files = ", ".join(dict.fromkeys(names))
-    advice = MACHINE.get(error.errno) or ELSEWHERE.get(error.errno)
+    advice = MACHINE_ERRORS.get(error.errno) or ELSEWHERE.get(error.errno)
     told = f"{files or 'what was to be written'}: {os.strerror(error.errno)}"
     return f"{told}; {advice}." if advice else f"{told}."
 

@@ -23,7 +23,7 @@ def add_formats_command(commands: Any, add_command: Callable[..., argparse.Argum
 
 
 def formats(arguments: argparse.Namespace) -> None:
-    from altgrad.quantization.catalogue import SPLITS, catalogue_table
+    from altgrad.quantization import SPLITS, catalogue_table
 
     if arguments.out and not arguments.plot:
         raise ValueError("--out names the picture of --plot; add --plot")

@@ -137,42 +137,42 @@ def show(lines: Generator[str, None, int]) -> int:
 
 
 def _on_folder(action: str, *options: str) -> Callable[[argparse.Namespace], int]:
-    """The command that calls `altgrad.learn.commands.ACTION(folder, OPTION=…)` as it was typed."""
+    """The command that calls `altgrad.learn.actions.ACTION(folder, OPTION=…)` as it was typed."""
 
     def call(arguments: argparse.Namespace) -> int:
-        from altgrad.learn import commands
+        from altgrad.learn import actions
 
         given = {option: getattr(arguments, option) for option in options}
-        return show(getattr(commands, action)(_space(arguments), **given))
+        return show(getattr(actions, action)(_space(arguments), **given))
 
     return call
 
 
 def start(arguments: argparse.Namespace) -> int:
-    from altgrad.learn import commands
+    from altgrad.learn import actions
 
-    return show(commands.start(arguments.folder, arguments.track))
+    return show(actions.start(arguments.folder, arguments.track))
 
 
 def check(arguments: argparse.Namespace) -> int:
-    from altgrad.learn import commands
+    from altgrad.learn import actions
 
     if arguments.watch and arguments.json:
         raise ValueError("--watch and --json do not go together: leave one out")
     space = _space(arguments)
     how = {"as_json": arguments.json, "watch": arguments.watch}
-    return show(commands.check(space, arguments.what, **how))
+    return show(actions.check(space, arguments.what, **how))
 
 
 def race(arguments: argparse.Namespace) -> int:
-    from altgrad.learn import commands
+    from altgrad.learn import actions
     from altgrad.learn.race import RaceSettings
 
     if arguments.steps < 2:
         raise ValueError(f"--steps {arguments.steps} must be at least 2")
     settings = RaceSettings(steps=arguments.steps, seed=arguments.seed)
     examination = None if arguments.core is None else _core(arguments.core, arguments.per_task)
-    return show(commands.run_race(_space(arguments), settings, arguments.page, examination))
+    return show(actions.run_race(_space(arguments), settings, arguments.page, examination))
 
 
 def _core(path: str, per_task: int) -> Any:
@@ -198,18 +198,18 @@ def _core(path: str, per_task: int) -> Any:
 
 
 def questions(_: argparse.Namespace) -> int:
-    from altgrad.learn import commands
+    from altgrad.learn import actions
 
-    return show(commands.list_questions())
+    return show(actions.list_questions())
 
 
 def show_question(arguments: argparse.Namespace) -> int:
-    from altgrad.learn import commands
+    from altgrad.learn import actions
 
     if arguments.seeds < 1:
         raise ValueError(f"--seeds {arguments.seeds} must be at least 1")
     how = {"seeds": arguments.seeds, "folder": arguments.out, "progress": _progress()}
-    return show(commands.show_question(arguments.name, **how))
+    return show(actions.show_question(arguments.name, **how))
 
 
 def _progress() -> Callable[[int, int], None] | None:

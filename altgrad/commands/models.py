@@ -30,9 +30,11 @@ def _add_sample(commands: Any) -> None:
     parser.add_argument("--top-k", type=int, help="only the k likeliest tokens")
     parser.add_argument("--top-p", type=float, help="only the likeliest tokens of this total share")
     parser.add_argument("--seed", type=int, default=1337, help="same seed, same text (1337)")
-    parser.add_argument("--count", type=int, default=1, help="so many texts side by side (1)")
     parser.add_argument(
-        "--interactive", action="store_true", help="a prompt a line; an empty line goes on"
+        "--count", type=int, default=1, help="number of texts, written side by side (1)"
+    )
+    parser.add_argument(
+        "--interactive", action="store_true", help="one prompt per line; an empty line continues"
     )
     parser.add_argument("--checkpoint", choices=["best", "latest"], default="best")
 
@@ -117,6 +119,7 @@ def sample(arguments: argparse.Namespace) -> None:
     from altgrad.training.build import load_run
 
     loaded = load_run(run, which=arguments.checkpoint)
+    say_remarks(loaded)
     how = {"temperature": arguments.temperature, "seed": arguments.seed}
     how |= {k: v for k in ("top_k", "top_p") if (v := getattr(arguments, k)) is not None}
     if arguments.interactive or arguments.count != 1:
@@ -126,6 +129,11 @@ def sample(arguments: argparse.Namespace) -> None:
     for piece in (writing.prompt, *writing):
         write_piece(piece)
     print()
+
+
+def say_remarks(loaded: Any) -> None:
+    for remark in loaded.remarks:
+        say(f"note: {remark}", file=sys.stderr)
 
 
 def sample_more(loaded: Any, arguments: argparse.Namespace, how: dict[str, Any]) -> None:
@@ -165,6 +173,7 @@ def serve(arguments: argparse.Namespace) -> None:
     check_host(arguments.host, anywhere=arguments.anywhere)
     check_installed()
     loaded = load_run(run, which=arguments.checkpoint)
+    say_remarks(loaded)
     # The server stops cleanly and raises the signal again; Python's own way out would then take
     # seconds to clear away what was loaded.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -205,6 +214,7 @@ def export(arguments: argparse.Namespace) -> None:
 
     folder = Path(arguments.out or run / "export" / arguments.to)
     loaded = load_run(run, which=arguments.checkpoint)
+    say_remarks(loaded)
     shape = export_run(loaded, folder, tokenizer=not arguments.no_tokenizer)
     say(f"{folder} ({shape})")
 

@@ -1,26 +1,19 @@
-"""`altgrad config|show|watch|plot|gc`: runs and settings, looked at."""
+"""`altgrad show|watch|plot|gc`: runs, looked at."""
 
 import argparse
 import sys
 from pathlib import Path
 from typing import Any
 
-from altgrad.commands.words import add_command, add_overrides, say
-from altgrad.compose import compose_values
+from altgrad.commands.words import add_command, say
 
 
 def add_run_commands(commands: Any) -> None:
-    """Add `config`, `show`, `watch`, `plot` and `gc`."""
-    _add_config(commands)
+    """Add `show`, `watch`, `plot` and `gc`."""
     _add_show(commands)
     _add_watch(commands)
     _add_plot(commands)
     _add_gc(commands)
-
-
-def _add_config(commands: Any) -> None:
-    summary = "print the resolved configuration and where each value comes from"
-    add_overrides(add_command(commands, "config", show_config, summary))
 
 
 def _add_show(commands: Any) -> None:
@@ -55,15 +48,6 @@ def _add_gc(commands: Any) -> None:
     parser.add_argument("--dry-run", action="store_true", help="only say what would go")
 
 
-def show_config(arguments: argparse.Namespace) -> None:
-    values, origin = compose_values(arguments.overrides, arguments.config_dir)
-    from altgrad.training.config import TrainConfig
-
-    resolved = TrainConfig.from_dict(values).to_dict()
-    for line in annotated_yaml(resolved, origin):
-        print(line)
-
-
 def show(arguments: argparse.Namespace) -> None:
     import json
 
@@ -84,7 +68,7 @@ def show(arguments: argparse.Namespace) -> None:
 
 
 def _summaries(runs: list[Path]) -> list[Any]:
-    """Of those that are runs of altgrad; the others are named."""
+    """Of altgrad's own runs; the other folders are named on stderr."""
     from altgrad.runs import summarise_run
 
     found = []
@@ -149,19 +133,3 @@ def gc(arguments: argparse.Namespace) -> None:
         say(f"{garbage.path.name}: {garbage.bytes:,} bytes, {garbage.why}")
     said = "would free" if arguments.dry_run else "freed"
     say(f"{said} {sum(g.bytes for g in found):,} bytes in {len(found)} folders of {run}")
-
-
-def annotated_yaml(tree: dict[str, Any], origin: dict[str, str], prefix: str = "") -> list[str]:
-    """YAML lines with the origin of each value as a comment."""
-    import yaml
-
-    lines = []
-    indent = "  " * prefix.count(".")
-    for key, value in tree.items():
-        if isinstance(value, dict) and value:
-            lines += [f"{indent}{key}:", *annotated_yaml(value, origin, f"{prefix}{key}.")]
-        else:
-            scalar = yaml.safe_dump(value, default_flow_style=True).removesuffix("...\n").strip()
-            text = f"{indent}{key}: {scalar}"
-            lines.append(f"{text:<44} # {origin.get(prefix + key, 'default')}")
-    return lines

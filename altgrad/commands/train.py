@@ -74,7 +74,7 @@ def _run_to_go_on_with(config: Any, allow: tuple[str, ...]) -> Path | None:
 
 
 def _go_on(run: Path, config: Any, allow: tuple[str, ...], console: Any) -> int:
-    """Resume a run that stopped; of one that has ended say so, and train nothing.
+    """Resume a run that stopped; if it has ended, say so and train nothing.
 
     Raises:
         ConfigError: its settings are others, and not allowed to be.
@@ -127,7 +127,7 @@ def resume(arguments: argparse.Namespace) -> int:
 def changed_config(config: Any, words: list[str], config_dir: str | None) -> Any:
     """`config` with the settings and presets that the words name."""
     from altgrad.training.config import TrainConfig
-    from altgrad.training.reads import refuse_unread, typed_settings
+    from altgrad.training.unread_settings import refuse_unread, typed_settings
 
     composed, changed = compose_values(words, config_dir)[0], config.to_dict()
     for word in words:

@@ -14,20 +14,25 @@ from altgrad.trust import NAME
 
 
 def add_command(
-    commands: Any, name: str, run: Callable[[argparse.Namespace], int | None], summary: str
+    commands: Any,
+    name: str,
+    run: Callable[[argparse.Namespace], int | None],
+    summary: str,
+    **how: Any,
 ) -> argparse.ArgumentParser:
     parser = commands.add_parser(
         name,
         help=summary,
         description=summary[0].upper() + summary[1:] + ".",
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        **how,
     )
     parser.set_defaults(command=run)
     return parser
 
 
 def add_trust(parser: argparse.ArgumentParser) -> None:
-    """For commands that read what somebody may have sent: runs, checkpoints, questions."""
+    """For commands that read what someone else may have sent: runs, checkpoints, questions."""
     parser.add_argument(
         "--trust",
         action="append",
@@ -38,7 +43,7 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
 
 
 def own_words(arguments: argparse.Namespace) -> list[str]:
-    """What the person typed as settings, what `--trust` names, and the presets of `--config-dir`.
+    """What the user typed as settings, what `--trust` names, and the presets of `--config-dir`.
 
     Raises:
         ValueError: `--trust` with something that is no name of code.
@@ -74,7 +79,7 @@ def say(text: object, *, file: TextIO | None = None) -> None:
 
 
 def program() -> str:
-    """This program as the person can type it again."""
+    """This program's name, as the user can type it again."""
     typed = sys.argv[0]
     if Path(typed).name == "__main__.py":
         return f"{shlex.quote(os.path.relpath(sys.executable))} -m altgrad"

@@ -161,7 +161,7 @@ def _read(path: Path) -> Baseline:
 
 
 def list_baselines() -> list[str]:
-    """One line a record that can be verified here."""
+    """One line for each record that can be verified here."""
     paths = [p for folder in (OWN_RECORDS, SHIPPED) for p in sorted(folder.glob("*.json"))]
     records = [_read(path) for path in paths]
     return [_line(record) for record in records]
@@ -217,7 +217,7 @@ MACHINE_SETTINGS = ("device", "compile", "precision.compute", "data.cache_dir", 
 def _wanted(
     record: Baseline, seeds: Sequence[str], launch: Launch, words: Sequence[str]
 ) -> list[Wanted]:
-    from altgrad.compare.machine import settle
+    from altgrad.compare.settle import settle
 
     config = TrainConfig.from_dict(record.settings)
     changes = _machine_words(words)
@@ -250,7 +250,7 @@ def _found_text(record: Baseline) -> str:
     path = str(record.data_path)
     if path == "-" or not glob.glob(str(Path(path).expanduser())):
         raise ConfigError(
-            f"{record.name} was frozen on a text of one's own, {path}, which is not here; "
+            f"{record.name} was frozen on a text of your own, {path}, which is not here; "
             "say where it is: data.path=…"
         )
     return path

@@ -17,17 +17,17 @@ from altgrad.compare.identity import covers
 from altgrad.compare.launching import LAUNCHERS, Launch, Report, Wanted, as_task, complete
 from altgrad.compare.outcomes import check_evaluations, read_outcome
 from altgrad.compare.question import Question
+from altgrad.compare.reads import refuse_unread_words
 from altgrad.compare.record import Record, comparison_folder, read_record, write_record
 from altgrad.compare.registry import Registry
 from altgrad.compare.tuning import Tuned, tune
-from altgrad.compare.unread_settings import refuse_unread_words
 from altgrad.settings import require
 
 Say = Callable[[str], None]
 
 
 def nobody(_: str) -> None:
-    """Whom to tell when nobody is watching."""
+    """The default `say`: nobody is watching."""
 
 
 class Comparison:
@@ -197,7 +197,7 @@ def settle_arms(arms: list[Arm], *, elsewhere: bool = False) -> tuple[list[Arm],
     Raises:
         ValueError: the machine or the data does not allow an arm.
     """
-    from altgrad.compare.machine import settle
+    from altgrad.compare.settle import settle
 
     settled, data = [], {}
     for arm in same_arithmetic(arms):

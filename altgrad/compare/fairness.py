@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from altgrad.compare.identity import WITHOUT_EFFECT, altered, covers
 from altgrad.compare.question import Question
-from altgrad.compare.unread_settings import read_differences
+from altgrad.compare.reads import read_differences
 from altgrad.runs import RunFolder, read_initial, read_json
 from altgrad.settings import ConfigError, nearest
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from altgrad.compare.question import Question
 from altgrad.compare.state import failure_of, state_of
-from altgrad.runs import RunFolder, read_events, read_metrics, read_settings, what_is_lost
+from altgrad.runs import RunFolder, costs_of, read_events, read_metrics, read_settings, what_is_lost
 from altgrad.settings import ConfigError
 
 
@@ -55,18 +55,15 @@ def read_outcome(arm: str, seed: int, run: Path, question: Question) -> Outcome:
         )
     ended = state == "finished"
     value = sum(values[-question.last :]) / question.last if ended else math.nan
-    rates = sorted(m["tokens_per_s"] for m in lines if "tokens_per_s" in m)
+    events = list(read_events(RunFolder(run).events))
     return Outcome(
         arm=arm,
         seed=seed,
         run=str(run),
         state=state if not ended or math.isfinite(value) else "diverged",
         outcome=value if math.isfinite(value) else math.nan,
-        step=lines[-1]["step"] if lines else 0,
-        train_s=lines[-1].get("train_s") if lines else None,
-        tokens_per_s=rates[len(rates) // 2] if rates else None,
-        peak_memory_bytes=_peak_memory(run),
         error=failure_of(run) if state == "failed" else lost,
+        **costs_of(lines, events),
     )
 
 
@@ -75,15 +72,6 @@ def _too_short(run: Path, lines: list[dict[str, Any]]) -> str:
     planned = read_settings(RunFolder(run).config)["max_steps"]
     last = lines[-1]["step"] if lines else 0
     return f"it ended at step {last} of {planned}" if last < planned else ""
-
-
-def _peak_memory(run: Path) -> float | None:
-    """From the run's events: of the GPU if the run used one, else of its process."""
-    events = list(read_events(RunFolder(run).events))
-    for name in ("peak_gpu_bytes", "peak_memory_bytes"):
-        if found := [e[name] for e in events if e.get(name) and isinstance(e[name], int | float)]:
-            return float(max(found))
-    return None
 
 
 def check_evaluations(settings: dict[str, Any], question: Question, arm: str) -> None:

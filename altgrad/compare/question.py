@@ -35,22 +35,22 @@ FIRST_TUNING_SEED = 1001
 
 @dataclass
 class Tuning:
-    """How each arm's own setting is chosen, on seeds that are not the test seeds.
-
-    setting: full name, such as `optim.lr`; empty = nothing is tuned.
-    grid: values tried; empty = the arm's own value times `factors`.
-    seeds: how many runs a value gets. extend: how often a grid whose winner lies at its edge may
-    grow by one value on that side. search: `grid`, or `optuna` with `trials` values between the
-    grid's ends on a logarithmic scale.
-    """
+    """How each arm's own setting is chosen, on seeds that are not the test seeds."""
 
     setting: str = ""
+    """Full name, such as `optim.lr`; empty = nothing is tuned."""
     grid: list[float] = field(default_factory=list)
+    """Values tried; empty = the arm's own value times `factors`."""
     factors: list[float] = field(default_factory=lambda: [1 / 3, 1.0, 3.0])
+    """What the arm's own value is multiplied by where `grid` is empty."""
     seeds: int = 1
+    """Runs a value gets, on seeds that are not test seeds."""
     extend: int = 0
+    """How often the grid may grow by a value when its winner lies at an edge, on that side."""
     search: str = "grid"
+    """grid, or optuna with `trials` values between the grid's ends on a logarithmic scale."""
     trials: int = 8
+    """Values that optuna tries."""
 
     def check(self) -> None:
         """Refuse what cannot be tuned. Raises ConfigError."""
@@ -67,39 +67,48 @@ class Tuning:
 
 @dataclass
 class Question:
-    """Fields of an experiment file; all but the arms have a default.
-
-    question: one sentence. name: folder of the comparison below `runs/compare`; empty = from the
-    content. base: words that every arm gets. arms: name -> its words. axes: what the arms are made
-    of instead, axis -> its values. axis: settings or groups the arms may differ in; follows from
-    `axes`. control: an arm; empty = the first. design: `one` axis, or `crossed` axes.
-    primary, higher_is_better, last: the outcome is the mean of this metric over its last `last`
-    evaluations. seeds: how many (1, 2, …), or which. until_decided: "as you go", from `seeds` up to
-    `max_seeds`. budget: what is equal, `tokens`, `flops` or `time` (of the control's run).
-    delta: smallest difference that matters. alpha, correction: of the tests. allow: further
-    settings the arms may differ in, knowingly.
-    """
+    """Fields of an experiment file; all but the arms have a default."""
 
     question: str = ""
+    """What is asked, in one sentence."""
     name: str = ""
+    """Folder of the comparison below `runs/compare`; empty = from the content."""
     base: list[str] = field(default_factory=list)
+    """Words that every arm gets."""
     arms: dict[str, list[str]] = field(default_factory=dict)
+    """Name of an arm -> its words."""
     axes: dict[str, list[str]] = field(default_factory=dict)
+    """What the arms are made of instead: axis -> its values."""
     axis: list[str] = field(default_factory=list)
+    """Settings or groups the arms may differ in; follows from `axes`."""
     control: str = ""
+    """The arm the others are compared with; empty = the first."""
     design: str = "one"
+    """one (one axis) or crossed (a factorial of two)."""
     primary: str = "val_loss"
+    """The outcome: a metric that the runs log."""
     higher_is_better: bool = False
+    """Whether more of the outcome is better."""
     last: int = 1
+    """The outcome is the mean of `primary` over its last so many evaluations."""
     seeds: int | list[int] = 3
+    """How many seeds (1, 2, …), or which."""
     until_decided: bool = False
+    """Go on from `seeds` up to `max_seeds`, judged after each seed, until there is a verdict."""
     max_seeds: int = 20
+    """Largest number of seeds with `until_decided`."""
     budget: str = "tokens"
+    """What all arms get as much of as the control's run: tokens, flops or time."""
     tuning: Tuning = field(default_factory=Tuning)
+    """How each arm's own setting is chosen."""
     delta: float = 0.01
+    """Smallest difference that matters, in units of the outcome."""
     alpha: float = 0.05
+    """Chance of a false better or worse over all arms."""
     correction: str = "holm"
+    """Correction for several arms: holm or none."""
     allow: list[str] = field(default_factory=list)
+    """Further settings the arms may differ in, knowingly."""
 
     def complete(self) -> "Question":
         """A copy with everything filled in that follows from the rest, and checked.
@@ -184,7 +193,7 @@ def _cross(question: Question) -> None:
     question.axis = question.axis or names
     require(
         given in ({}, question.arms),
-        "arms and axes are two ways to say the same; give one of them.",
+        "arms and axes are two ways to say the same thing; give one of them.",
     )
 
 

@@ -41,4 +41,4 @@ def machine_failed(run: Path) -> bool:
 def failure_of(run: Path) -> str:
     """The last error of a failed run, in one line."""
     errors = [e["error"] for e in read_events(RunFolder(run).events) if "error" in e]
-    return " ".join(str(errors[-1]).split()) if errors else "the process ended without a word"
+    return " ".join(str(errors[-1]).split()) if errors else "the process ended without a message"

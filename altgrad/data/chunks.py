@@ -116,7 +116,7 @@ def encode_checked(tokenizer: Tokenizer, text: str) -> np.ndarray:
 
 
 def gives_back(tokenizer: Tokenizer, ids: np.ndarray, text: str) -> bool:
-    """Whether `ids` decode to `text` again; the built-in tokenizers do by their making."""
+    """Whether `ids` decode to `text` again; the built-in tokenizers do by construction."""
     return type(tokenizer) in LOSSLESS or tokenizer.decode(ids.tolist()) == text
 
 

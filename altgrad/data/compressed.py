@@ -35,7 +35,7 @@ FIRST_BYTES = {
 
 
 def inner_name(name: str) -> str:
-    """A file's name in small letters, without the ending that says how it is packed."""
+    """A file's name in lower case, without the ending that says how it is packed."""
     name = name.lower()
     return next((name.removesuffix(end) for end in OPENERS if name.endswith(end)), name)
 

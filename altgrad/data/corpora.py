@@ -2,11 +2,18 @@
 
 from dataclasses import dataclass
 
+from altgrad.data.download import (
+    HubDataset,
+    NpmPackage,
+    PublishedFile,
+    Tarball,
+    Url,
+    Wheel,
+    botocore_docs,
+    joined,
+    sotu_addresses,
+)
 from altgrad.data.errors import refuse_unknown
-from altgrad.data.extract import botocore_docs, sotu_addresses
-from altgrad.data.fetch import PublishedFile
-from altgrad.data.hub import HubDataset
-from altgrad.data.routes import NpmPackage, Tarball, Url, Wheel, joined
 
 
 @dataclass(frozen=True)

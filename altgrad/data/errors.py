@@ -1,7 +1,8 @@
 """What a user can get wrong about data, as one exception that names the cure."""
 
 from collections.abc import Iterable
-from difflib import get_close_matches
+
+from altgrad.settings import closest
 
 
 class DataError(ValueError):
@@ -11,6 +12,6 @@ class DataError(ValueError):
 def refuse_unknown(name: str, allowed: Iterable[str], *, what: str) -> DataError:
     """The error for a name that is in no table: the value, the nearest match, the allowed set."""
     names = sorted(allowed)
-    near = get_close_matches(name, names, n=1)
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    near = closest(name, names)
+    hint = f" (did you mean {near!r}?)" if near else ""
     return DataError(f"unknown {what} {name!r}{hint}; allowed: {', '.join(names)}")

@@ -54,6 +54,6 @@ def _token_rows(preset: str, config: DataConfig) -> list[tuple[str, str]]:
     rows = [("prepared", str(folder)), ("vocabulary", f"{meta.vocab_size:,} tokens")]
     for split, info in meta.splits.items():
         documents = f"{info.documents:,} document{'' if info.documents == 1 else 's'}"
-        ratio = f"{meta.bytes_per_token(split) or 0:.3f} bytes a token"
+        ratio = f"{meta.bytes_per_token(split) or 0:.3f} bytes per token"
         rows.append((split, f"{info.tokens:,} tokens, {documents}, {ratio}"))
     return rows

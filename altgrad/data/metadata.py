@@ -166,6 +166,11 @@ def smallest_dtype(vocab_size: int) -> str:
 
 def check_block(tokens: int, block_size: int, *, what: str) -> None:
     """Refuse a split too short for one block and the token that follows it."""
+    if tokens == 0:
+        raise DataError(
+            f"{what} has no tokens: documents are not cut, and none begins in its share of the "
+            "text; change data.val_fraction, or name a validation text with data.val_path"
+        )
     if tokens <= block_size:
         raise DataError(
             f"{what} has {tokens:,} tokens, fewer than the {block_size + 1:,} that one block "

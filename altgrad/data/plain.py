@@ -24,7 +24,7 @@ BLOCK_TOKENS = 1 << 24
 def plain_facts(folder: Path, given: dict[str, Any]) -> dict[str, Any]:
     """The dtype, vocab_size, largest id, and per split (tokens, offset) of a folder of bare files.
 
-    given: what a `meta.json` of somebody's own says: `dtype`, `vocab_size`.
+    given: what the user's own `meta.json` says: `dtype`, `vocab_size`.
 
     Raises DataError for a missing file, and for one that is not what it is taken for.
     """

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from altgrad.data.config import DataConfig, cache_root
 from altgrad.data.corpora import find_corpus
+from altgrad.data.download import manifest_path
 from altgrad.data.errors import DataError
 from altgrad.data.files import DiskError, disk_errors, fsync, lock
-from altgrad.data.hub import manifest_path
 from altgrad.data.metadata import (
     FORMAT_VERSION,
     META,

@@ -1,6 +1,6 @@
 """Documents out of files, piece by piece: text, JSONL, parquet, plain or compressed.
 
-A text file is one document and may be larger than the memory; it comes in pieces, cut so that
+A text file is one document and may be larger than memory; it comes in pieces, cut so that
 encoding the pieces gives the same tokens as encoding the whole. A line of JSONL and a row of
 parquet are one document each.
 """

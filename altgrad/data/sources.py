@@ -1,4 +1,4 @@
-"""From settings to files on this disk: a named corpus, or somebody's own files."""
+"""From settings to files on this disk: a named corpus, or the user's own files."""
 
 import dataclasses
 import glob
@@ -14,10 +14,16 @@ from typing import TextIO
 from altgrad.data.compressed import inner_name
 from altgrad.data.config import DataConfig, cache_root
 from altgrad.data.corpora import Corpus, find_corpus
+from altgrad.data.download import (
+    HubFile,
+    Manifest,
+    PublishedFile,
+    fetch,
+    fetch_files,
+    load_manifest,
+)
 from altgrad.data.errors import DataError
-from altgrad.data.fetch import PublishedFile, fetch
 from altgrad.data.files import disk_errors, make_folder, sha256_of
-from altgrad.data.hub import HubFile, Manifest, fetch_files, load_manifest
 from altgrad.data.readers import KINDS, kind_of
 
 Progress = Callable[[int, int], None]

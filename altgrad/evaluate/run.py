@@ -20,7 +20,7 @@ from altgrad.model.attention import CausalSelfAttention
 from altgrad.runs import write_atomically
 from altgrad.training.build import LoadedRun
 from altgrad.training.machine import has_fast_bf16, pick_device
-from altgrad.training.run_data import require_same_tokens
+from altgrad.training.token_hashes import require_same_tokens
 
 LOSS = "loss"
 HARNESS = "lm-eval:"
@@ -73,7 +73,7 @@ class Wishes:
 
 
 class Watcher:
-    """Somebody who watches an evaluation; does nothing by default."""
+    """Watches an evaluation; by default it does nothing."""
 
     def corpus(self, result: CorpusResult) -> None: ...
 

@@ -1,6 +1,7 @@
-"""An evaluation as a person sees it: a line for each task as it ends, then the mean."""
+"""An evaluation as the user sees it: a line for each task as it ends, then the mean."""
 
 import json
+import sys
 from pathlib import Path
 
 from altgrad.evaluate.core import Aggregate, TaskResult
@@ -13,6 +14,7 @@ from altgrad.evaluate.run import (
     evaluate_run,
     keep_report,
 )
+from altgrad.runs.printable import printable
 from altgrad.runs.view import duration
 from altgrad.training.build import load_run
 from altgrad.training.recording import Console
@@ -65,6 +67,8 @@ def evaluate_and_show(
     console = Console()
     view = EvaluationView(console)
     loaded = load_run(run, which=checkpoint)
+    for remark in loaded.remarks:
+        print(f"note: {printable(remark)}", file=sys.stderr)
     if keep:
         check_place(run)
     report = evaluate_run(loaded, wishes, None if as_json else view)

@@ -68,7 +68,7 @@ class Values:
         return str(value)
 
     def only(self, name: str, *allowed: Any) -> None:
-        """Of this setting our networks have no other values than these; absent is the first."""
+        """Refuse values of this setting that our networks do not have; the first is the default."""
         value = self.values.get(name, allowed[0])
         self._refuse(name, value not in allowed, json.dumps(allowed[0]))
 

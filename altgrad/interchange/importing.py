@@ -28,6 +28,9 @@ from altgrad.settings import from_dict
 from altgrad.training import TrainConfig
 from altgrad.training.checkpoints import load_into
 
+MOST_LAYERS = 2**16
+"""No network has more; settings may be written out layer by layer before weights are looked at."""
+
 
 def import_model(
     source: str, run: Path, *, tokenizer: str | None = None, need_tokenizer: bool = False
@@ -104,7 +107,13 @@ def find_folder(source: str) -> Path:
 def read_model(folder: Path, values: dict[str, Any]) -> GPT:
     """The network of a folder with this `config.json`; nothing is built that does not fit."""
     config, shape = read_config(values)
-    weights = FORMATS[shape].from_weights(read_weights(folder), config)
+    stored = read_weights(folder)
+    if config.n_layer > len(stored):  # before anything walks the layers
+        raise DataError(
+            f"{folder}: config.json asks for {config.n_layer:,} layers, but the weights are "
+            f"{len(stored):,} tensors: they do not belong together"
+        )
+    weights = FORMATS[shape].from_weights(stored, config)
     config, weights = settle(config, weights)
     check_fit(config, weights)
     model = GPT(config, torch.Generator().manual_seed(0))
@@ -125,8 +134,13 @@ def read_config(values: dict[str, Any]) -> tuple[GPTConfig, str]:
     given = Values(values, f"model_type={shape}")
     given.only("quantization_config", None)
     given.only("pruned_heads", None, {})
-    written = FORMATS[shape].from_config(values)
     kept = _block(values).get("model")
+    for asked in (values.get("n_layer"), (kept or {}).get("n_layer")):
+        if isinstance(asked, int) and asked > MOST_LAYERS:
+            raise DataError(
+                f"config.json asks for n_layer={asked:,}: it and the weights do not belong together"
+            )
+    written = FORMATS[shape].from_config(values)
     if kept is None:
         return from_dict(GPTConfig, written, "model."), shape
     ours = from_dict(GPTConfig, kept, "model.")

@@ -22,7 +22,7 @@ MAX_POSITIONS = 2**20
 
 
 def refuse_other_formats(source: Path) -> None:
-    """Raises DataError for what is no folder of safetensors, with the way to make it one."""
+    """Raises DataError for anything but a folder of safetensors, with the way to make one."""
     inside = {p.name for p in source.iterdir()} if source.is_dir() else {source.name}
     if "adapter_config.json" in inside:
         raise DataError(

@@ -1,4 +1,4 @@
-"""Text as it is written: piece by piece, until a stop text, the end-of-text token, or the limit."""
+"""Text as it is generated, until a stop text, the end-of-text token, or the limit."""
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import takewhile

@@ -21,8 +21,6 @@ from altgrad.learn.source import find_units
 from altgrad.learn.track import Track
 from altgrad.learn.transplant import load_reference, transplant
 
-Value = dict[str, Any]
-
 
 @dataclass
 class Step:

@@ -111,7 +111,7 @@ class Track:
 
     def find(self, name: str) -> str:
         """The unit that `name` means: `GPT.forward`, or any part of it that fits only one."""
-        from altgrad.model.parts import check_name
+        from altgrad.settings import check_name
 
         fits = [u for u in self.units if u.lower().endswith(name.lower())]
         if name in self.units:

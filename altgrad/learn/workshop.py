@@ -104,14 +104,22 @@ def _open(folder: Path) -> Workshop:
     try:
         state = json.loads((folder / STATE).read_text())
         track = Track(state["track"])
-        records = {u: UnitRecord(**r) for u, r in state["units"].items()}
+        records = {u: _read_record(r) for u, r in state["units"].items()}
         return Workshop(folder, track, state["reference"], records)
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         kept = folder / f"{STATE}.{int(time.time())}.broken"
         raise ValueError(
             f"cannot read {folder / STATE} ({error}); move it to {kept.name} and start in another "
             f"folder, then copy {FILE} over"
         ) from None
+
+
+def _read_record(content: dict[str, Any]) -> UnitRecord:
+    """Raises TypeError for another field, or one of another type."""
+    record = UnitRecord(**content)
+    if any(type(v) is not type(getattr(UnitRecord, n)) for n, v in vars(record).items()):
+        raise TypeError(f"{content} is no record of a unit")
+    return record
 
 
 def _hash(text: str) -> str:

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field, replace
 
 from altgrad.model.backends import BACKENDS
 from altgrad.model.init import SCHEMES
-from altgrad.model.parts import PARTS, check_name, check_part
+from altgrad.model.parts import PARTS, check_part
+from altgrad.settings import check_name
 
 ROTARY = ("rope", "rope_reversed")
 DTYPES = ("float32", "bfloat16")
@@ -27,40 +28,70 @@ class GPTConfig:
     Raises ValueError at construction for an unknown name or an impossible pair.
     """
 
-    vocab_size: int | None = None  # None: from the tokenizer
+    vocab_size: int | None = None
+    """Number of tokens the network knows; null takes the tokenizer's."""
     block_size: int = 1024
+    """Longest sequence, in tokens."""
     n_layer: int = 12
+    """Number of blocks."""
     n_head: int = 12
+    """Number of query heads."""
     n_embd: int = 768
+    """Width of the residual stream (C)."""
     dropout: float = 0.0
-    bias: bool = True  # in Linears and LayerNorms
-    n_kv_head: int | None = None  # None: n_head; fewer is GQA, 1 is MQA
-    head_dim: int | None = None  # None: n_embd / n_head
-    n_inner: int | None = None  # width inside the MLP; None: the MLP part's own rule
+    """Share of activations set to zero in training, 0 = off."""
+    bias: bool = True
+    """Whether Linears and LayerNorms have biases."""
+    n_kv_head: int | None = None
+    """Key and value heads; null is `n_head`, fewer is grouped-query attention, 1 multi-query."""
+    head_dim: int | None = None
+    """Width of a head (D); null is `n_embd / n_head`."""
+    n_inner: int | None = None
+    """Width inside the MLP; null leaves it to the MLP part's own rule."""
 
     embedding: str = "token"
+    """The part that turns ids into vectors: token, bigram, or package.module:Class."""
     position: str = "learned"
+    """The part that knows positions: learned, rope, rope_reversed, none, or
+    package.module:Class."""
     norm: str = "layernorm"
+    """Normalisation: layernorm, rmsnorm, rmsnorm_plain, or package.module:Class."""
     attention: str = "causal"
+    """Attention: causal, or package.module:Class."""
     mlp: str = "gelu_tanh"
+    """MLP: gelu, gelu_tanh, relu2, swiglu, or package.module:Class."""
     block: str = "prenorm"
+    """How attention and MLP are joined: prenorm, shift, or package.module:Class."""
     residual: str = "plain"
+    """What happens to the residual stream before each block: plain, mix, skip, or
+    package.module:Class."""
     init: str = "gpt2"
+    """Initialisation: gpt2, llama or nanochat."""
 
     norm_eps: float = 1e-5
-    embedding_norm: bool = False  # normalise right after the embedding
-    qk_norm: bool = False  # normalise queries and keys over head_dim
-    tie_head: bool = True  # lm_head shares the embedding's matrix
-    logit_softcap: float | None = None  # c: logits become c * tanh(logits / c)
+    """Added to the variance or mean square inside a norm."""
+    embedding_norm: bool = False
+    """Normalise right after the embedding."""
+    qk_norm: bool = False
+    """Normalise queries and keys over `head_dim`."""
+    tie_head: bool = True
+    """The output layer shares the embedding's matrix."""
+    logit_softcap: float | None = None
+    """c: logits become c·tanh(logits / c); null = off."""
     rope_base: float = 10000.0
-    rope_dtype: str = "float32"  # of the stored cos/sin tables
+    """Base of the rotary frequencies."""
+    rope_dtype: str = "float32"
+    """Type of the stored cos and sin tables: float32 or bfloat16."""
     attention_backend: str = "auto"
-    # Keys each query sees, -1 for all before it; the pattern repeats over the layers.
+    """How attention is computed (`model/backends.py`): auto picks the fastest that fits."""
     windows: list[int] = field(default_factory=lambda: [-1])
-    value_embeddings: bool = False  # in every second layer, the last included
-    # Id of the token that opens a document: attention stays inside it. None: no documents.
+    """Keys each query sees, -1 for all before it; the pattern repeats over the layers."""
+    value_embeddings: bool = False
+    """Value embeddings in every second layer, the last included."""
     document_token: int | None = None
-    bigram_rows: int = 65536  # largest table of embedding=bigram; V*V rows when that is fewer
+    """Id of the token that opens a document: attention stays inside it; null = no documents."""
+    bigram_rows: int = 65536
+    """Largest table of embedding=bigram, in rows; V·V rows when that is fewer."""
 
     def __post_init__(self) -> None:
         self._check_sizes()

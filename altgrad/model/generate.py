@@ -6,7 +6,7 @@ window is computed afresh for each token. Either way the tokens are the same.
 """
 
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -16,6 +16,7 @@ from altgrad.model.cache import KVCache
 from altgrad.model.config import GPTConfig
 
 
+@runtime_checkable
 class LanguageModel(Protocol):
     """What sampling needs of a network; `GPT` has it, and so may another class."""
 

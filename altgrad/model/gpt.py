@@ -11,9 +11,9 @@ from altgrad.model.cache import KVCache
 from altgrad.model.config import GPTConfig, known
 from altgrad.model.generate import stream
 from altgrad.model.init import draw_seed, initialise, own_random_stream, reset_other_modules
-from altgrad.model.parts import check_name
 from altgrad.model.size import flops_per_token, parameters_by_group
 from altgrad.model.trunk import Trunk
+from altgrad.settings import check_name
 
 IGNORE_INDEX = -1
 REDUCTIONS = ("mean", "sum", "none")

@@ -19,13 +19,11 @@ The model initialises every Linear and Embedding it finds; a part with other par
 sets them in its constructor and again in `reset_parameters()`.
 """
 
-import difflib
-from collections.abc import Iterable
-
 from torch import nn
 
 from altgrad.model.contract import check_contract
 from altgrad.outside import load_outside, load_own
+from altgrad.settings import check_name
 
 PARTS: dict[str, dict[str, str]] = {
     "embedding": {
@@ -82,16 +80,6 @@ READS: dict[str, dict[str, tuple[str, ...]]] = {
 }
 """Settings `model.*` that are read by some parts only. A part of one's own may say the same in an
 attribute `reads`, such as `reads = ("head_dim",)`; one that says nothing may read everything."""
-
-
-def check_name(setting: str, name: str, allowed: Iterable[str], *, outside: bool = False) -> None:
-    """Refuse a name that is not in `allowed`, giving the set and the nearest match."""
-    if name in (allowed := list(allowed)):
-        return
-    near = difflib.get_close_matches(name, allowed, n=1, cutoff=0.4)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    own = ", or package.module:Class for your own" if outside else ""
-    raise ValueError(f"{setting}={name!r} is not one of {', '.join(allowed)}{own}{hint}")
 
 
 def check_part(kind: str, name: str) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from altgrad.model.config import GPTConfig
-from altgrad.model.parts import check_name
+from altgrad.settings import check_name
 
 FOLDER = Path(__file__).parents[1] / "conf" / "model"
 

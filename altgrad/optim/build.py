@@ -29,11 +29,11 @@ from altgrad.optim.makers import (
     ulp,
 )
 from altgrad.optim.manifold import ManifoldOptimizer
-from altgrad.optim.names import lookup
 from altgrad.optim.outside import arguments_of, as_maker, checked, is_plain
 from altgrad.optim.stiffness import published_stiffness
 from altgrad.optim.stored import StoredOptimizer
 from altgrad.optim.ulp import UlpOptimizer
+from altgrad.outside import lookup
 
 OPTIMIZERS: dict[str, Builder] = {
     "adamw": adamw,

@@ -61,14 +61,14 @@ class CombinedOptimizer(Optimizer):
             part.step()
 
     def moving(self) -> Iterator[tuple[Tensor, dict[str, Any]]]:
-        """Every parameter that has a gradient, with its group."""
+        """Every parameter that has a gradient, of any shape, with its group."""
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is not None:
                     yield p, group
 
     def updates_of_parts(self, params: list[Tensor]) -> list[Tensor]:
-        """What the parts would add to `params`, weight decay apart; the others do move.
+        """What the parts would add to `params`, shape by shape, weight decay apart; others move.
 
         The parts step from weights of zero, where decay adds nothing and no digit is lost, and
         the weights are put back. Exact for rules whose step does not read the weights.

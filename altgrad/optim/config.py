@@ -7,40 +7,62 @@ from altgrad.optim.muon import SCALES
 
 @dataclass
 class OptimConfig:
-    """How the weights move.
-
-    The four `*_lr` are the learning rates of the parameter roles (see `groups.py`); null derives
-    them from `lr` by the optimiser's factors in `build.py`.
-    """
+    """How the weights move. The four `*_lr` are the rates of the parameter roles (`groups.py`)."""
 
     name: str = "adamw"
+    """The optimiser: a key of `OPTIMIZERS` in `optim/build.py`, or package.module:Class."""
     lr: float = 1e-3
+    """Learning rate; the rates of the parameter roles follow from it."""
     matrix_lr: float | None = None
+    """Learning rate of matrices inside the blocks; null derives it from `lr`."""
     embedding_lr: float | None = None
+    """Learning rate of embeddings; null derives it from `lr`."""
     head_lr: float | None = None
+    """Learning rate of the output layer; null derives it from `lr`."""
     scalar_lr: float | None = None
-    width_scaling: bool = False  # embedding and head rates times (d_model / 768) ** -0.5
-    betas: list[float] = field(default_factory=lambda: [0.9, 0.95])  # of Adam
-    eps: float = 1e-8  # of Adam
-    weight_decay: float = 0.1  # of 2-D parameters only
-    grad_clip: float = 1.0  # largest global L2 norm of the gradient; 0 = off
-    momentum: float = 0.95  # of Muon and SGD
-    nesterov: bool = True  # of Muon and SGD
-    ns_steps: int = 5  # Newton-Schulz steps of Muon
-    muon_scale: str = "original"  # or match_rms_adamw
-    momentum_warmup_steps: int = 0  # Muon's momentum rises from 0.85 to `momentum` over these
-    ema_decay: float = 0.0  # of the averaged weights used for evaluation; 0 = off
-    state_format: str | None = None  # number format of the optimiser's state; null = float32
-    match_rms: bool = True  # ulp_*: as long a step as the base's; else lr counts spacings
-    stiffness: str = (
-        "own"  # manifold_*, ulp_*: own, shuffled (placebo) or a format's name (placebo)
-    )
-    rung_clip: float = 10.0  # grid*: largest move in one step, in rungs
-    free_lr: float = 1e-3  # grid*, madams: AdamW's rate for the parameters they leave to it
-    madam_bound: float = 10.0  # madam, lns_madam: largest normalised gradient
-    madam_scale: float = 3.0  # madam, lns_madam: largest weight, in units of the first RMS
-    lns_steps_per_octave: int = 128  # lns_madam: levels between w and 2 w
-    exponent_lr_ratio: float = 1.0  # m_adam: the exponent's rate over the mantissa's
+    """Learning rate of gains, biases and other parameters that are not 2-D; null derives it from
+    `lr`."""
+    width_scaling: bool = False
+    """Multiply embedding and head rates by (n_embd / 768) ** -0.5."""
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.95])
+    """Adam's decay of its two moments."""
+    eps: float = 1e-8
+    """Adam's epsilon."""
+    weight_decay: float = 0.1
+    """Decoupled weight decay, of 2-D parameters only."""
+    grad_clip: float = 1.0
+    """Largest global L2 norm of the gradient; 0 = off."""
+    momentum: float = 0.95
+    """Momentum of Muon and SGD."""
+    nesterov: bool = True
+    """Nesterov's form of the momentum, of Muon and SGD."""
+    ns_steps: int = 5
+    """Newton-Schulz steps of Muon."""
+    muon_scale: str = "original"
+    """How Muon's update is scaled: original or match_rms_adamw."""
+    momentum_warmup_steps: int = 0
+    """Steps over which Muon's momentum rises from 0.85 to `momentum`."""
+    ema_decay: float = 0.0
+    """Decay of the running average of the weights, which is what is evaluated; 0 = off."""
+    state_format: str | None = None
+    """Number format of the optimiser's state; null = float32."""
+    match_rms: bool = True
+    """ulp_*: steps as long as the base's; else `lr` counts spacings."""
+    stiffness: str = "own"
+    """manifold_*, ulp_*: the spacing steps are scaled by: own (of the weight's format), or a
+    placebo: shuffled, or another format's name."""
+    rung_clip: float = 10.0
+    """grid*: largest move in one step, in rungs (stored numbers)."""
+    free_lr: float = 1e-3
+    """grid*, madam, lns_madam: AdamW's rate for the parameters they leave to it."""
+    madam_bound: float = 10.0
+    """madam, lns_madam: largest normalised gradient."""
+    madam_scale: float = 3.0
+    """madam, lns_madam: largest weight, in units of the first RMS."""
+    lns_steps_per_octave: int = 128
+    """lns_madam: levels between w and 2 w."""
+    exponent_lr_ratio: float = 1.0
+    """m_adam: the exponent's rate over the mantissa's."""
 
     def check(self) -> None:
         """Raise ValueError, in one line, for a value outside its range."""

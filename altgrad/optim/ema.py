@@ -49,7 +49,7 @@ class WeightAverage:
         torch._foreach_copy_(self._average, own)
 
     def weights(self) -> dict[str, Tensor]:
-        """Parameter name -> averaged tensor (the average's own storage)."""
+        """Parameter name -> averaged tensor of its shape (the average's own storage)."""
         return dict(zip(self._names, self._average, strict=True))
 
     def state_dict(self) -> dict[str, Any]:

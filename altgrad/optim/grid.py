@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
+from jaxtyping import Float, Integer
 from torch import Tensor
 
 STORAGE_MODES = ("master", "rounded", "kahan", "error_feedback")
@@ -20,13 +21,17 @@ class Grid(Protocol):
     mantissa_bits: int
     uniform: bool  # no exponent: the same spacing everywhere
 
-    def ulp(self, weight: Tensor) -> Tensor:
+    def ulp(self, weight: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Spacing of the grid at each entry, towards larger magnitude; > 0, at zero too."""
 
-    def round(self, values: Tensor, seed: int | None = None) -> Tensor:
+    def round(
+        self, values: Float[Tensor, "*shape"], seed: int | None = None
+    ) -> Float[Tensor, "*shape"]:
         """Onto the grid: to nearest, ties to even; with a seed, stochastically."""
 
-    def move(self, weight: Tensor, rungs: Tensor) -> Tensor:
+    def move(
+        self, weight: Float[Tensor, "*shape"], rungs: Integer[Tensor, "*shape"]
+    ) -> Float[Tensor, "*shape"]:
         """The stored numbers `rungs` (integers) above the nearest of `weight`; ends clip."""
 
 
@@ -75,13 +80,15 @@ class TableGrid:
         self.scale_of = scale_of or (lambda weight: weight.new_ones(()))
         self._zero = len(values) - len(self.positive)  # even codes are even steps from here
 
-    def ulp(self, weight: Tensor) -> Tensor:
+    def ulp(self, weight: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         scale = self.scale_of(weight)
         above = torch.searchsorted(self.positive, (weight / scale).abs(), right=True)
         above = above.clamp(1, len(self.positive) - 1)
         return (self.positive[above] - self.positive[above - 1]) * scale
 
-    def round(self, values: Tensor, seed: int | None = None) -> Tensor:
+    def round(
+        self, values: Float[Tensor, "*shape"], seed: int | None = None
+    ) -> Float[Tensor, "*shape"]:
         scale = self.scale_of(values)
         scaled = values / scale
         below = self._below(scaled)
@@ -94,7 +101,9 @@ class TableGrid:
             up = uniform_like(share, seed) < share
         return torch.where(scaled.isnan(), scaled, torch.where(up, high, low)) * scale
 
-    def move(self, weight: Tensor, rungs: Tensor) -> Tensor:
+    def move(
+        self, weight: Float[Tensor, "*shape"], rungs: Integer[Tensor, "*shape"]
+    ) -> Float[Tensor, "*shape"]:
         scale = self.scale_of(weight)
         scaled = weight / scale
         below = self._below(scaled)

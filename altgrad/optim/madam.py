@@ -89,7 +89,7 @@ class Madam(torch.optim.Optimizer):
 
 
 def in_levels(weight: Tensor, octaves_down: Tensor, levels: int) -> Tensor:
-    """|weight| = 2^(k / levels) moved down by whole levels; zero stays zero."""
+    """Elementwise: |weight| = 2^(k / levels) moved down by whole levels; zero stays zero."""
     k = torch.round(levels * weight.abs().log2()) - torch.round(levels * octaves_down)
     return torch.where(weight == 0, 0.0, weight.sign() * torch.exp2(k / levels))
 

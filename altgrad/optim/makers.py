@@ -104,7 +104,7 @@ def m_adam(groups: Groups, config: OptimConfig, storage: Storage) -> Optimizer:
 
 
 def split(groups: Groups, belongs: Callable[[str, Tensor], bool]) -> tuple[Groups, Groups]:
-    """Groups of the parameters for which `belongs(group name, p)`, and of the others."""
+    """Groups of the parameters, of any shape, with `belongs(group name, p)`, and of the others."""
 
     def chosen(wanted: bool) -> Groups:
         kept = (
@@ -145,7 +145,8 @@ def _needed_grids(config: OptimConfig, storage: Storage) -> Mapping[Tensor, Grid
 def fields_of(
     config: OptimConfig, storage: Storage, field_of: Callable[[Grid], Field]
 ) -> dict[Tensor, Field]:
-    """The stiffness of each weight that has a format: its own, shuffled, or another format's."""
+    """The stiffness, of the weight's shape, of each weight that has a format: its own, shuffled, or
+    another format's."""
     grids = _needed_grids(config, storage)
     if config.stiffness in ("own", "shuffled"):
         fields = {p: field_of(grids[p]) for p in grids}

@@ -57,7 +57,8 @@ def newton_schulz(matrix: Tensor, steps: int = 5, *, dtype: torch.dtype) -> Tens
 
 
 def orthogonalized(matrix: Any, steps: int) -> Tensor:
-    """Newton-Schulz in the device's fast dtype; a DTensor is gathered and sharded again.
+    """Newton-Schulz of (rows, columns) in the device's fast dtype; a DTensor is gathered, then
+    sharded again.
 
     A float64 matrix stays float64: who trains in double compares to the last digit.
     """

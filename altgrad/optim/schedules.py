@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Optional
 
-from altgrad.optim.names import lookup
+from altgrad.outside import lookup
 
 Schedule = Callable[[int], float]
 
@@ -25,9 +25,13 @@ class ScheduleConfig:
     """The learning rate over time (`schedule.…`)."""
 
     name: str = "constant"
-    warmup_steps: Optional[int] = 0  # noqa: UP045 - null: a tenth of the run, at most 20 steps
-    min_lr_fraction: float = 0.1  # where cosine and trapezoid end, as a fraction of the peak
-    decay_fraction: float = 0.4  # of the run, over which trapezoid falls
+    """The shape: constant, cosine, trapezoid, or package.module:function."""
+    warmup_steps: Optional[int] = 0  # noqa: UP045
+    """Steps of linear warm-up; null is a tenth of the run, at most 20."""
+    min_lr_fraction: float = 0.1
+    """Where cosine and trapezoid end, as a fraction of the peak rate."""
+    decay_fraction: float = 0.4
+    """Share of the run over which trapezoid falls."""
 
     def warmup(self, max_steps: int) -> int:
         """Warm-up steps in a run of `max_steps`."""

@@ -86,7 +86,7 @@ class StoredOptimizer(CombinedOptimizer):
 def write_with_compensation(
     p: Tensor, state: dict[str, Tensor], grid: Grid, seed: int | None
 ) -> None:
-    """Kahan summation: what rounding takes away now is added before the next rounding."""
+    """Kahan summation, elementwise: what rounding takes away now is added before the next one."""
     if "compensation" not in state:
         state["compensation"] = torch.zeros_like(p, dtype=torch.bfloat16)
     wanted = p + state["compensation"]
@@ -96,7 +96,7 @@ def write_with_compensation(
 
 
 def feed_into_momentum(error: Tensor, state: dict[str, Tensor], group: dict[str, Any]) -> None:
-    """Error feedback; without a learning rate nothing moved, so there is no error to keep."""
+    """Error feedback, elementwise; with lr = 0 nothing moved, so there is no error to keep."""
     lr = group["lr"]
     if lr == 0.0:
         return

@@ -28,7 +28,7 @@ from altgrad.optim.stiffness import Field
 
 
 def rms_matched(step: Tensor, example: Tensor) -> Tensor:
-    """`step` scaled to the root mean square of `example`; zero stays zero."""
+    """`step`, of any shape, scaled to the root mean square of `example`; zero stays zero."""
     length = step.norm()
     ratio = torch.where(length > 0, example.norm() / length, 0.0)
     return step * ratio

@@ -7,12 +7,12 @@ from importlib import import_module
 
 _HOME = {
     "Format": "formats",
-    "CATALOGUE": "catalogue",
+    "CATALOGUE": "formats",
     "SPLITS": "catalogue",
-    "catalogue_table": "catalogue",
+    "catalogue_table": "format_table",
     "Stochastic": "rounding.stochastic",
     "dequantize": "rounding.codes",
-    "fake_quantize": "rounding.round",
+    "fake_quantize": "rounding.fake_quantize",
     "quantize": "rounding.codes",
     "ulp": "rounding.round",
     "Statistics": "rounding.counts",

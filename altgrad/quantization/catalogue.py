@@ -1,4 +1,6 @@
-"""The formats that have a name, each with its source; and how a name is read.
+"""The formats that have a name: the constants of each with their source, and how a name is read.
+
+Data only: `formats.py` makes `Format`s of it, so it imports nothing of altgrad's but a refusal.
 
 The eight 8-bit splits e0m7 … e7m0 follow one principle: what hardware does where it does it (E4M3
 and E5M2 are OCP's), IEEE P3109 signed finite elsewhere, fixed point where there is no exponent.
@@ -7,10 +9,13 @@ and E5M2 are OCP's), IEEE P3109 signed finite elsewhere, fixed point where there
 
 from __future__ import annotations
 
-import difflib
 import re
+from typing import Any
 
-from altgrad.quantization.formats import Format
+from altgrad.settings import closest
+
+Constants = dict[str, Any]
+"""The arguments of one `Format`."""
 
 _OCP8 = "OCP 8-bit Floating Point Specification (OFP8) 1.0, 2023"
 _MX = "OCP Microscaling Formats (MX) 1.0, 2023"
@@ -20,18 +25,14 @@ _ML_DTYPES = "ml_dtypes (OpenXLA), IEEE 754 conventions at 8 bits"
 _FIXED = "fixed point"
 
 
-def _make(name: str, exponent: int, mantissa: int, special: str, source: str, **more) -> Format:
-    return Format(
-        name=name,
-        exponent_bits=exponent,
-        mantissa_bits=mantissa,
-        special_values=special,
-        source=source,
-        **more,
-    )
+def _make(
+    name: str, exponent: int, mantissa: int, special: str, source: str, **more: Any
+) -> Constants:
+    bits = {"exponent_bits": exponent, "mantissa_bits": mantissa}
+    return {"name": name, **bits, "special_values": special, "source": source, **more}
 
 
-def binary(bits: int, precision: int, *, signed: bool = True, extended: bool = False) -> Format:
+def binary(bits: int, precision: int, *, signed: bool = True, extended: bool = False) -> Constants:
     """IEEE P3109 Binary{bits}p{precision}: bias 2^(W-1) for W exponent bits, one NaN, no -0."""
     exponent_bits = bits - precision + (not signed)
     if not (precision > 0 and exponent_bits > 0):
@@ -45,7 +46,7 @@ def binary(bits: int, precision: int, *, signed: bool = True, extended: bool = F
     return _make(name, exponent_bits, precision - 1, special, _P3109, signed=signed)
 
 
-def _split(exponent: int) -> Format:
+def _split(exponent: int) -> Constants:
     """The research's 8-bit split with that many exponent bits."""
     if exponent == 4:
         return _make("e4m3", 4, 3, "fn", f"{_OCP8}, E4M3")
@@ -81,7 +82,7 @@ _ENTRIES = [
     *(binary(8, precision) for precision in range(1, 8)),
     *(binary(8, precision, extended=True) for precision in range(1, 8)),
 ]
-CATALOGUE: dict[str, Format] = {entry.name: entry for entry in _ENTRIES}
+CONSTANTS: dict[str, Constants] = {entry["name"]: entry for entry in _ENTRIES}
 SPLITS = tuple(f"e{exponent}m{7 - exponent}" for exponent in range(8))
 
 # What `e{X}m{Y}` means beyond 8 bits: the format that hardware has, where it has one.
@@ -90,12 +91,16 @@ _SPLIT_NAME = re.compile(r"e(\d+)m(\d+)")
 _P3109_NAME = re.compile(r"binary(\d+)p(\d+)([su])?([ef])?")
 
 
-def find(name: str) -> Format:
-    """The format called `name`. Raises `ValueError` with the nearest name for an unknown one."""
+def constants_of(name: str) -> Constants:
+    """The constants of the format called `name`.
+
+    Raises:
+        ValueError: there is none; the message has the nearest name.
+    """
     if not isinstance(name, str):
         raise ValueError(f"{name!r} is not the name of a number format; give a str such as 'e4m3'")
-    if name in CATALOGUE:
-        return CATALOGUE[name]
+    if name in CONSTANTS:
+        return CONSTANTS[name]
     if match := _SPLIT_NAME.fullmatch(name):
         return _from_split_name(name, int(match[1]), int(match[2]))
     if match := _P3109_NAME.fullmatch(name):
@@ -106,10 +111,10 @@ def find(name: str) -> Format:
     raise ValueError(_unknown(name))
 
 
-def _from_split_name(name: str, exponent: int, mantissa: int) -> Format:
+def _from_split_name(name: str, exponent: int, mantissa: int) -> Constants:
     _refuse_width(name, 1 + exponent + mantissa)
     if (exponent, mantissa) in _HARDWARE:
-        return CATALOGUE[_HARDWARE[exponent, mantissa]]
+        return CONSTANTS[_HARDWARE[exponent, mantissa]]
     source = f"{_P3109}, signed finite" if exponent else _FIXED
     return _make(name, exponent, mantissa, "fnuz", source)
 
@@ -120,33 +125,9 @@ def _refuse_width(name: str, bits: int) -> None:
 
 
 def _unknown(name: str) -> str:
-    near = difflib.get_close_matches(name, CATALOGUE, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    near = closest(name, CONSTANTS)
+    hint = f"did you mean {near!r}? " if near else ""
     return (
-        f"unknown number format {name!r}; {hint}`altgrad formats` lists {len(CATALOGUE)}, and any "
+        f"unknown number format {name!r}; {hint}`altgrad formats` lists {len(CONSTANTS)}, and any "
         "e{X}m{Y} and binary{K}p{P} up to 16 bits has a name, e.g. e4m3"
     )
-
-
-def catalogue_table(names: list[str] | None = None) -> list[dict[str, object]]:
-    """One row of derived facts per format (all of the catalogue by default), for printing."""
-    return [_row(find(name)) for name in (names or CATALOGUE)]
-
-
-def _row(f: Format) -> dict[str, object]:
-    return {
-        "name": f.name,
-        "bits": f.bits,
-        "E": f.exponent_bits,
-        "M": f.mantissa_bits,
-        "bias": f.bias,
-        "max": f.max,
-        "smallest normal": f.smallest_normal,
-        "smallest": f.smallest_subnormal,
-        "eps": f.eps,
-        "finite codes": f.finite_codes,
-        "inf": "-" if f.inf_code is None else f"{f.inf_code:#04x}",
-        "NaN": "-" if f.nan_code is None else f"{f.nan_code:#04x}",
-        "-0": "yes" if f.has_negative_zero else "no",
-        "source": f.source,
-    }

@@ -19,7 +19,7 @@ from altgrad.quantization import fp8_products
 from altgrad.quantization.fp32_products import Fp32Linear
 from altgrad.quantization.linear import AMAX, QuantLinear, Rounding
 from altgrad.quantization.recipe import ROLES, LayerRecipe, Recipe
-from altgrad.quantization.scaling import Delayed
+from altgrad.quantization.scaling import StatefulScaling
 
 OWN_ATTRIBUTES = ("recipe", "roundings", "tick", "probe", "rounding_enabled", "count", "plain")
 
@@ -167,48 +167,52 @@ def finish_step(
     """After every optimiser step: new random bits, newer histories, no host synchronisation.
 
     A history gets the largest amax of the step's micro-batches. `over_processes` makes of a tensor
-    its element-wise maximum over all processes, so that all keep the same histories.
+    (histories,) its elementwise maximum over all processes, so that all keep the same histories.
     """
     layers = quant_layers(model).values()
     if layers:
         torch._foreach_add_([layer.tick for layer in layers], 1)
-    delayed = [
-        (layer.roundings[role].scaling, _grad(layer.probe)[i, AMAX])
+    learning = [
+        (scaling, _grad(layer.probe)[ROLES.index(role), AMAX])
         for layer in layers
         if layer.probe.grad is not None
-        for i, role in enumerate(ROLES)
-        if isinstance(layer.roundings[role].scaling, Delayed)
+        for role, scaling in layer.scalings.items()
+        if scaling.remembers
     ]
-    if delayed:
-        amax = torch.stack([largest for _, largest in delayed])
+    if learning:
+        amax = torch.stack([largest for _, largest in learning])
         amax = over_processes(amax) if over_processes else amax
-        for (scaling, _), largest in zip(delayed, amax, strict=True):
+        for (scaling, _), largest in zip(learning, amax, strict=True):
             scaling.update(largest)
     for layer in layers:
         layer.probe.grad = None
 
 
 def needs_counts(model: nn.Module | Layers) -> bool:
-    """Whether a delayed scaling lives on the counts, so that they cannot be turned off."""
-    return any(
-        isinstance(r.scaling, Delayed)
-        for layer in quant_layers(model).values()
-        for r in layer.roundings.values()
-    )
+    """Whether a scaling lives on the counts (delayed), so that they cannot be turned off."""
+    layers = quant_layers(model).values()
+    return any(scaling.remembers for layer in layers for scaling in layer.scalings.values())
 
 
 def quantization_state(model: nn.Module) -> dict[str, Any]:
-    """What a checkpoint needs beside the state_dict: step counts and histories."""
+    """What a checkpoint needs beside the state_dict: step counts and what scalings remember."""
     return {name: _layer_state(layer) for name, layer in quant_layers(model).items()}
 
 
 def _layer_state(layer: QuantLinear) -> dict[str, Tensor]:
-    histories = {
-        role: rounding.scaling.history.clone()
-        for role, rounding in layer.roundings.items()
-        if isinstance(rounding.scaling, Delayed)
+    kept = {
+        place: scaling.state_dict()[name].clone()
+        for role, scaling in layer.scalings.items()
+        for name, place in _places(role, scaling).items()
     }
-    return {"tick": layer.tick.clone(), **histories}
+    return {"tick": layer.tick.clone(), **kept}
+
+
+def _places(role: str, scaling: StatefulScaling) -> dict[str, str]:
+    """Name in a scaling's state -> name in its layer's: a single tensor (a history) stands under
+    the role itself, as it always has."""
+    names = list(scaling.state_dict())
+    return {name: role if len(names) == 1 else f"{role}.{name}" for name in names}
 
 
 def load_quantization_state(model: nn.Module, state: dict[str, Any]) -> None:
@@ -223,10 +227,11 @@ def load_quantization_state(model: nn.Module, state: dict[str, Any]) -> None:
             f"the checkpoint rounds other layers: {', '.join(sorted(set(layers) ^ set(state)))}"
         )
     for name, layer in layers.items():
-        layer.tick.copy_(state[name]["tick"])
-        for role, rounding in layer.roundings.items():
-            if isinstance(rounding.scaling, Delayed):
-                rounding.scaling.history.copy_(state[name][role])
+        saved = state[name]
+        layer.tick.copy_(saved["tick"])
+        for role, scaling in layer.scalings.items():
+            places = _places(role, scaling)
+            scaling.load_state_dict({key: saved[place] for key, place in places.items()})
 
 
 def copy_without_recipe(model: nn.Module) -> nn.Module:
@@ -235,7 +240,7 @@ def copy_without_recipe(model: nn.Module) -> nn.Module:
 
 
 def read_counts(model: nn.Module | Layers) -> dict[str, dict[str, Tensor]]:
-    """Layer -> role -> what the last step counted, as a line of `COLUMNS`, on the device.
+    """Layer -> role -> what the last step counted: float32 (COLUMNS,), on the device.
 
     Only roles that are rounded; empty unless `count_statistics` is on. `amax` is the largest of
     the step's micro-batches, all else their sum.

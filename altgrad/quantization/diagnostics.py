@@ -10,20 +10,27 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Integer
 from torch import Tensor
 
 from altgrad.quantization.formats import Format
-from altgrad.quantization.rounding import as_format, quantize, round_values
+from altgrad.quantization.rounding import (
+    as_format,
+    count_flips,
+    decibels,
+    quantize,
+    round_values,
+    ulp,
+)
 
 
 def sqnr_db(x: Float[Tensor, "*shape"], rounded: Float[Tensor, "*shape"]) -> Tensor:
     """20·log10(‖x‖/‖x - rounded‖), 0-d, in dB; inf where nothing was lost."""
     x, rounded = x.detach().double(), rounded.detach().double()
-    return 10 * torch.log10(x.square().sum() / (x - rounded).square().sum())
+    return decibels(x.square().sum(), (x - rounded).square().sum())
 
 
 def code_histogram(
@@ -89,33 +96,30 @@ class StallCount(NamedTuple):
 
     @property
     def stalled(self) -> Tensor:
+        """Moved, but stored as before, 0-d."""
         return self.updates - self.flips
 
     @property
     def ratio(self) -> Tensor:
-        """1 - flips/updates, 0 where nothing was moved."""
+        """1 - flips/updates, 0-d; 0 where nothing was moved."""
         return self.stalled / self.updates.clamp(min=1)
 
 
 def count_stalls(
-    before: Tensor,
-    after: Tensor,
+    before: Float[Tensor, "*shape"],
+    after: Float[Tensor, "*shape"],
     f: Format | str,
     *,
     scale: float | Tensor | None = None,
-    stored: Tensor | None = None,
+    stored: Float[Tensor, "*shape"] | None = None,
 ) -> StallCount:
     """Compare weights before and after an optimiser's step on the grid of `f` with one scale.
 
     `after` is what the optimiser wanted; `stored`, where it differs, is what was kept of it (put on
     the grid, perhaps stochastically).
     """
-    f = as_format(f)
-    settings: dict[str, Any] = {"scale": scale, "unscaled": True}
-    old = round_values(before, f, **settings).values
-    new = round_values(after if stored is None else stored, f, **settings).values
-    moved = before != after
-    return StallCount(moved.sum(), (moved & (old != new)).sum())
+    kept = after if stored is None else stored
+    return StallCount(*count_flips(before, after, kept, as_format(f), scale))
 
 
 class BitStallDetector:
@@ -139,12 +143,12 @@ class BitStallDetector:
 
     def observe(
         self,
-        before: Tensor,
-        after: Tensor,
+        before: Float[Tensor, "*shape"],
+        after: Float[Tensor, "*shape"],
         f: Format | str,
         *,
         scale: float | Tensor | None = None,
-        stored: Tensor | None = None,
+        stored: Float[Tensor, "*shape"] | None = None,
     ) -> StallCount:
         """Count one step; see `count_stalls`."""
         found = count_stalls(before, after, f, scale=scale, stored=stored)
@@ -155,8 +159,8 @@ class BitStallDetector:
 
     def update(
         self,
-        weight: Tensor,
-        grad: Tensor,
+        weight: Float[Tensor, "*shape"],
+        grad: Float[Tensor, "*shape"],
         lr: float,
         format: Format | str,
         scale: float | Tensor = 1.0,
@@ -192,10 +196,10 @@ class BitStallDetector:
         }
 
 
-def grid_distance(x: Tensor, f: Format | str, *, scale: float | Tensor | None = None) -> Tensor:
+def grid_distance(
+    x: Float[Tensor, "*shape"], f: Format | str, *, scale: float | Tensor | None = None
+) -> Tensor:
     """Mean of |x - q(x)| in units of the local spacing, 0-d: 0 on the grid, 0.25 at random."""
-    from altgrad.quantization.rounding import ulp
-
     f = as_format(f)
     error = (round_values(x, f, scale=scale).values.float() - x.detach().float()).abs()
     share = error / ulp(x, f, scale=scale).float()

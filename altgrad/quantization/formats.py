@@ -8,13 +8,16 @@ trailing significand T, and means
 
 minus the few codes that are given to infinity and NaN. Nothing here is looked up: the largest
 number, the smallest, the spacing and the count are derived from those integers. The module needs
-neither torch nor numpy; `reference.py` beside it is the definition of encoding and rounding.
+neither torch nor numpy; `decode` says what a code means, `reference.py` beside it is the
+definition of encoding and rounding.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+
+from altgrad.quantization.catalogue import CONSTANTS, constants_of
 
 # How a format spends codes on infinity, NaN and minus zero. Codes at the top are counted per sign.
 SPECIAL_VALUES = {
@@ -67,9 +70,8 @@ class Format:
         Names: the catalogue's, any `e{X}m{Y}` and any `binary{K}p{P}` with optional `s|u` and
         `e|f`, up to 16 bits. Raises `ValueError` for an unknown name, with the nearest known one.
         """
-        from altgrad.quantization.catalogue import find
-
-        found = find(name)
+        constants = constants_of(name)
+        found = CATALOGUE.get(constants["name"]) or cls(**constants)
         if not overrides:
             return found
         said = ", ".join(f"{key}={value}" for key, value in overrides.items())
@@ -162,8 +164,6 @@ class Format:
     @property
     def max(self) -> float:
         """The largest finite number."""
-        from altgrad.quantization.reference import decode
-
         return decode(self.max_code, self)
 
     @property
@@ -202,8 +202,6 @@ class Format:
 
     def values(self) -> list[float]:
         """All finite numbers in ascending order, minus zero counted as zero."""
-        from altgrad.quantization.reference import decode
-
         every = (decode(code, self) for code in range(1 << self.bits))
         return sorted({value + 0.0 for value in every if math.isfinite(value)})
 
@@ -214,6 +212,30 @@ class Format:
         nan_at_minus_zero = self.signed and self.special_values in ("fnuz", "extended")
         at_minus_zero = nan_at_minus_zero and not self.twos_complement
         return (1 << self.bits) - special_per_sign * (1 + self.signed) - at_minus_zero
+
+
+def decode(code: int, f: Format) -> float:
+    """The number that a code stands for. Raises `ValueError` outside 0 … 2^bits - 1."""
+    if not 0 <= code < (1 << f.bits):
+        raise ValueError(f"code {code} is outside {f.name}'s 0 … {(1 << f.bits) - 1}")
+    if f.twos_complement:
+        number = code - (1 << f.bits) * (code >= f.sign_code)
+        return number * f.bottom_spacing
+    negative = f.signed and code >= f.sign_code
+    if negative and code == f.sign_code and not f.has_negative_zero:
+        return math.nan
+    magnitude = _decode_magnitude(code - f.sign_code * negative, f)
+    return -magnitude if negative else magnitude
+
+
+def _decode_magnitude(code: int, f: Format) -> float:
+    if code > f.max_code:
+        return math.inf if code == f.inf_code else math.nan
+    exponent, trailing = divmod(code, 1 << f.mantissa_bits)
+    if exponent == 0 and f.has_zero:
+        return trailing * f.bottom_spacing if f.subnormals else 0.0
+    significand = (1 << f.mantissa_bits) + trailing
+    return math.ldexp(significand, exponent - f.bias - f.mantissa_bits)
 
 
 def _with_its_own_bias(overrides: dict) -> dict:
@@ -263,3 +285,7 @@ def _refuse_unreachable_range(f: Format) -> None:
             f"2^{top}, Python floats 2^-1074 to 2^1023; choose a bias nearer "
             f"{f._usual_bias()}"
         )
+
+
+CATALOGUE: dict[str, Format] = {name: Format(**given) for name, given in CONSTANTS.items()}
+"""Every format with a name; any other `e{X}m{Y}` and `binary{K}p{P}` comes from `Format.named`."""

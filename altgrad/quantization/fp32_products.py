@@ -19,6 +19,7 @@ class Fp32Linear(nn.Linear):
     """`nn.Linear` with other products for float32 on the CPU; made by `use_fast_products`."""
 
     def forward(self, input: Tensor) -> Tensor:
+        """(…, C_in) -> (…, C_out)."""
         plain = fast_for(input) and type(self.weight) is nn.Parameter
         if not plain or torch.is_autocast_enabled("cpu"):
             return super().forward(input)
@@ -79,7 +80,7 @@ def use_fast_products(model: nn.Module) -> nn.Module:
 
 
 def fast_for(x: Tensor) -> bool:
-    """Whether oneDNN is the faster way to multiply this tensor."""
+    """Whether oneDNN is the faster way to multiply this tensor, of any shape."""
     usual = x.dtype == torch.float32 and x.device.type == "cpu" and x.numel() > 0
     return usual and onednn_is_faster()
 

@@ -1,18 +1,37 @@
 """A linear layer whose operands are rounded: the one place where training rounds.
 
-Open this with `recipe.py` beside it, which says which product uses what. `QuantLinear` is an
+A linear layer maps I features of N tokens to O features, and training multiplies three times:
+
+    y [N,O] = x [N,I] · Wᵀ[I,O]      forward
+    dx[N,I] = g [N,O] · W [O,I]      gradient of the input;  g = dLoss/dy
+    dW[O,I] = gᵀ[O,N] · x [N,I]      gradient of the weight
+
+`recipe.py` says how x, W and g are rounded. Each is rounded once, where it first appears: x and W
+in the forward pass, g in the backward pass. The rounded copy then stands in both of its products
+(with `grad_weight: false` the third takes x and g as they came). Gradients pass through the
+rounding as if it were the identity (`rounding/straight_through.py`). `QuantLinear` is an
 `nn.Linear` with another `forward`: same parameters, same names, same state_dict.
 
-Operands with one scale per tensor are multiplied as the format's own numbers and the product is
-scaled once. They are held in bf16 where the run computes in it and the format has up to 7 mantissa
-bits, which is exact, otherwise in float32 (float64 for formats beyond it): float16 holds neither
-the range of most formats nor the sum of a few products of 448 with itself. Other operands are
-multiplied as numbers times scales, in the dtype the run computes in.
+In which numbers the products are taken. An operand with one scale s is the format's own numbers q
+times s, so s1·s2·(q1·q2) is computed: one scaling per entry of the product instead of one per entry
+of each operand. The q are held in bf16 where the run computes in it and the format has up to 7
+mantissa bits, which is exact, otherwise in float32 (float64 for formats beyond it); float16 holds
+neither the range of most formats nor the sum of a few products of 448 with itself. An operand with
+many scales is multiplied as numbers times scales, in the dtype the run computes in.
 
-Counts (`counts.py`) leave through the gradient of a `probe`, a tensor of zeros with one line per
-role: nothing is written during the step, so the same code runs eagerly and compiled, and nobody
-waits for the device. What is not done: blocks along each product's own contraction (hardware MX
-rounds operands twice, once along each dimension; here every operand is rounded once).
+What is not done, and what that costs:
+* Every operand is rounded once. MX hardware needs an operand's blocks along the sum of the product
+  it stands in, so it rounds x, W and g a second time, along their other dimension. Here blocks lie
+  along the last dimension in both products: y is what such hardware gives, dx and dW are near it.
+* Products are summed in float32, bf16's too: the narrower accumulators of some FP8 hardware are not
+  simulated, nor is any loss that they would cause.
+* Only what goes into a product is rounded to a format: y, dx, dW and the bias are not.
+* W is rounded in every forward pass, though it stays the same while gradients are accumulated over
+  micro-batches: a pass over the weight each time, but no copy that could be stale.
+
+Counts (`rounding/counts.py`) leave through the gradient of a `probe`, a tensor of zeros with one
+line per role: nothing is written during the step, so the same code runs eagerly and compiled, and
+nobody waits for the device.
 """
 
 from functools import lru_cache
@@ -26,12 +45,11 @@ from altgrad.quantization.formats import Format
 from altgrad.quantization.fp32_products import fast_for, times_transposed
 from altgrad.quantization.recipe import ROLES, Cast, LayerRecipe
 from altgrad.quantization.rounding import NAMES, Stochastic, in_dtype, round_values, working_dtype
-from altgrad.quantization.scaling import Delayed, scaling_of
+from altgrad.quantization.scaling import StatefulScaling
 
 COLUMNS = (*NAMES, "numel", "amax_of_pass")
 """Of the probe: the counts, how many numbers were looked at, and the amax of one micro-batch."""
 AMAX, AMAX_OF_PASS = COLUMNS.index("amax"), COLUMNS.index("amax_of_pass")
-
 
 SAFE_EXPONENT = 40
 """Sums of products of two numbers up to 2^40 stay far below float32's 2^128; E7M0 goes to 2^63, so
@@ -39,14 +57,25 @@ its numbers are brought below 1, which is exact."""
 
 
 class Operand(NamedTuple):
-    """A rounded operand: `values * scale` is meant; `scale` None = 1, else one number.
+    """A matrix in a product: `values * scale` is meant.
 
-    counts: in the order of counts.NAMES, or None.
+    scale: one number (0-d or [1]); None = 1. counts: float64 [8] as `rounding.NAMES`, or None.
     """
 
     values: Tensor
-    scale: Tensor | None
-    counts: Tensor | None
+    scale: Tensor | None = None
+    counts: Tensor | None = None
+
+
+class Saved(NamedTuple):
+    """What the forward pass leaves to the backward pass, in the order of `save_for_backward`."""
+
+    x: Tensor  # [N,I], for dW
+    x_scale: Tensor | None
+    weight: Tensor  # [O,I], for dx
+    weight_scale: Tensor | None
+    x_counts: Tensor | None
+    weight_counts: Tensor | None
 
 
 class Rounding:
@@ -54,15 +83,23 @@ class Rounding:
 
     def __init__(self, cast: Cast, seed: int, *, native: bool = False) -> None:
         self.cast = cast
-        self.scaling = scaling_of(cast)
+        self.scaling: StatefulScaling | None = cast.make_scaling()
+        self.one_scale = cast.one_scale
         self.seed = seed
         self.float8 = fp8_products.float8_dtype(cast.format) if native and cast.format else None
 
     def __call__(self, x: Tensor, dtype: torch.dtype, tick: Tensor, *, count: bool) -> Operand:
-        """Round `x`; the values come back in `dtype`. `tick` changes from step to step."""
+        """Round `x` (rows, columns) for products that `dtype` carries.
+
+        Args:
+            x: of any floating dtype.
+            dtype: what the run computes in; the values may come wider (`code_dtype`).
+            tick: 0-d int64, another one in every step: the seed of stochastic rounding.
+            count: whether to count what rounding does.
+        """
         if self.cast.format is None:
-            return Operand(x.to(dtype), None, None)
-        single = self.cast.one_scale
+            return Operand(x.to(dtype))
+        single = self.one_scale
         held = code_dtype(self.cast.format, dtype) if single else dtype
         rounded = round_values(
             x.to(torch.promote_types(x.dtype, held)) if single else x,
@@ -81,6 +118,7 @@ class Rounding:
     def _mode(self, tick: Tensor) -> str | Stochastic:
         if self.cast.rounding != "stochastic":
             return self.cast.rounding
+        # 2^32 over the golden ratio: the seeds of two layers meet at no step of a usual run.
         return Stochastic(seed=tick * 0x9E3779B1 + self.seed)
 
     def _operand(self, values: Tensor, scale: Tensor | None, counts: Tensor | None) -> Operand:
@@ -129,12 +167,17 @@ class QuantLinear(nn.Linear):
             tick = self.tick
             self.place()
             self.tick.copy_(tick)
-            for rounding in self.roundings.values():
-                if isinstance(rounding.scaling, Delayed):
-                    rounding.scaling.to(self.weight.device)
+            for scaling in self.scalings.values():
+                scaling.to(self.weight.device)
         return self
 
+    @property
+    def scalings(self) -> dict[str, StatefulScaling]:
+        """Role -> its scaling, for the roles that have one."""
+        return {role: r.scaling for role, r in self.roundings.items() if r.scaling is not None}
+
     def forward(self, input: Tensor) -> Tensor:
+        """(…, I) -> (…, O), in the dtype that a plain linear layer would give."""
         if not self.rounding_enabled:
             return super().forward(input)
         dtype = _compute_dtype(input)
@@ -167,63 +210,62 @@ def _compute_dtype(x: Tensor) -> torch.dtype:
 
 
 class _RoundedProduct(torch.autograd.Function):
-    """x (N, C_in), W (C_out, C_in) -> x Wᵀ (N, C_out) with the operands rounded."""
+    """The three products of the top of this file. N tokens, I features in, O features out."""
 
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, probe: Tensor, layer: QuantLinear, dtype: torch.dtype
     ) -> Tensor:
+        """x [N,I], weight [O,I] -> y [N,O] in `dtype`."""
         count = layer.count and layer.training
-        a = layer.roundings["input"](x, dtype, layer.tick, count=count)
-        b = layer.roundings["weight"](weight, dtype, layer.tick, count=count)
-        keep = a if layer.recipe.grad_weight else Operand(x.to(dtype), None, a.counts)
-        scales = [s for s in (keep.scale, b.scale) if s is not None]
-        ctx.save_for_backward(keep.values, b.values, *scales, *_tables(a, b))
+        q_x = layer.roundings["input"](x, dtype, layer.tick, count=count)
+        q_w = layer.roundings["weight"](weight, dtype, layer.tick, count=count)
+        for_dw = q_x if layer.recipe.grad_weight else Operand(x.to(dtype))
+        ctx.save_for_backward(
+            *Saved(for_dw.values, for_dw.scale, q_w.values, q_w.scale, q_x.counts, q_w.counts)
+        )
         ctx.layer, ctx.dtype, ctx.count = layer, dtype, count
-        ctx.has_scale = (keep.scale is not None, b.scale is not None)
-        ctx.has_counts = (a.counts is not None, b.counts is not None)
-        ctx.types = (x.dtype, weight.dtype)
-        ctx.sizes = (x.numel(), weight.numel())
-        return multiply(a, Operand(b.values.t(), b.scale, None), dtype)
+        ctx.x_dtype, ctx.weight_dtype = x.dtype, weight.dtype
+        ctx.sizes = (weight.numel(), x.numel())
+        return multiply(q_x, _transposed(q_w), dtype)  # y[N,O] = x[N,I] · Wᵀ[I,O]
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        layer, rest = ctx.layer, list(ctx.saved_tensors)
-        a_values, b_values = rest.pop(0), rest.pop(0)
-        a_scale = rest.pop(0) if ctx.has_scale[0] else None
-        b_scale = rest.pop(0) if ctx.has_scale[1] else None
-        g = layer.roundings["grad_output"](grad, ctx.dtype, layer.tick, count=ctx.count)
-        plain = g if layer.recipe.grad_weight else Operand(grad.to(ctx.dtype), None, None)
+        """grad [N,O] -> dx [N,I], dW [O,I], the counts as the probe's gradient."""
+        layer, dtype, saved = ctx.layer, ctx.dtype, Saved(*ctx.saved_tensors)
+        q_x, q_w = Operand(saved.x, saved.x_scale), Operand(saved.weight, saved.weight_scale)
+        q_g = layer.roundings["grad_output"](grad, dtype, layer.tick, count=ctx.count)
         dx = dw = None
         if ctx.needs_input_grad[0]:
-            dx = multiply(g, Operand(b_values, b_scale, None), ctx.dtype).to(ctx.types[0])
+            dx = multiply(q_g, q_w, dtype).to(ctx.x_dtype)  # dx[N,I] = g[N,O] · W[O,I]
         if ctx.needs_input_grad[1]:
-            g_t = Operand(plain.values.t(), plain.scale, None)
-            dw = multiply(g_t, Operand(a_values, a_scale, None), ctx.dtype).to(ctx.types[1])
-        return dx, dw, _collect(ctx, rest, g, layer), None, None
+            for_dw = q_g if layer.recipe.grad_weight else Operand(grad.to(dtype))
+            dw = multiply(_transposed(for_dw), q_x, dtype)  # dW[O,I] = gᵀ[O,N] · x[N,I]
+            dw = dw.to(ctx.weight_dtype)
+        return dx, dw, _collect(ctx, saved, q_g), None, None
 
 
-def _tables(a: Operand, b: Operand) -> list[Tensor]:
-    return [table for table in (a.counts, b.counts) if table is not None]
+def _transposed(a: Operand) -> Operand:
+    """A view: nothing is copied."""
+    return Operand(a.values.t(), a.scale)
 
 
-def _collect(ctx: Any, tables: list[Tensor], g: Operand, layer: QuantLinear) -> Tensor | None:
-    """The probe's gradient: a line of counts per role, zeros where nothing was counted."""
+def _collect(ctx: Any, saved: Saved, g: Operand) -> Tensor | None:
+    """The probe's gradient (roles, COLUMNS): a role's counts, zeros where nothing was counted."""
     if not ctx.needs_input_grad[2]:
         return None
+    probe = ctx.layer.probe
     if not ctx.count:
-        return torch.zeros_like(layer.probe)
-    input_counts = tables.pop(0) if ctx.has_counts[0] else None
-    weight_counts = tables.pop(0) if ctx.has_counts[1] else None
+        return torch.zeros_like(probe)
     lines, sizes = [], []  # a comprehension over several of these stops the tracer
-    sources = ((weight_counts, 1), (input_counts, 0), (g.counts, 2))
-    nothing = layer.probe.new_zeros(len(NAMES), dtype=torch.float64)
-    for line, which in sources:
+    nothing = probe.new_zeros(len(NAMES), dtype=torch.float64)
+    counted = (saved.weight_counts, saved.x_counts, g.counts)  # in the order of ROLES
+    for line, size in zip(counted, (*ctx.sizes, g.values.numel()), strict=True):
         lines.append(nothing if line is None else line)
-        sizes.append(0 if line is None else (*ctx.sizes, g.values.numel())[which])
+        sizes.append(0 if line is None else size)
     table = torch.stack(lines).float()
     amax, counts = table[:, :1], table[:, 1:]
-    looked_at = _looked_at(tuple(sizes), layer.probe.device)
+    looked_at = _looked_at(tuple(sizes), probe.device)
     return torch.cat([torch.zeros_like(amax), counts, looked_at, amax], 1)
 
 
@@ -242,13 +284,13 @@ _remembered_sizes = lru_cache(maxsize=1024)(_new_sizes)
 
 
 def multiply(a: Operand, b: Operand, dtype: torch.dtype) -> Tensor:
-    """a (N, K) times b (K, M) with their scales, in `dtype`."""
+    """a (N, K) times b (K, M) with their scales -> (N, M) in `dtype`."""
     if a.values.dtype.itemsize == 1:
         assert a.scale is not None
         assert b.scale is not None
         return fp8_products.scaled_product(a.values, a.scale, b.values, b.scale, dtype)
     product = _product(a.values, b.values)
-    # In float32 at least: a scale rounded to bf16 would change every number of the product.
+    # Scaled in float32 at least: a scale rounded to bf16 would change every number of the product.
     wide = torch.promote_types(product.dtype, torch.float32)
     scales = [s.to(wide) for s in (a.scale, b.scale) if s is not None]
     if not scales:
@@ -258,7 +300,8 @@ def multiply(a: Operand, b: Operand, dtype: torch.dtype) -> Tensor:
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:
-    """In the wider of both dtypes, whatever autocast would make of it."""
+    """a (N, K) times b (K, M) in the wider of both dtypes, whatever autocast would make of it: the
+    operands are on their grid, and a cast to autocast's dtype would take them off it."""
     wide = torch.promote_types(a.dtype, b.dtype)
     a, b = a.to(wide), b.to(wide)
     if fast_for(a):

@@ -11,85 +11,86 @@ Each operand is rounded once per step, along its last dimension, and used in bot
 """
 
 import copy
-import difflib
 import fnmatch
 import math
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Optional
 
 from altgrad.quantization.formats import Format
+from altgrad.quantization.reference import OVERFLOWS, ROUNDINGS
+from altgrad.settings import check_name
 
 ROLES = ("weight", "input", "grad_output")
-SCALINGS = ("none", "tensor", "delayed", "row", "column", "block", "nvfp4")
-ROUNDINGS = ("nearest_even", "nearest_away", "toward_zero", "up", "down", "stochastic")
 STORAGES = ("master", "rounded", "kahan", "error_feedback")
-UNROUNDED = "none"
+STORAGE_ROUNDINGS = ("nearest_even", "stochastic")
+UNROUNDED = UNSCALED = "none"
 
 
 @dataclass
 class CastConfig:
-    """Settings `precision.ROLE.*`: how one operand is rounded.
-
-    format: a name from `altgrad formats`; `none` = not rounded; null = `precision.format`.
-    rounding: `nearest_even`, `stochastic`, …
-    scaling: `tensor` (current amax), `delayed` (amax of earlier steps), `row`, `column`, `block`,
-        `nvfp4`, `none`.
-    scale_rule: `exact`, `power_of_two`, or `mx` (OCP's).
-    block_size: of `scaling=block`.
-    history, margin: of `scaling=delayed`: steps remembered, powers of two of head-room.
-    overflow: what becomes of numbers beyond the range: `saturate`, `inf`, `nan`.
-    """
+    """Settings `precision.ROLE.*`: how one operand is rounded."""
 
     format: Optional[str] = None  # noqa: UP045
+    """Number format: a name from `altgrad formats`; none = not rounded; null =
+    `precision.format`."""
     rounding: str = "nearest_even"
+    """How a number between two of the grid is rounded: nearest_even, nearest_away, toward_zero, up,
+    down or stochastic."""
     scaling: str = "tensor"
+    """What shares a scale: tensor (current amax), delayed (largest amax of earlier steps), row,
+    column, block, nvfp4 or none."""
     scale_rule: str = "exact"
+    """How the scale follows from amax: exact, power_of_two, or mx (OCP MX v1.0, section 6.3)."""
     block_size: int = 32
+    """Numbers that share a scale, with scaling=block."""
     history: int = 16
+    """Steps whose amax is remembered, with scaling=delayed."""
     margin: int = 0
+    """Powers of two of head-room, with scaling=delayed."""
     overflow: str = "saturate"
+    """What becomes of numbers beyond the range: saturate, inf or nan."""
 
 
 @dataclass
 class PrecisionConfig:
-    """Settings `precision.*`.
-
-    compute: arithmetic of the whole run, in Lightning Fabric's words: `32-true`, `bf16-mixed`,
-        `bf16-true`, `16-mixed`; `auto` is `bf16-mixed` where the machine has bf16 instructions,
-        `32-true` elsewhere. An arm and its control compute alike: only the rounding differs.
-    simulate: whether linear layers are rounded at all.
-    format: of every role that names none itself.
-    weight, input, grad_output: how each operand is rounded.
-    grad_weight: whether the weight-gradient product uses the rounded operands.
-    skip: name patterns of modules left alone, such as `[lm_head]`.
-    modules: name pattern -> settings that differ there, such as
-        `{"*.attn.*": {format: none}}`; the last pattern that fits wins.
-    storage: `master` (FP32 weights, rounded copies used), `rounded` (no master: the weights
-        themselves are on the grid after every step), `kahan`, `error_feedback`.
-    storage_rounding: how weights are put on the grid: `nearest_even` or `stochastic`.
-    native: real FP8 products on hardware that has them, instead of simulating.
-    fallback: formats to change to, one after the other, when a run is in trouble; empty = never.
-    fallback_after: bad steps in a row (not finite, or more updates lost than
-        `guards.bit_stall_threshold`) that count as trouble.
-    grad_clip_range: largest weight-gradient entry, as a multiple of the largest number of the
-        gradient's format; 0 = no such clipping.
-    """
+    """Settings `precision.*`: what is rounded where."""
 
     compute: str = "32-true"
+    """Arithmetic of the whole run, in Lightning Fabric's words: 32-true, bf16-mixed, bf16-true,
+    16-mixed; auto is bf16-mixed where the machine has bf16 instructions, else 32-true. An arm
+    and its control compute alike: only the rounding differs."""
     simulate: bool = False
+    """Whether linear layers are rounded at all."""
     format: str = "e5m2"
+    """Number format of every operand that names none itself."""
     weight: CastConfig = field(default_factory=CastConfig)
+    """How weights are rounded."""
     input: CastConfig = field(default_factory=CastConfig)
+    """How a layer's input is rounded."""
     grad_output: CastConfig = field(default_factory=CastConfig)
+    """How the gradient of a layer's output is rounded."""
     grad_weight: bool = True
+    """Whether the weight-gradient product uses the rounded operands."""
     skip: list[str] = field(default_factory=list)
+    """Name patterns of modules left alone, such as `[lm_head]`."""
     modules: dict[str, Any] = field(default_factory=dict)
+    """Name pattern -> settings that differ there, such as `{"*.attn.*": {format: none}}`; the last
+    pattern that fits wins."""
     storage: str = "master"
+    """Where weights are kept: master (FP32 weights, rounded copies used), rounded (no master: the
+    weights themselves are on the grid after every step), kahan, or error_feedback."""
     storage_rounding: str = "nearest_even"
+    """How weights are put on the grid: nearest_even or stochastic."""
     native: bool = False
+    """Real FP8 products on hardware that has them, instead of simulated ones."""
     fallback: list[str] = field(default_factory=list)
+    """Formats to change to, one after the other, when a run is in trouble; empty = never."""
     fallback_after: int = 5
+    """Bad steps in a row that count as trouble: not finite, or more updates lost than
+    `guards.bit_stall_threshold`."""
     grad_clip_range: float = 0.0
+    """Largest weight-gradient entry, as a multiple of the largest number of the gradient's format;
+    0 = no such clipping."""
 
     def __post_init__(self) -> None:
         for name in self.fallback:
@@ -101,8 +102,8 @@ class PrecisionConfig:
             raise ValueError(
                 f"precision.grad_clip_range={self.grad_clip_range} must be 0 (off) or more"
             )
-        _require("storage", self.storage, STORAGES)
-        _require("storage_rounding", self.storage_rounding, ("nearest_even", "stochastic"))
+        check_name("precision.storage", self.storage, STORAGES)
+        check_name("precision.storage_rounding", self.storage_rounding, STORAGE_ROUNDINGS)
         if self.simulate:
             Recipe.of(self)
         elif self.storage != "master":
@@ -146,11 +147,14 @@ class Cast:
         Raises:
             ValueError: unknown name or impossible pair, naming the setting.
         """
+        # Here, so that who reads ROLES (a report of finished runs) need not load torch.
+        from altgrad.quantization.scaling import RULES, SCALINGS
+
         where = f"precision.{role}"
-        _require(f"{role}.rounding", config.rounding, ROUNDINGS)
-        _require(f"{role}.scaling", config.scaling, SCALINGS)
-        _require(f"{role}.scale_rule", config.scale_rule, ("exact", "power_of_two", "mx"))
-        _require(f"{role}.overflow", config.overflow, ("saturate", "inf", "nan"))
+        check_name(f"{where}.rounding", config.rounding, ROUNDINGS)
+        check_name(f"{where}.scaling", config.scaling, (UNSCALED, *SCALINGS))
+        check_name(f"{where}.scale_rule", config.scale_rule, RULES)
+        check_name(f"{where}.overflow", config.overflow, OVERFLOWS)
         name = (config.format or default).lower()
         settings = {f.name: getattr(config, f.name) for f in fields(config)} | {"format": None}
         if name == UNROUNDED:
@@ -170,12 +174,20 @@ class Cast:
     def can_leave_range(self) -> bool:
         """Whether numbers can lie beyond the range: not where the scale follows the tensor, but for
         the top of an MX block, which saturates by design (by less than one binade)."""
-        return self.format is not None and self.scaling in ("none", "delayed")
+        scaling = self.make_scaling()
+        return self.format is not None and (scaling is None or scaling.remembers)
 
     @property
     def one_scale(self) -> bool:
         """Whether a tensor has one scale, or none: its numbers can then be multiplied unscaled."""
-        return self.scaling in ("tensor", "delayed", "none")
+        scaling = self.make_scaling()
+        return scaling is None or scaling.one_scale
+
+    def make_scaling(self) -> Any:
+        """A new scaling, with an empty history; None = no scale (see `scaling.StatefulScaling`)."""
+        from altgrad.quantization.scaling import SCALINGS
+
+        return None if self.scaling == UNSCALED else SCALINGS[self.scaling](self)
 
     def __str__(self) -> str:
         if self.format is None:
@@ -207,7 +219,7 @@ def _refuse_what_hardware_lacks(layer: LayerRecipe) -> None:
     """FP8 hardware multiplies two rounded operands with one scale each."""
     for role in ROLES:
         cast = getattr(layer, role)
-        if cast.format is None or cast.scaling not in ("tensor", "delayed"):
+        if cast.format is None or cast.scaling == UNSCALED or not cast.one_scale:
             raise ValueError(
                 f"precision.native=true needs precision.{role} rounded with scaling=tensor or "
                 f"delayed, not {cast}"
@@ -289,13 +301,6 @@ def _cast_config(config: PrecisionConfig, role: str, changes: Any, where: str) -
     if not isinstance(changes, dict) or set(changes) - known:
         raise ValueError(f"{where}.{role}={changes!r}: allowed keys: {', '.join(sorted(known))}")
     return replace(getattr(config, role), **changes)
-
-
-def _require(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        close = difflib.get_close_matches(str(value), allowed, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"precision.{name}={value!r} is not one of {', '.join(allowed)}{hint}")
 
 
 def named_format(name: str, setting: str) -> Format:

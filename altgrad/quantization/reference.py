@@ -3,7 +3,7 @@
 A Python float has 53 significant bits and 11 exponent bits, so every number of every format here
 is one, and scaling by a power of two loses nothing. Rounding is then three lines of school
 arithmetic: measure x in units of the grid's spacing, keep the integer part, and let the mode
-decide from the rest whether to take one spacing more. The tensor versions in `ops.py` must agree
+decide from the rest whether to take one spacing more. The tensor versions in `rounding/` must agree
 with this file bit for bit; the tests compare them on every code and every midpoint.
 """
 
@@ -11,34 +11,10 @@ from __future__ import annotations
 
 import math
 
-from altgrad.quantization.formats import Format
+from altgrad.quantization.formats import Format, decode
 
 ROUNDINGS = ("nearest_even", "nearest_away", "toward_zero", "up", "down", "stochastic")
 OVERFLOWS = ("saturate", "inf", "nan")
-
-
-def decode(code: int, f: Format) -> float:
-    """The number that a code stands for. Raises `ValueError` outside 0 … 2^bits - 1."""
-    if not 0 <= code < (1 << f.bits):
-        raise ValueError(f"code {code} is outside {f.name}'s 0 … {(1 << f.bits) - 1}")
-    if f.twos_complement:
-        number = code - (1 << f.bits) * (code >= f.sign_code)
-        return number * f.bottom_spacing
-    negative = f.signed and code >= f.sign_code
-    if negative and code == f.sign_code and not f.has_negative_zero:
-        return math.nan
-    magnitude = _decode_magnitude(code - f.sign_code * negative, f)
-    return -magnitude if negative else magnitude
-
-
-def _decode_magnitude(code: int, f: Format) -> float:
-    if code > f.max_code:
-        return math.inf if code == f.inf_code else math.nan
-    exponent, trailing = divmod(code, 1 << f.mantissa_bits)
-    if exponent == 0 and f.has_zero:
-        return trailing * f.bottom_spacing if f.subnormals else 0.0
-    significand = (1 << f.mantissa_bits) + trailing
-    return math.ldexp(significand, exponent - f.bias - f.mantissa_bits)
 
 
 def encode(value: float, f: Format) -> int:

@@ -10,27 +10,85 @@ format: x is stored as q(x/s). Rules, for a format of largest number `max`:
 
 amax = 0 gives 1; an exact scale never falls below float32's smallest normal number; float64 beyond
 float32's largest number counts as that. Everything is a tensor on x's device: no rule waits for it.
+
+A new scaling is a class with the members of `StatefulScaling` (`Current` has most of them), a line
+in SCALINGS, and a line in READS for the settings it reads. `tests/conformance/test_scalings.py`
+then checks it with the others.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from altgrad.quantization.catalogue import CATALOGUE
-from altgrad.quantization.formats import Format
-from altgrad.quantization.rounding import native, round_values
+from altgrad.quantization.formats import CATALOGUE, Format
+from altgrad.quantization.rounding import Scaling, native, round_values
 
 RULES = ("exact", "power_of_two", "mx")
+# Float32's smallest normal number: a smaller scale would be flushed to zero where subnormals are
+# (accelerators, -ffast-math), and x / 0 is no number.
 _TINY = 2.0**-126
 
 
-def finite_amax(x: Tensor, dim: int | tuple[int, ...] | None = None) -> Tensor:
-    """Largest finite |x| as float32, over `dim` (kept) or, with None, over all (0-d).
+class StatefulScaling(Scaling, Protocol):
+    """What stands in SCALINGS: a `rounding.Scaling` that training and checkpoints can use."""
+
+    one_scale: bool
+    """Whether a tensor has one scale: its numbers can then be multiplied unscaled."""
+
+    remembers: bool
+    """Whether scales come from earlier steps: numbers can then lie beyond the range, and each
+    step's amax has to be counted, for `update`."""
+
+    def update(self, amax: Tensor) -> None:
+        """Learn a step's largest magnitude (0-d), without waiting for the device."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps: name -> tensor; empty where nothing is remembered."""
+
+    def load_state_dict(self, state: dict[str, Any], /) -> Any:
+        """Take up what `state_dict` gave."""
+
+    def to(self, device: torch.device, /) -> Any:
+        """Follow the weight to another device."""
+
+
+class Current:
+    """A scaling that looks at the tensor in hand and remembers nothing."""
+
+    one_scale = False
+    remembers = False
+
+    def expand(self, scale: Tensor, x: Float[Tensor, "*shape"]) -> Float[Tensor, ...]:
+        """The scale as it is: it broadcasts against x."""
+        return scale
+
+    def groups(self, x: Float[Tensor, "*shape"]) -> tuple[str, int, tuple[int, ...]] | None:
+        """None: no native pass computes these scales."""
+        return None
+
+    def update(self, amax: Tensor) -> None:
+        """Nothing to learn from a step's largest magnitude (0-d)."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing to take up."""
+
+    def to(self, device: torch.device) -> None:
+        """Nothing to move."""
+
+
+def finite_amax(
+    x: Float[Tensor, "*shape"], dim: int | tuple[int, ...] | None = None
+) -> Float[Tensor, ...]:
+    """Largest finite |x| as float32, over `dim` (kept, of size 1) or, with None, over all (0-d).
 
     0 over no numbers; what is beyond float32 counts as its largest number.
     """
@@ -42,7 +100,7 @@ def finite_amax(x: Tensor, dim: int | tuple[int, ...] | None = None) -> Tensor:
         if torch.isfinite(amax):
             return _narrowed(amax)
     magnitude = torch.where(torch.isfinite(x), x.abs(), 0)
-    if dim != ():  # torch takes no dimensions for all of them
+    if dim != ():  # torch takes an empty tuple of dimensions for all of them
         magnitude = magnitude.amax() if dim is None else magnitude.amax(dim, keepdim=True)
     return _narrowed(magnitude)
 
@@ -60,14 +118,18 @@ def _narrowed(amax: Tensor) -> Tensor:
     return amax.clamp(max=most).float() if amax.dtype == torch.float64 else amax.float()
 
 
-def scale_from_amax(amax: Tensor, f: Format, rule: str = "exact") -> Float[Tensor, ...]:
-    """The float32 scale for float32 amax under a rule of RULES."""
+def scale_from_amax(
+    amax: Float[Tensor, "*groups"], f: Format, rule: str = "exact"
+) -> Float[Tensor, "*groups"]:
+    """The float32 scale for each float32 amax under a rule of RULES (see the top of this file)."""
     if rule == "mx":
+        # floor(log2 amax) read from the exponent field; a subnormal amax has field 0, hence -127,
+        # which is where E8M0 ends anyway.
         exponent = (amax.view(torch.int32) >> 23) - 127 - f.max_exponent
         scale = _power_of_two(exponent.clamp(max=127))
     else:
         scale = torch.clamp(amax / f.max, min=_TINY)
-        if rule == "power_of_two":
+        if rule == "power_of_two":  # up to the next one: the carry runs into the exponent
             scale = ((scale.view(torch.int32) + 0x7FFFFF) & 0x7F800000).view(torch.float32)
     return torch.where(amax > 0, scale, 1.0)
 
@@ -89,68 +151,57 @@ def _check_dimensions(x: Tensor) -> None:
 
 
 @dataclass(frozen=True)
-class PerTensor:
-    """One scale from the current amax of the whole tensor."""
+class PerTensor(Current):
+    """One scale from the current amax of the whole tensor: 0-d."""
 
+    one_scale = True
     rule: str = "exact"
 
     def __post_init__(self) -> None:
         _check_rule(self.rule)
 
-    def scales(self, x: Tensor, f: Format) -> Tensor:
+    def scales(self, x: Float[Tensor, "*shape"], f: Format) -> Float[Tensor, ...]:
         return scale_from_amax(finite_amax(x), f, self.rule)
 
-    def expand(self, scale: Tensor, x: Tensor) -> Tensor:
-        return scale
-
-    def groups(self, x: Tensor) -> tuple[str, int, tuple[int, ...]] | None:
+    def groups(self, x: Float[Tensor, "*shape"]) -> tuple[str, int, tuple[int, ...]] | None:
         return self.rule, x.numel(), ()
 
 
 @dataclass(frozen=True)
-class PerRow:
-    """One scale per row: per index of all dimensions but the last."""
+class PerRow(Current):
+    """One scale per row, that is per index of all dimensions but the last: (*x.shape[:-1], 1)."""
 
     rule: str = "exact"
 
     def __post_init__(self) -> None:
         _check_rule(self.rule)
 
-    def scales(self, x: Tensor, f: Format) -> Tensor:
+    def scales(self, x: Float[Tensor, "*shape"], f: Format) -> Float[Tensor, ...]:
         _check_dimensions(x)
         return scale_from_amax(finite_amax(x, -1), f, self.rule)
 
-    def expand(self, scale: Tensor, x: Tensor) -> Tensor:
-        return scale
-
-    def groups(self, x: Tensor) -> tuple[str, int, tuple[int, ...]] | None:
+    def groups(self, x: Float[Tensor, "*shape"]) -> tuple[str, int, tuple[int, ...]] | None:
         _check_dimensions(x)
         return self.rule, x.shape[-1], (*x.shape[:-1], 1)
 
 
 @dataclass(frozen=True)
-class PerColumn:
-    """One scale per index of the last dimension."""
+class PerColumn(Current):
+    """One scale per index of the last dimension: (1, …, 1, x.shape[-1])."""
 
     rule: str = "exact"
 
     def __post_init__(self) -> None:
         _check_rule(self.rule)
 
-    def scales(self, x: Tensor, f: Format) -> Tensor:
+    def scales(self, x: Float[Tensor, "*shape"], f: Format) -> Float[Tensor, ...]:
         _check_dimensions(x)
         return scale_from_amax(finite_amax(x, tuple(range(x.dim() - 1))), f, self.rule)
 
-    def expand(self, scale: Tensor, x: Tensor) -> Tensor:
-        return scale
-
-    def groups(self, x: Tensor) -> None:
-        return None
-
 
 @dataclass(frozen=True)
-class PerBlock:
-    """One scale per `block_size` neighbours in the last dimension.
+class PerBlock(Current):
+    """One scale per `block_size` neighbours in the last dimension: (*x.shape[:-1], blocks).
 
     A length that is no multiple of the block is refused, unless `ragged=True`: then the last block
     of each row is shorter.
@@ -191,13 +242,14 @@ class PerBlock:
             return amax.view(*x.shape[:-1], -1)
         return finite_amax(self._blocks(x), -1).squeeze(-1)
 
-    def scales(self, x: Tensor, f: Format) -> Tensor:
+    def scales(self, x: Float[Tensor, "*shape"], f: Format) -> Float[Tensor, ...]:
         return scale_from_amax(self._amax(x), f, self.rule)
 
-    def expand(self, scale: Tensor, x: Tensor) -> Tensor:
+    def expand(self, scale: Tensor, x: Float[Tensor, "*shape"]) -> Float[Tensor, ...]:
+        """Each block's scale repeated over it, the surplus of a shorter last block cut off."""
         return scale.repeat_interleave(self.block_size, -1)[..., : x.shape[-1]]
 
-    def groups(self, x: Tensor) -> tuple[str, int, tuple[int, ...]] | None:
+    def groups(self, x: Float[Tensor, "*shape"]) -> tuple[str, int, tuple[int, ...]] | None:
         if self._missing(x):
             return None
         return self.rule, self.block_size, (*x.shape[:-1], x.shape[-1] // self.block_size)
@@ -217,7 +269,7 @@ class NVFP4(PerBlock):
     block_size: int = 16
     _E4M3: ClassVar[Format] = CATALOGUE["e4m3fn"]
 
-    def scales(self, x: Tensor, f: Format) -> Tensor:
+    def scales(self, x: Float[Tensor, "*shape"], f: Format) -> Float[Tensor, ...]:
         amax = self._amax(x)
         whole = amax.amax() if amax.numel() else amax.new_zeros(())
         tensor_scale = scale_from_amax(whole, self._E4M3) / f.max
@@ -226,7 +278,7 @@ class NVFP4(PerBlock):
         wanted.clamp_(self._E4M3.smallest_normal, self._E4M3.max)
         return round_values(wanted, self._E4M3, out=wanted).values.mul_(tensor_scale)
 
-    def groups(self, x: Tensor) -> tuple[str, int, tuple[int, ...]] | None:
+    def groups(self, x: Float[Tensor, "*shape"]) -> tuple[str, int, tuple[int, ...]] | None:
         """The scales are computed here, not natively; see `PerBlock` for ragged blocks."""
         blocks = super().groups(x)
         return blocks and ("given_each", *blocks[1:])
@@ -240,6 +292,9 @@ class Delayed(nn.Module):
     room. The history is a buffer, in the state_dict. A call without a finite amax above zero
     (all NaN) leaves no trace. Until something was seen, the current amax serves.
     """
+
+    one_scale = True
+    remembers = True
 
     def __init__(
         self,
@@ -266,7 +321,7 @@ class Delayed(nn.Module):
         newest = torch.cat([amax.reshape(1), self.history[:-1]])
         self.history.copy_(torch.where(valid, newest, self.history))
 
-    def scales(self, x: Tensor, f: Format) -> Tensor:
+    def scales(self, x: Float[Tensor, "*shape"], f: Format) -> Float[Tensor, ...]:
         now = finite_amax(x)
         seen = self.history.amax() if self.algorithm == "max" else self.history[0]
         amax = torch.where(seen > 0, seen, now) * 2.0**self.margin
@@ -274,26 +329,34 @@ class Delayed(nn.Module):
             self.update(now)
         return scale_from_amax(amax, f, self.rule)
 
-    def expand(self, scale: Tensor, x: Tensor) -> Tensor:
+    def expand(self, scale: Tensor, x: Float[Tensor, "*shape"]) -> Float[Tensor, ...]:
         return scale
 
-    def groups(self, x: Tensor) -> None:
+    def groups(self, x: Float[Tensor, "*shape"]) -> None:
         return None
 
 
-def scaling_of(cast: Any) -> Any:
-    """The scaling object that a `recipe.Cast` names; None = no scale."""
-    if cast.scaling == "delayed":
-        return Delayed(cast.history, margin=cast.margin, rule=cast.scale_rule).eval()
-    if cast.scaling == "block":
-        return PerBlock(cast.block_size, cast.scale_rule, ragged=True)
-    if cast.scaling == "nvfp4":
-        return NVFP4(ragged=True)
-    plain = {"tensor": PerTensor, "row": PerRow, "column": PerColumn}
-    return plain[cast.scaling](cast.scale_rule) if cast.scaling in plain else None
+def _delayed(cast: Any) -> Delayed:
+    # In evaluation mode: training updates it once per step, not at every call of `scales`.
+    return Delayed(cast.history, margin=cast.margin, rule=cast.scale_rule).eval()
 
 
-__all__ = [
-    *("MX", "NVFP4", "Delayed", "PerBlock", "PerColumn", "PerRow", "PerTensor"),
-    *("expand_scale", "finite_amax", "scale_from_amax", "scaling_of"),
-]
+SCALINGS: dict[str, Callable[[Any], Scaling]] = {
+    "tensor": lambda cast: PerTensor(cast.scale_rule),
+    "delayed": _delayed,
+    "row": lambda cast: PerRow(cast.scale_rule),
+    "column": lambda cast: PerColumn(cast.scale_rule),
+    "block": lambda cast: PerBlock(cast.block_size, cast.scale_rule, ragged=True),
+    "nvfp4": lambda cast: NVFP4(ragged=True),
+}
+"""`precision.ROLE.scaling` -> how to make it from a `recipe.Cast`. (`none` is no scaling.)"""
+
+READS: dict[str, tuple[str, ...]] = {
+    "tensor": ("scale_rule",),
+    "delayed": ("scale_rule", "history", "margin"),
+    "row": ("scale_rule",),
+    "column": ("scale_rule",),
+    "block": ("scale_rule", "block_size"),
+    "nvfp4": (),
+}
+"""Settings `precision.ROLE.*` that a scaling reads beside those that hold for all."""

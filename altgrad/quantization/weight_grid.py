@@ -5,7 +5,6 @@ and mantissa are set in one place. `optim/` sees only the members of its own `Gr
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 from altgrad.quantization.convert import quant_layers
 from altgrad.quantization.recipe import Cast
 from altgrad.quantization.rounding import Stochastic, round_values, ulp
-from altgrad.quantization.scaling import scaling_of
+from altgrad.quantization.scaling import StatefulScaling
 
 
 class WeightGrid:
@@ -24,10 +23,10 @@ class WeightGrid:
         scaling: the one that the layer computes with, where it remembers earlier steps (delayed).
     """
 
-    def __init__(self, cast: Cast, scaling: Any = None) -> None:
+    def __init__(self, cast: Cast, scaling: StatefulScaling | None = None) -> None:
         assert cast.format is not None
         self.cast, self.format = cast, cast.format
-        self.scaling = scaling_of(cast) if scaling is None else scaling
+        self.scaling = cast.make_scaling() if scaling is None else scaling
         self.mantissa_bits = cast.format.mantissa_bits
         self.uniform = cast.format.exponent_bits <= 1
 
@@ -38,18 +37,18 @@ class WeightGrid:
         return self.scaling.expand(self.scaling.scales(weight, self.format), weight)
 
     def ulp(self, weight: Tensor) -> Tensor:
-        """Spacing of the stored numbers at each entry, towards larger magnitude."""
+        """Spacing of the stored numbers at each entry, towards larger magnitude; weight's shape."""
         return ulp(weight, self.format, scale=self.scale(weight)).to(weight.dtype)
 
     def round(self, values: Tensor, seed: int | None = None) -> Tensor:
-        """Onto the grid: to nearest, ties to even; with a seed, stochastically."""
+        """Onto the grid, elementwise: to nearest, ties to even; with a seed, stochastically."""
         rounding = "nearest_even" if seed is None else Stochastic(seed=seed)
         return round_values(
             values, self.format, scaling=self.scaling, rounding=rounding, out_dtype=values.dtype
         ).values
 
     def move(self, weight: Tensor, rungs: Tensor) -> Tensor:
-        """The stored numbers `rungs` (integers) above the nearest to `weight`; ends clip."""
+        """The stored numbers `rungs` (integers, elementwise) above the nearest; ends clip."""
         scale = self.scale(weight)
         table = weight.new_tensor(sorted(self.format.values()))
         scaled = weight if scale is None else weight / scale
@@ -59,13 +58,13 @@ class WeightGrid:
 
 
 def nearest_index(table: Tensor, x: Tensor) -> Tensor:
-    """Index of the table's nearest number (the lower one in a tie)."""
+    """Index of the nearest number in table (n,), ascending; the lower one in a tie; x's shape."""
     above = torch.searchsorted(table, x.contiguous()).clamp(1, len(table) - 1)
     return above - (x - table[above - 1] <= table[above] - x).long()
 
 
 def grids_of(model: nn.Module) -> dict[Tensor, WeightGrid]:
-    """Parameter -> its grid, for every weight that the model's recipe rounds."""
+    """Parameter (O, I) -> its grid, for every weight that the model's recipe rounds."""
     return {
         layer.weight: WeightGrid(layer.recipe.weight, layer.roundings["weight"].scaling)
         for layer in quant_layers(model).values()
@@ -74,8 +73,12 @@ def grids_of(model: nn.Module) -> dict[Tensor, WeightGrid]:
 
 
 def refuse_delayed(grids: Mapping[Tensor, WeightGrid]) -> None:
-    """Raises ValueError where weights are to lie on a grid whose scale an earlier step decides."""
-    if any(grid.cast.scaling == "delayed" for grid in grids.values()):
+    """Refuse to store weights, of any shape, on a grid whose scale an earlier step decides.
+
+    Raises:
+        ValueError: some weight is scaled so; in one line, with the cure.
+    """
+    if any(grid.scaling is not None and grid.scaling.remembers for grid in grids.values()):
         raise ValueError(
             "precision.weight.scaling=delayed cannot store weights, nor steer their steps: the "
             "scale belongs to an earlier step; use precision.weight.scaling=tensor, or "

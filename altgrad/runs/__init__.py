@@ -9,7 +9,7 @@ only looks at runs needs nothing from `training`.
 """
 
 from altgrad.runs.code_version import accept_code, changed_sources, code_versions, keep_sources
-from altgrad.runs.disk import PIECE_BYTES, Disk
+from altgrad.runs.disk import MACHINE_ERRORS, PIECE_BYTES, Disk, causes_of
 from altgrad.runs.folder import (
     LAYOUT_VERSION,
     FileLock,
@@ -32,28 +32,32 @@ from altgrad.runs.history import (
     last_weights,
     read_initial,
 )
-from altgrad.runs.lines import LineLog, json_line, read_events, read_metrics
+from altgrad.runs.lines import LineLog, Metrics, json_line, read_events, read_metrics
 from altgrad.runs.metrics_record import Record, record_of, what_is_missing
 from altgrad.runs.reading import read_json, read_yaml
-from altgrad.runs.summary import checkpoint_folder, read_settings, summarise_run
+from altgrad.runs.summary import checkpoint_folder, costs_of, read_settings, summarise_run
 
 __all__ = [
     "GIVEN",
     "LAYOUT_VERSION",
+    "MACHINE_ERRORS",
     "PIECE_BYTES",
     "Changes",
     "Disk",
     "FileLock",
     "FolderLostError",
     "LineLog",
+    "Metrics",
     "Record",
     "RunFolder",
     "accept_code",
     "alterations",
+    "causes_of",
     "changed_sources",
     "checkpoint_folder",
     "code_changes",
     "code_versions",
+    "costs_of",
     "find_runs",
     "is_inside",
     "is_locked",

@@ -4,11 +4,11 @@ import errno
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-FULL_OR_CLOSED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 PIECE_BYTES = 8 << 20
+"""Read, hashed or written at once: large enough that a system call costs nothing beside it."""
 
 Piece = bytes | memoryview
 
@@ -26,6 +26,7 @@ class Disk:
     def write(self, path: Path, pieces: Iterable[Piece]) -> dict[str, int | str]:
         """Write a file and flush it; returns its `bytes` and `sha256`, taken in the same pass."""
         digest, size = hashlib.sha256(), 0
+        # Unbuffered: the pieces are large, and another copy of each would be for nothing.
         with path.open("wb", buffering=0) as file:
             for piece in cut(pieces):
                 self.write_piece(file, piece)
@@ -65,3 +66,23 @@ def cut(pieces: Iterable[Piece]) -> Iterable[Piece]:
         view = memoryview(piece)
         for start in range(0, len(view), PIECE_BYTES):
             yield view[start : start + PIECE_BYTES]
+
+
+MACHINE_ERRORS = {
+    errno.ENOSPC: "make room (`altgrad gc RUN` frees old checkpoints), then type the same again",
+    errno.EDQUOT: "your quota is used up: make room, then type the same again",
+    errno.EROFS: "it is read-only: choose another place",
+    errno.EIO: "the disk gave an error: see to it before anything else is written there",
+    errno.ENOMEM: "close other programs, or ask for less",
+    errno.EMFILE: "too many files are open: raise `ulimit -n`",
+    errno.ENFILE: "too many files are open on this machine",
+    errno.ESTALE: "the network folder has gone: mount it again",
+}
+"""Errors that no other word on the command line mends -> what does."""
+
+
+def causes_of(error: BaseException | None) -> Iterator[BaseException]:
+    """The error itself, and what it was put into other words for."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

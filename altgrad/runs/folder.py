@@ -27,7 +27,7 @@ END_STATES = ("finished", "interrupted", "failed", "diverged")
 
 
 class FolderLostError(ValueError):
-    """The run's folder does not lie where it was any more, or another process has it."""
+    """The run's folder no longer lies where it was, or another process has it."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(
@@ -129,7 +129,12 @@ class RunFolder:
 
 
 class FileLock:
-    """A file that one living process holds."""
+    """A file that one living process holds.
+
+    flock(2): the system lets go of it when the process ends, however it ends, so that no lock is
+    ever left behind by a kill. The file itself stays: removing it would let two processes hold two
+    files of one name.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -190,13 +195,15 @@ def write_atomically(path: Path, text: str) -> None:
         with temporary.open("w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
+            # Before the rename: some file systems rename first and write the content later, and a
+            # power cut in between leaves an empty file under the good name.
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         error.filename = str(path)  # a failed write names no file, an open the temporary one
         raise
-    Disk().flush_folder(path.parent)
+    Disk().flush_folder(path.parent)  # the new name, too, must survive a power cut
 
 
 def _point(link: Path, target: Path) -> str:
@@ -235,7 +242,7 @@ def is_locked(root: Path) -> bool:
     """Whether a living process holds the run."""
     try:
         with (root / ".lock").open("r", encoding="utf-8") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: askers do not see each other
     except BlockingIOError:
         return True
     except OSError:

@@ -8,6 +8,9 @@ from typing import Any
 
 from altgrad.runs.disk import Disk
 
+Metrics = dict[str, float]
+"""The numbers of one step, by the names of docs/metrics.md: a line of `metrics.jsonl`."""
+
 
 class LineLog:
     """Appends dicts as lines.
@@ -45,6 +48,7 @@ class LineLog:
         try:
             self._write(handle, self._waiting)
         except OSError:
+            # A full disk may have taken half a line; the whole is written again later.
             os.ftruncate(handle, size)
             raise
         self._waiting = b""
@@ -71,6 +75,7 @@ class LineLog:
             raise error
         if self._handle is not None:
             os.fsync(self._handle)
+            # A new file's name lies in its folder, which is flushed once.
             if self._is_new:
                 Disk().flush_folder(self.path.parent)
                 self._is_new = False

@@ -37,13 +37,14 @@ def record_of(path: Path) -> Record:
 
 
 def _lines(path: Path) -> list[bytes]:
-    return path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    # A pipe in the file's place would be waited on for ever: it holds no lines.
+    return path.read_bytes().splitlines(keepends=True) if path.is_file() else []
 
 
 def step_of_line(line: bytes) -> int:
     try:
         return int(json.loads(line)["step"])
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return -1
 
 
@@ -52,6 +53,8 @@ def what_is_missing(path: Path, written: dict[str, Any], *, whole: bool) -> str:
 
     whole: nothing may follow.
     """
+    if not _is_record(written):
+        return f"what was noted of {path.name} is damaged"
     lines, found = _lines(path), Record()
     for line in lines[: written["lines"]]:
         found.add(line, step_of_line(line))
@@ -92,9 +95,16 @@ def what_a_finished_run_lost(root: Path, ended: dict[str, Any]) -> str:
     return f"{path.name} ends at step {last} of {wanted}"
 
 
+def _is_record(written: Any) -> bool:
+    fresh = Record().to_dict()
+    return isinstance(written, dict) and {n: type(v) for n, v in written.items()} == {
+        n: type(v) for n, v in fresh.items()
+    }
+
+
 def _logs(root: Path) -> bool:
     try:
         settings = yaml.safe_load((root / "config.yaml").read_text())
         return settings["log_interval"] > 0 or settings["eval_interval"] > 0
-    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
+    except (OSError, ValueError, TypeError, KeyError, RecursionError, yaml.YAMLError):
         return True

@@ -14,7 +14,7 @@ from altgrad.runs.reading import read_settings
 class RunSummary:
     """One line of `altgrad show`. Losses are nats per token; None = not known (yet).
 
-    wall_s, energy_j, peak_memory_bytes: what the run had cost when its last session ended.
+    wall_s, energy_j: what the run had cost when its last session ended.
     """
 
     name: str
@@ -51,12 +51,10 @@ def summarise_run(root: Path) -> RunSummary:
     ended: dict[str, Any] = next((e for e in reversed(events) if e.get("event") in END_STATES), {})
     val_losses = [m["val_loss"] for m in lines if "val_loss" in m]
     finite = [v for v in val_losses if math.isfinite(v)]
-    rates = sorted(m["tokens_per_s"] for m in lines if "tokens_per_s" in m)
     return RunSummary(
         name=root.name,
         path=str(root),
         status=run_status(root),
-        step=lines[-1]["step"] if lines else 0,
         max_steps=config["max_steps"],
         best_val_loss=min(finite, default=None),
         val_loss=val_losses[-1] if val_losses else None,
@@ -64,16 +62,30 @@ def summarise_run(root: Path) -> RunSummary:
         optimiser=str(config["optim"]["name"]),
         layers=config["model"]["n_layer"],
         width=config["model"]["n_embd"],
-        train_s=lines[-1].get("train_s") if lines else None,
-        tokens_per_s=rates[len(rates) // 2] if rates else None,
         seed=config["seed"],
         data=str(config["data"]["path"] or config["data"]["name"]),
         wall_s=ended.get("wall_s"),
         energy_j=ended.get("energy_j"),
-        peak_memory_bytes=ended.get("peak_memory_bytes"),
         trouble=sum(e.get("event") == "trouble" for e in events),
         alerts=sum(e.get("event") == "alert" for e in events),
+        **costs_of(lines, events),
     )
+
+
+def costs_of(lines: list[dict[str, Any]], events: list[dict[str, Any]]) -> dict[str, Any]:
+    """How far a run came and what that took: step, train_s, tokens_per_s (median) and
+    peak_memory_bytes, of the GPU if the run used one, else of its process."""
+    rates = sorted(m["tokens_per_s"] for m in lines if "tokens_per_s" in m)
+    peaks = [
+        [e[name] for e in events if isinstance(e.get(name), int | float) and e[name]]
+        for name in ("peak_gpu_bytes", "peak_memory_bytes")
+    ]
+    return {
+        "step": lines[-1]["step"] if lines else 0,
+        "train_s": lines[-1].get("train_s") if lines else None,
+        "tokens_per_s": rates[len(rates) // 2] if rates else None,
+        "peak_memory_bytes": max(peaks[0] or peaks[1], default=None),
+    }
 
 
 def describe_precision(settings: dict[str, Any]) -> str:
@@ -101,6 +113,7 @@ def checkpoint_folder(run: Path, settings: dict[str, Any]) -> Path:
 __all__ = [
     "RunSummary",
     "checkpoint_folder",
+    "costs_of",
     "describe_precision",
     "read_settings",
     "summarise_run",

@@ -34,14 +34,13 @@ from altgrad.training.loading import (
     read_config,
     settle_base,
 )
-from altgrad.training.machine import launch, make_fabric, settle
-from altgrad.training.memory import keep_freed_memory
-from altgrad.training.reads import settle_storage
+from altgrad.training.machine import keep_freed_memory, launch, make_fabric, settle
 from altgrad.training.recording import Listener, Recorder
 from altgrad.training.resume import rate_jump, refuse_changes, settings_to_go_on_with
-from altgrad.training.run_data import require_same_tokens
 from altgrad.training.size_limits import refuse_more_than_stored
+from altgrad.training.token_hashes import require_same_tokens
 from altgrad.training.trainer import Trainer
+from altgrad.training.unread_settings import settle_storage
 
 NO_BF16 = (
     "this processor has no bf16 instructions: computing in fp32, which takes longer per step "
@@ -79,19 +78,22 @@ def build_run(
     Raises:
         ValueError: a setting, the corpus or the machine does not allow it; one line.
     """
+    # 0 The settings: a copy, ours to complete. What can be refused at once is refused before a
+    #   process starts, and no outside code runs that was not accepted.
     config = copy.deepcopy(config)
     check_start(config)
     accept_code(config.to_dict())
     if like is None:  # a run that goes on stores as it began
         settle_storage(config)
-    # 1 The machine: device, arithmetic, processes.
+    # 1 The machine: device, arithmetic, processes. `auto` is asked for before it is replaced.
     left_to_us = config.precision.compute == "auto"
     device = settle(config)
     if device.type == "cpu":
         keep_freed_memory()
     fabric = make_fabric(config, device)
     launch(fabric)
-    # 2 The tokens, prepared once by the first process, and what follows from them.
+    # 2 The tokens, prepared once by the first process (the others find them ready), and what
+    #   follows from them: the size of the vocabulary, before there is a network.
     if fabric.is_global_zero:
         settle_data(copy.deepcopy(config), progress, like=like)
     fabric.barrier()
@@ -100,10 +102,10 @@ def build_run(
     metadata = load_metadata(data_dir)
     # 3 The network, initialised from its own generator, or from another run's weights.
     model = make_network(config)
-    # 4 Who writes down what happens, and who is shown.
+    # 4 Who writes down what happens, and who is shown. Nothing is on the disk before `train()`.
     recorder = Recorder(config, enabled=fabric.is_global_zero, listeners=listeners)
     sampler = make_sampler(model, data_dir, config) if metadata.tokenizer else None
-    # 5 The run.
+    # 5 The run, and what a person should know of it that only this function knows.
     trainer = Trainer(config, model, data_dir, fabric=fabric, recorder=recorder, sampler=sampler)
     if left_to_us and device.type == "cpu" and config.precision.compute == "32-true":
         trainer.remarks.append(NO_BF16)
@@ -140,7 +142,7 @@ def resume_run(
             f"{run} is finished ({own.max_steps} steps); to go on: altgrad resume {run} "
             f"max_steps={2 * own.max_steps} 'resume.allow=[max_steps]'."
         )
-    wished_base = config.init_from
+    wished_base = config.init_from  # put back below: the run's settings name it
     if config.finetune.name == "none":
         config.init_from = None  # all weights are in the checkpoint; the base may be gone
     _refuse_other_size(config, run)

@@ -60,60 +60,68 @@ STRATEGIES = ("auto", "ddp", "fsdp")
 
 @dataclass(init=False)
 class TrainConfig:
-    """One run, completely described. Frequencies are in steps, -1 = off.
-
-    Attributes:
-        max_steps: optimiser steps.
-        seed: seeds initialisation, data order and dropout, each with its own generator.
-        compile: compile the network with `torch.compile`; null = if the machine can (a C++
-            compiler and Python's headers, or a GPU).
-        device: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`; `auto` takes an accelerator if there is
-            one.
-        devices, strategy: processes, and how they share the work: `auto`, `ddp`, `fsdp`.
-        accumulation: micro-batches per optimiser step; the batch is `accumulation` times larger.
-        eval_interval: evaluate the whole validation split every so many steps, and at the end.
-        checkpoint_interval: save every so many steps; the end and the best are saved regardless.
-        checkpoint_minutes: save when so many minutes have passed since the last save.
-        checkpoint_background: write checkpoints in a thread, so that the step waits for a copy
-            of the state only.
-        log_interval: write a line of metrics every so many steps.
-        max_checkpoints: recent checkpoints kept, beside the best.
-        sample_tokens: length of the text written at each evaluation; 0 = none.
-        sample_prompts: what each evaluation writes on from, one text for each, with the same seed.
-        init_from: a run whose weights this one starts from; its model settings are taken over.
-        run_dir: the run's folder; null makes a new one below `runs/`.
-        checkpoint_dir: where checkpoints go; null means `checkpoints/` in the run's folder.
-    """
+    """One run, completely described. Frequencies are in steps, -1 = off."""
 
     model: GPTConfig = field(default_factory=GPTConfig)
+    """The network."""
     precision: PrecisionConfig = field(default_factory=PrecisionConfig)
+    """Which numbers are rounded, and how."""
     optim: OptimConfig = field(default_factory=OptimConfig)
+    """How the weights move."""
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    """The learning rate over time."""
     data: DataConfig = field(default_factory=DataConfig)
+    """Text, tokens and batches."""
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
+    """Experiment trackers beside the run folder."""
     guards: GuardConfig = field(default_factory=GuardConfig)
+    """When to warn and when to stop."""
     shadow: ShadowConfig = field(default_factory=ShadowConfig)
+    """The FP32 twin of a rounded run."""
     diagnostics: DiagnosticsConfig = field(default_factory=DiagnosticsConfig)
+    """What is measured inside the network."""
     faults: FaultConfig = field(default_factory=FaultConfig)
+    """Faults put in on purpose, to see that they are noticed."""
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
+    """Adapters on a frozen base."""
     max_steps: int = 1000
+    """Number of optimiser steps."""
     seed: int = 1337
+    """Seeds initialisation, data order and dropout, each with its own generator."""
     compile: bool | None = False
+    """Compile the network with `torch.compile`; null = if the machine can (a C++ compiler and
+    Python's headers, or a GPU)."""
     device: str = "auto"
+    """Where the run computes: auto, cpu, cuda, cuda:1 or mps; auto takes an accelerator if there is
+    one."""
     devices: int = 1
+    """Number of processes that share the work."""
     strategy: str = "auto"
+    """How several processes share the work: auto, ddp or fsdp."""
     accumulation: int = 1
+    """Micro-batches per optimiser step; the batch is `accumulation` times larger."""
     eval_interval: int = 100
+    """Evaluate the validation split every so many steps, and at the end; -1 = never."""
     checkpoint_interval: int = -1
+    """Save every so many steps, -1 = off; the end and the best are saved regardless."""
     checkpoint_minutes: float = 10.0
+    """Save when so many minutes have passed since the last save; -1 = off."""
     checkpoint_background: bool = True
+    """Write checkpoints in a thread, so that the step waits for a copy of the state only."""
     log_interval: int = 1
+    """Write a line of metrics every so many steps."""
     max_checkpoints: int = 2
+    """Recent checkpoints kept, beside the best."""
     sample_tokens: int = 0
+    """Length of the text written at each evaluation, in tokens; 0 = none."""
     sample_prompts: list[str] = field(default_factory=lambda: ["\n"])
+    """What each evaluation writes on from, one text for each, with the same seed."""
     init_from: str | None = None
+    """A run whose weights this one starts from; its model settings are taken over."""
     run_dir: str | None = None
+    """The run's folder; null makes a new one below `runs/`."""
     checkpoint_dir: str | None = None
+    """Where checkpoints go; null means `checkpoints/` in the run's folder."""
 
     def __init__(self, **settings: Any) -> None:
         for f in fields(self):

@@ -10,9 +10,8 @@ from torch import Tensor, nn
 
 from altgrad.data import Metadata, evaluation_batches
 from altgrad.optim import WeightAverage
+from altgrad.runs import Metrics
 from altgrad.training.metrics import bits_per_byte, compute_perplexity
-
-Metrics = dict[str, float]
 
 
 class Evaluator:

@@ -17,21 +17,22 @@ network computes the same."""
 
 @dataclass
 class FinetuneConfig:
-    """Settings `finetune.*`; they need `init_from`.
-
-    name: none (all weights learn), lora or dora. r: rank. alpha: scale, null is 2r.
-    dropout: on what the adapters read. targets: names of the Linears that get one.
-    base: float, nf4 (bitsandbytes) or int4 (torchao), the form of the weights that do not learn.
-    base_sha256: of the base's weights, filled in when the run starts.
-    """
+    """Settings `finetune.*`; they need `init_from`."""
 
     name: str = "none"
+    """The method: none (all weights learn), lora or dora."""
     r: int = 8
+    """Rank of the adapters."""
     alpha: float | None = None
+    """Scale of the adapters; null is 2·r."""
     dropout: float = 0.0
+    """Dropout on the adapters' input."""
     targets: list[str] = field(default_factory=lambda: list(TARGETS))
+    """Names of the Linears that get an adapter."""
     base: str = "float"
+    """Form of the weights that do not learn: float, nf4 (bitsandbytes) or int4 (torchao)."""
     base_sha256: str | None = None
+    """SHA-256 of the base's weights; filled in when the run starts."""
 
     def __post_init__(self) -> None:
         require_choice(self.name, METHODS, "finetune.name")

@@ -8,7 +8,7 @@ from altgrad.data import Metadata, Tokenizer, load_tokenizer
 from altgrad.data.config import cache_root
 from altgrad.model import GPT
 from altgrad.quantization import Recipe, apply_recipe
-from altgrad.runs import RunFolder, read_json, read_settings, resolve_run
+from altgrad.runs import RunFolder, changed_sources, read_json, read_settings, resolve_run
 from altgrad.settings import ConfigError
 from altgrad.training.adapters import adapt, load_adapters, merge
 from altgrad.training.checkpoints import (
@@ -27,13 +27,15 @@ from altgrad.training.size_limits import refuse_more_than_memory, refuse_more_th
 
 @dataclass
 class LoadedRun:
-    """A finished (or stopped) run, ready to be used. folder: where it lies, if it does."""
+    """A finished (or stopped) run, ready to be used. folder: where it lies, if it does. remarks:
+    what somebody who uses it should know."""
 
     config: TrainConfig
     model: GPT
     tokenizer: Tokenizer
     step: int
     folder: Path | None = None
+    remarks: list[str] = dataclasses.field(default_factory=list)
 
 
 def read_config(run: Path) -> TrainConfig:
@@ -56,7 +58,21 @@ def load_run(run: Path, *, which: str = "best") -> LoadedRun:
     model = stored_network(config, checkpoint)
     if config.precision.simulate and not config.precision.native:
         apply_recipe(model, Recipe.of(config.precision), seed=config.seed)
-    return LoadedRun(config, model.eval(), run_tokenizer(run), step_of(checkpoint), run)
+    tokenizer = run_tokenizer(run)
+    return LoadedRun(
+        config, model.eval(), tokenizer, step_of(checkpoint), run, _edited(config, run)
+    )
+
+
+def _edited(config: TrainConfig, run: Path) -> list[str]:
+    """That code of the person's own is not what the run was trained with."""
+    kept = RunFolder(run).code
+    settings = config.to_dict()
+    used = {group: settings[group] for group in ("model", "data")}  # the others may be gone
+    changed = [name for name, (_, now) in changed_sources(used, kept).items() if now]
+    if not changed:
+        return []
+    return [f"{', '.join(changed)} was edited since: {kept} has it as {run} was trained with it"]
 
 
 def stored_network(config: TrainConfig, checkpoint: Path) -> GPT:

@@ -11,8 +11,8 @@ from altgrad.settings import ConfigError
 from altgrad.training.build import build_run, read_config
 from altgrad.training.config import TrainConfig
 from altgrad.training.recording import Listener
-from altgrad.training.run_data import require_same_tokens
 from altgrad.training.run_differences import Likeness, compare_runs, read_numbers
+from altgrad.training.token_hashes import require_same_tokens
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,8 @@ def settings_to_go_on_with(
     open, so that the words a run was started with are the words it is resumed with.
     """
     config = copy.deepcopy(wished or own)
+    for place, now in (("run_dir", run), ("checkpoint_dir", checkpoint_folder(run, own.to_dict()))):
+        _refuse_other_place(config, own, place, Path(now))
     settle(config)
     if config.model.vocab_size is None:
         config.model.vocab_size = own.model.vocab_size
@@ -74,6 +76,16 @@ def settings_to_go_on_with(
     )
     config.run_dir = str(run)
     return config, changed_settings(own, config)
+
+
+def _refuse_other_place(config: TrainConfig, own: TrainConfig, place: str, now: Path) -> None:
+    """A folder that somebody typed and that would not be written to."""
+    typed = getattr(config, place)
+    if typed not in (None, getattr(own, place)) and Path(typed).resolve() != now.resolve():
+        raise ConfigError(
+            f"{place}={typed}: this run's lies in {now}, and goes on there; leave {place} out "
+            "(a run that stands still can be moved)."
+        )
 
 
 def _take_over_base(config: TrainConfig, own: TrainConfig) -> None:

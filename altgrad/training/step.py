@@ -36,7 +36,7 @@ class StepObserver(Protocol):
 
 
 class TrainingStep:
-    """Callable `(x, y) -> StepOutcome`.
+    """Callable `(x, y, step) -> StepOutcome`; `x`, `y` are `(accumulation·B, T)` token ids.
 
     Args:
         fabric: machine, precision, strategy.
@@ -75,11 +75,16 @@ class TrainingStep:
         if self.observer is not None:
             self.observer.before(step)
         self.network.train()
+        # To None, not to zeros: a parameter without a gradient stays one, and memory is saved.
         self.optimizer.zero_grad(set_to_none=True)
         loss = self.faults.spoil_loss(self._accumulate_gradients(x, y), step)
+        # Unscale first: instruments, the clipping norm and the judge need the true gradients.
         self._unscale(step)
+        # Look before clipping, which scales them.
         if self.observer is not None:
             self.observer.gradients(x, y)
+        # Clip, then judge: the norm is the step's only other number, so both cost one host read.
+        # A norm that is not finite spoils the gradients, but such a step is not taken.
         outcome = self._judge(loss, clip_gradients(self._parameters(), self.grad_clip))
         if outcome.finding.action == "continue":
             self.optimizer.step()
@@ -97,11 +102,13 @@ class TrainingStep:
         for i, (x_i, y_i) in enumerate(pieces):
             with self._sync_only_on_the_last(i == len(pieces) - 1):
                 _, loss = self.network(x_i, y_i)
+                # Divided before backward: gradients add up to those of the mean, in any format.
                 self.fabric.backward(loss / len(pieces))
-            losses.append(loss.detach().float())
+            losses.append(loss.detach().float())  # a float, not a number: reading it would wait
         return torch.stack(losses).mean()
 
     def _sync_only_on_the_last(self, last: bool) -> AbstractContextManager[None]:
+        """Processes average sums of micro-batches once, not every micro-batch."""
         if last or self.fabric.world_size == 1:
             return nullcontext()
         return self.fabric.no_backward_sync(self.network)

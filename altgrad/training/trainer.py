@@ -16,35 +16,33 @@ from torch import Tensor, nn
 
 from altgrad.data import load_metadata, load_tokens, make_batches
 from altgrad.optim import WeightAverage, build_optimizer, build_schedule
-from altgrad.optim.build import STORES
 from altgrad.quantization import unrounded
 from altgrad.quantization.fp32_products import use_fast_products
 from altgrad.quantization.rounding import native
-from altgrad.runs import GIVEN, FolderLostError
-from altgrad.training import sharding
+from altgrad.runs import GIVEN, FolderLostError, Metrics
+from altgrad.training import checkpoint_state
+from altgrad.training.checkpoint_state import GlobalRandom, Parts, collect, restore
 from altgrad.training.checkpoints import Checkpoint, find_checkpoint, load_checkpoint
-from altgrad.training.compile_errors import told_in_one_line
 from altgrad.training.config import TrainConfig
 from altgrad.training.evaluation import Evaluator
-from altgrad.training.fingerprint import initial_weights, tensor_hashes, whole_hash
-from altgrad.training.health import Emergency, Finding, Health, NonFiniteGuard
-from altgrad.training.instruments import Numerics, interval
-from altgrad.training.interrupt import StopSignal
-from altgrad.training.machine import launch, make_fabric, pick_device
+from altgrad.training.health import Emergency, Finding, Health, NonFiniteGuard, StopSignal
+from altgrad.training.instruments import FP32ShadowModel, Numerics, interval
+from altgrad.training.machine import launch, make_fabric, pick_device, readable_compile_errors
 from altgrad.training.metrics import compute_perplexity
 from altgrad.training.randomness import seed_dropout
-from altgrad.training.recording import Recorder, RunClock, SpeedMeter, data_facts, start_facts
-from altgrad.training.run_state import GlobalRandom, Parts, collect, restore
-from altgrad.training.saving import Keeper
+from altgrad.training.recording import (
+    Keeper,
+    Recorder,
+    RunClock,
+    SpeedMeter,
+    data_facts,
+    initial_weights,
+    start_facts,
+    tensor_hashes,
+    whole_hash,
+)
+from altgrad.training.rounding import ModelRounding
 from altgrad.training.step import StepOutcome, TrainingStep
-
-Metrics = dict[str, float]
-
-KEEPERS = {
-    **dict.fromkeys(STORES, "stored on the grid, and moved from number to number there"),
-    "lns_madam": "powers of a constant (the optimiser's logarithmic numbers), rounded copies used",
-}
-"""Optimisers that decide how weights are stored, in words."""
 
 NOT_DRAWN = (
     "initial weights: given, not drawn from seed={seed}, so `altgrad reproduce` cannot draw them "
@@ -93,14 +91,16 @@ class Trainer:
         self.sampler = sampler
         self.step = 0
         self.best_val_loss = math.inf
-        self._val_loss = math.nan
+        self._val_loss = math.inf  # none yet; NaN is what an evaluation may give
         self.clock = RunClock(self.device)
         self.remarks: list[str] = []
         seed_dropout(config.seed, self.fabric.global_rank)
         self.recorder.initial = initial_weights(model, config)
         if self.recorder.initial["from"] == GIVEN:
             self.remarks.append(NOT_DRAWN.format(seed=config.seed))
+        # Before this nothing may round, shard or move the model: its hashes are of what was given.
         self._set_up_network()
+        self._set_up_step()
         self._set_up_data()
         self._set_up_saving()
 
@@ -117,47 +117,50 @@ class Trainer:
         return self.config.precision.simulate or looks or self.config.shadow.enabled
 
     def _set_up_network(self) -> None:
+        config = self.config
         self._build_kernels()
         use_fast_products(self.model)
-        self.numerics = self._make_numerics()
-        self.shadow = self.numerics.shadow
-        compiled: Any = torch.compile(self.model) if self.config.compile else self.model
-        self._network = self.fabric.setup_module(compiled)
-        self.optimizer = build_optimizer(
-            self.model, self.config.optim, self.numerics.storage(self.config.optim)
+        # The twin is copied while the model is plain and whole, before it is rounded and sharded.
+        self.shadow = FP32ShadowModel(self.model) if config.shadow.enabled else None
+        self.rounding = ModelRounding(
+            self.model, config.precision, seed=config.seed, device=self.device
         )
-        self.numerics.ready(self.fabric, self.optimizer, compiled=bool(self.config.compile))
-        self._fabric_optimizer = self.fabric.setup_optimizers(self.optimizer)
-        self.scaler = getattr(self.fabric.strategy.precision, "scaler", None)
-        self.schedule = build_schedule(self.config.schedule, self.config.max_steps)
-        self._speed = SpeedMeter(self.model, self.device, self.fabric.world_size)
-        decay = self.config.optim.ema_decay
+        compiled: Any = torch.compile(self.model) if config.compile else self.model
+        self._network = self.fabric.setup_module(compiled)
+        # Only now: a sharded model has other parameters than it had.
+        storage = self.rounding.storage(config.optim)
+        self.optimizer = build_optimizer(self.model, config.optim, storage)
+        self.numerics = Numerics(
+            self.rounding,
+            self.optimizer,
+            self.fabric,
+            optim=config.optim,
+            shadow=config.shadow,
+            diagnostics=config.diagnostics,
+            twin=self.shadow,
+            accumulation=config.accumulation,
+            compiled=bool(config.compile),
+        )
+        decay = config.optim.ema_decay
         self.average = WeightAverage(self.model, decay) if decay else None
-        self.guard = NonFiniteGuard(self.config.guards.nan_patience)
+
+    def _set_up_step(self) -> None:
+        config = self.config
+        self.scaler = getattr(self.fabric.strategy.precision, "scaler", None)
+        self.schedule = build_schedule(config.schedule, config.max_steps)
+        self._speed = SpeedMeter(self.model, self.device, self.fabric.world_size)
+        self.guard = NonFiniteGuard(config.guards.nan_patience)
+        self.health = Health(config.guards, config.precision)
+        self.emergency = Emergency(config.precision, config.guards.bit_stall_threshold)
         self._take_step = TrainingStep(
             self.fabric,
             self._network,
-            self._fabric_optimizer,
-            accumulation=self.config.accumulation,
-            grad_clip=self.config.optim.grad_clip,
+            self.fabric.setup_optimizers(self.optimizer),
+            accumulation=config.accumulation,
+            grad_clip=config.optim.grad_clip,
             judge=self._judge,
             observer=self.numerics,
-            faults=self.config.faults,
-        )
-        self.health = Health(self.config.guards, self.config.precision)
-        stall_limit = self.config.guards.bit_stall_threshold
-        self.emergency = Emergency(self.config.precision, stall_limit)
-
-    def _make_numerics(self) -> Numerics:
-        """Rounds the model; from here on it computes as the recipe says."""
-        return Numerics(
-            self.model,
-            self.config.precision,
-            self.config.shadow,
-            self.config.diagnostics,
-            seed=self.config.seed,
-            accumulation=self.config.accumulation,
-            device=self.device,
+            faults=config.faults,
         )
 
     def _set_up_data(self) -> None:
@@ -263,7 +266,7 @@ class Trainer:
         end = self.config.max_steps if max_steps is None else max_steps
         self._open()
         self._result = {"val_loss": self._val_loss, "compile_s": 0.0}
-        status, error, weights = "failed", None, None
+        status, error, weights = "failed", None, None  # what `close` writes if all else fails
         try:
             with StopSignal() as stop:
                 reached = self._loop(end, stop)
@@ -273,7 +276,7 @@ class Trainer:
             status = "interrupted"
             raise
         except FolderLostError:
-            raise
+            raise  # without a rescue: there is no place of ours to save to
         except Exception as failure:
             error = f"{type(failure).__name__}: {failure}"
             self.keeper.rescue(self.step, whole=not self._within_step)
@@ -293,10 +296,10 @@ class Trainer:
 
     def _last_weights(self) -> str:
         """Hash of the weights as they are, averaged ones included; every process must call it."""
-        state = sharding.model_state(self.model)
+        state = checkpoint_state.model_state(self.model)
         if self.average is not None:
             averaged = self.average.weights().items()
-            state |= {f"average.{name}": sharding.whole(t) for name, t in averaged}
+            state |= {f"average.{name}": checkpoint_state.whole(t) for name, t in averaged}
         return whole_hash(tensor_hashes(state))
 
     def _open(self) -> None:
@@ -307,8 +310,9 @@ class Trainer:
             device=self.device,
             world_size=self.fabric.world_size,
         )
-        if lines := self.numerics.report.lines():
-            facts["rounding"] = f"\n{'':10}".join([*lines, f"weights: {self._storage_words()}"])
+        if lines := self.rounding.report.lines():
+            stored = self.rounding.storage_in_words(self.config.optim)
+            facts["rounding"] = f"\n{'':10}".join([*lines, f"weights: {stored}"])
         self.keeper.claim()
         self.recorder.open(data_facts(self.data_dir, self.metadata), facts)
         self.keeper.open()
@@ -317,44 +321,44 @@ class Trainer:
         while self.remarks:
             self.recorder.note(self.step, self.remarks.pop(0))
 
-    def _storage_words(self) -> str:
-        mode, how = self.config.precision.storage, self.config.precision.storage_rounding
-        if told := KEEPERS.get(self.config.optim.name):
-            return told
-        if mode == "master":
-            return "FP32 master weights, rounded copies used"
-        return f"stored on the grid ({mode.replace('_', ' ')}, {how.replace('_', ' ')})"
-
     def _loop(self, end: int, stop: StopSignal) -> str:
         first = True
         while self.step < end:
             metrics = self._timed_step(first)
             first = False
             finding = self._last_outcome.finding
+            # Before the evaluation: a bad batch is kept with the state that it left behind.
             if finding.reason:
                 self._report(finding, metrics)
             if news := self.numerics.news():
                 self.recorder.note(self.step, news)
+            # Evaluation before the log: one line a step holds all of its numbers.
             if self._due(self.config.eval_interval, end):
                 self._evaluate_into(metrics)
             self._log_if_due(metrics, end)
+            # Health reads what was logged, so that every warning can be looked up there.
             for warning in self.health.look(metrics):
                 self.recorder.alert(self.step, warning)
+            # Before the save: a checkpoint must hold the format that the next step uses.
             self._change_format_in_an_emergency(finding, metrics)
             if finding.action == "stop":
                 return "diverged"
             improved = self._improved(metrics)
+            # One vote on everything in which processes may differ: whoever saves or stops alone
+            # leaves the others waiting in a collective for ever.
             wanted, stopping, lost = self._agreed(
                 self.keeper.saver.due_by_time() or stop.save_requested,
                 stop.requested,
                 not self.recorder.folder.is_ours(),
             )
+            # Before anything is written: the folder may be another run's by now.
             if lost:
                 raise FolderLostError(self.recorder.folder.root)
             if improved or wanted or self.keeper.saver.due_by_step(self.step, end):
                 stop.save_requested = False
                 self.keeper.save(metrics.get("val_loss", math.inf))
             self.keeper.report()
+            # Last: what this step was worth is logged and, by `finish`, saved.
             if stopping:
                 return "interrupted" if self.step < end else "finished"
         return "finished"
@@ -382,7 +386,7 @@ class Trainer:
         start = time.perf_counter()
         self._batch = x, y = self._next_batch()
         self._within_step = True
-        with told_in_one_line():
+        with readable_compile_errors():
             metrics = self.train_step(x, y)
         self._within_step = False
         seconds = time.perf_counter() - start
@@ -411,7 +415,7 @@ class Trainer:
 
     def _evaluate_into(self, metrics: Metrics) -> None:
         metrics.update(self.evaluator.metrics())
-        if self.numerics.rounds:
+        if self.rounding.rounds:
             with unrounded(self.model):
                 metrics["val_loss_unrounded"] = self.evaluator.loss()
         self._result["val_loss"] = metrics["val_loss"]
@@ -460,8 +464,8 @@ class Trainer:
         """What `CheckpointManager.save` takes. Every process must call it."""
         return {
             "step": self.step,
-            "model": sharding.model_state(self.model),
-            "optimizer": sharding.optimizer_state(self.model, self.optimizer),
+            "model": checkpoint_state.model_state(self.model),
+            "optimizer": checkpoint_state.optimizer_state(self.model, self.optimizer),
             "scaler": self.scaler,
             "config": self.config,
             "val_loss": val_loss,
@@ -485,9 +489,9 @@ class Trainer:
         self.remarks += self.load(saved)
 
     def load(self, saved: Checkpoint, *, lenient: bool = False) -> list[str]:
-        """Take over a checkpoint; `lenient` as in `run_state.restore`, whose remarks come back."""
-        sharding.load_model_state(self.model, saved.model)
-        sharding.load_optimizer_state(self.model, self.optimizer, saved.optimizer)
+        """Take over a checkpoint; `lenient` and the returned remarks as in `restore`."""
+        checkpoint_state.load_model_state(self.model, saved.model)
+        checkpoint_state.load_optimizer_state(self.model, self.optimizer, saved.optimizer)
         if self.scaler is not None and saved.scaler:
             self.scaler.load_state_dict(saved.scaler)
         self.best_val_loss = saved.extra["best_val_loss"]

@@ -34,6 +34,7 @@ ROOMS_WITH_A_FACE = (
     "compare.launching",
     "compare.report",
     "compare.statistics",
+    "data.download",
 )
 OPENED_BY_NAME = {
     *("runs.environment", "runs.plots", "runs.printable", "runs.view", "runs.watch"),

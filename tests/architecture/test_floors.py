@@ -1,6 +1,7 @@
 """Imports point down only: never up, sideways on a floor, in a circle, or past a room's face."""
 
 import ast
+import importlib
 
 import pytest
 
@@ -58,6 +59,14 @@ def test_a_room_is_small_and_says_what_it_is_for(folder):
     assert len(files) <= MOST_FILES, f"{folder.name}/ has {len(files)} files"
     docstring = ast.get_docstring(ast.parse((folder / "__init__.py").read_text()))
     assert docstring, f"{folder.name}/__init__.py does not say what the room is for"
+
+
+@pytest.mark.parametrize("module", FILES, ids=lambda m: m or "altgrad")
+def test_all_names_what_is_there(module):
+    if "__all__" in FILES[module].read_text():
+        loaded = importlib.import_module(f"altgrad.{module}".rstrip("."))
+        missing = [name for name in loaded.__all__ if not hasattr(loaded, name)]
+        assert not missing, f"{module}.__all__ names {missing}"
 
 
 def test_only_composing_knows_hydra():

@@ -31,7 +31,7 @@ COMMANDS = {
     "eval": ["eval", "runs/a"],
     "export": ["export", "runs/a", "--to", "hf", "--no-tokenizer"],
     "export with tokenizer": ["export", "runs/a", "--to", "hf", "--out", "hf"],
-    "import": ["import", "runs/a/export/hf", "--out", "runs/c"],
+    "import": ["import", "runs/a/export/hf", "--out", "runs/c", "--tokenizer", "byte"],
     "lora": ["train", *TINY[8:], "finetune=lora", "init_from=runs/a", "data.path=my.txt"],
     "serve": ["serve", "runs/a"],
     "prepare": ["data", "prepare", "shakespeare_bpe", "data.path=my.txt", "data.tokenizer=byte"],

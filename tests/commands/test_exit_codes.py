@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from altgrad.cli import main, parse_words
-from altgrad.commands import runs, train
+from altgrad.commands import train
+from altgrad.commands.config import annotated_yaml
 from altgrad.learn.verify.result import Result
 from altgrad.training.config import TrainConfig
 
@@ -19,7 +20,7 @@ def fake(monkeypatch):
 
 @pytest.fixture
 def run_folder(fake, tmp_path):
-    fake("altgrad.runs.folder.resolve_run", lambda *_: tmp_path / "run")
+    fake("altgrad.runs.resolve_run", lambda *_: tmp_path / "run")
     return tmp_path / "run"
 
 
@@ -74,13 +75,24 @@ def test_a_dry_run_of_gc_only_looks(fake, run_folder, capsys, words, act):
     assert done == [act]
 
 
+class Written(str):
+    """Pieces of a text, as `write` gives them."""
+
+    prompt = "a"
+
+
 def test_sampling_hands_on_what_was_typed(fake, run_folder, capsys):
     given = []
-    fake("altgrad.training.build.load_run", lambda run, which: (run, which))
+
+    def write(loaded, prompt, tokens, **how):
+        given.append((loaded.which, prompt, tokens, how))
+        return Written("b")
+
     fake(
-        "altgrad.training.build.stream_text",
-        lambda loaded, prompt, tokens, **how: given.append((loaded[1], prompt, tokens, how)) or "",
+        "altgrad.training.build.load_run",
+        lambda run, which: SimpleNamespace(which=which, remarks=[]),
     )
+    fake("altgrad.interchange.writing.write", write)
     words = ["--prompt", "a", "--tokens", "7", "--top-k", "5", "--top-p", "0.5", "--seed", "2"]
     assert main(["sample", "run", *words, "--temperature", "0.1", "--checkpoint", "latest"]) == 0
     how = {"temperature": 0.1, "seed": 2, "top_k": 5, "top_p": 0.5}
@@ -88,7 +100,7 @@ def test_sampling_hands_on_what_was_typed(fake, run_folder, capsys):
 
 
 def test_several_samples_are_written_side_by_side(fake, run_folder, capsys):
-    fake("altgrad.training.build.load_run", lambda run, which: None)
+    fake("altgrad.training.build.load_run", lambda run, which: SimpleNamespace(remarks=[]))
     fake(
         "altgrad.interchange.writing.write_batch",
         lambda loaded, prompt, tokens, count, **how: ["x"] * count,
@@ -127,5 +139,5 @@ def test_resuming_with_words_changes_those_settings_and_no_others():
 def test_the_origin_of_a_value_is_that_of_its_full_name():
     tree = {"seed": 1, "data": {"seed": 2}}
     origin = {"seed": "command line", "data.seed": "mine.yaml"}
-    lines = runs.annotated_yaml(tree, origin)
+    lines = annotated_yaml(tree, origin)
     assert [line.split("# ")[-1] for line in lines] == ["command line", "data:", "mine.yaml"]

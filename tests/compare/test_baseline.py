@@ -41,7 +41,7 @@ def test_a_baseline_on_ones_own_text_knows_where_it_lay(runs, here, data_dir):
     assert find_baseline("mine").data_path == str(data_dir)
     assert verify_baseline("mine", ["threads=1"], seeds=1)[0]
     moved = data_dir.rename(data_dir.with_name("moved"))
-    with pytest.raises(ValueError, match=r"text of one's own.*tokens.*not here.*data.path="):
+    with pytest.raises(ValueError, match=r"text of your own.*tokens.*not here.*data.path="):
         verify_baseline("mine", ["threads=1"], seeds=1)
     assert verify_baseline("mine", path_word(moved), seeds=1)[0]
     (moved / "val.bin").write_bytes(bytes(200))
@@ -81,7 +81,7 @@ def test_runs_that_differ_in_more_than_the_seed_are_no_baseline(runs, compose):
 def test_other_data_is_not_the_same_baseline(runs, here, data_dir):
     freeze_baseline("mine", runs, spread=0.5)
     (data_dir / "val.bin").write_bytes((data_dir / "val.bin").read_bytes()[:-2])
-    with pytest.raises(ValueError, match="the data is not the record's"):
+    with pytest.raises(ValueError, match="is not the record's data"):
         verify_baseline("mine", path_word(data_dir))
 
 

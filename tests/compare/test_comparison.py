@@ -12,12 +12,13 @@ import yaml
 from altgrad.compare.conclusion import conclude
 from altgrad.compare.launching.sweep import Wanted, as_task
 from altgrad.compare.launching.worker import measure_steps_s
-from altgrad.compare.outcomes import _peak_memory, read_outcome
+from altgrad.compare.outcomes import read_outcome
 from altgrad.compare.record import read_record
 from altgrad.compare.regroup import find_comparison
 from altgrad.compare.report.tables import failures_table, tuning_table
 from altgrad.compare.report.words import headline, verdict_lines
 from altgrad.compare.state import state_of
+from altgrad.runs import costs_of
 from altgrad.runs.folder import find_runs
 from altgrad.runs.lines import read_jsonl
 from altgrad.training import Trainer
@@ -329,7 +330,7 @@ def test_a_run_that_ended_before_its_last_step_counts_as_lost(ask, here):
     assert found.lost
 
 
-def test_memory_is_the_gpus_where_the_run_used_one(tmp_path):
-    lines = [{"event": "finished", "peak_memory_bytes": 9, "peak_gpu_bytes": 5}]
-    (tmp_path / "events.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert _peak_memory(tmp_path) == 5
+def test_memory_is_the_gpus_where_the_run_used_one():
+    events = [{"event": "finished", "peak_memory_bytes": 9, "peak_gpu_bytes": 5}]
+    assert costs_of([], events)["peak_memory_bytes"] == 5
+    assert costs_of([], [{**events[0], "peak_gpu_bytes": None}])["peak_memory_bytes"] == 9

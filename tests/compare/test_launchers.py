@@ -1,5 +1,6 @@
 """Wherever runs are executed they give the same losses; whatever kills them, they go on."""
 
+import errno
 import json
 import os
 import signal
@@ -12,10 +13,13 @@ import pytest
 import yaml
 
 from altgrad.compare.conclusion import conclude
+from altgrad.compare.launching import worker
 from altgrad.compare.launching.launch import Launch, take_launch_words
 from altgrad.compare.launching.sweep import LAUNCHERS, Wanted, complete
+from altgrad.runs.disk import Disk
 from altgrad.runs.folder import find_runs
 from altgrad.runs.lines import read_jsonl
+from altgrad.settings import ConfigError
 
 WORDS = "optim.lr=0.01,0.1 seeds=2"
 
@@ -164,3 +168,30 @@ def test_a_run_stopped_before_its_first_checkpoint_starts_over(compose, here):
     complete([Wanted("cut", config, run)], Launch(threads=1))
     assert starts(run) == 2
     assert finished_runs(Path("runs")) == [run]
+
+
+def test_a_disk_that_fills_up_is_no_finding_about_the_arm_whatever_words_say_it(
+    compose, here, monkeypatch
+):
+    """The last save's failure arrives as a `CheckpointError`."""
+    config, run = compose([]), Path("runs/full")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Disk, "write", full)
+    with pytest.raises(ConfigError, match=r"could not go on: .*That is no finding about the arm"):
+        complete([Wanted("full", config, run)], Launch(threads=1, retries=0))
+    assert "gave_up" not in (run / "events.jsonl").read_text()
+    monkeypatch.undo()
+
+
+def test_a_refusal_is_the_arms_own_failure(compose, here, monkeypatch):
+    run = Path("runs/refused")
+
+    def refuse(*_, **__):
+        raise ConfigError("not so")
+
+    monkeypatch.setattr(worker, "build_run", refuse)
+    complete([Wanted("refused", compose([]), run)], Launch(threads=1, retries=0))
+    assert "gave_up" in (run / "events.jsonl").read_text()

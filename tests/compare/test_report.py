@@ -20,6 +20,7 @@ from altgrad.compare.report.curves import (
     split_name,
     thin,
 )
+from altgrad.compare.report.html import _script_json
 from altgrad.compare.report.meanings import MEANINGS, meaning
 from altgrad.compare.report.tables import arms_table, gradients_table, text_table
 from altgrad.compare.report.words import headline, verdict_lines
@@ -93,6 +94,13 @@ def test_names_cannot_inject_markup(conclusion):
     conclusion.question.question = "<script>alert(1)</script>"
     html = write_reports(conclusion)[0].read_text()
     assert "<script>alert" not in html
+
+
+def test_no_angle_bracket_stands_in_a_scripts_json():
+    """`<!--<script>` would keep the browser inside the script after its `</script>`."""
+    text = _script_json({"<b>": "<!--<script></script>"})
+    assert "<" not in text
+    assert json.loads(text) == {"<b>": "<!--<script></script>"}
 
 
 def test_the_mechanism_is_whatever_was_logged(conclusion):

@@ -47,3 +47,12 @@ def test_a_run_made_by_hand_that_did_not_end_well_is_not_taken_up(ask, here, com
     folder = ask("optim.lr=0.01,0.1 seeds=1").run()
     assert conclude(folder).record.reused == []
     assert len(find_runs("runs")) == 3
+
+
+def test_runs_that_were_evaluated_in_other_blocks_are_no_comparison(ask, here):
+    folder = ask("optim.lr=0.01,0.1 seeds=1").run()
+    record = json.loads((folder / "record.json").read_text())
+    path = Path("runs") / record["runs"]["lr=0.1"]["1"] / "config.yaml"
+    path.write_text(path.read_text().replace("block_size: 8", "block_size: 4"))
+    with pytest.raises(ValueError, match=r"blocks of \[4, 8\] tokens"):
+        conclude(folder)

@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from altgrad.data.download import download
+from altgrad.data.download.http import download
 from altgrad.data.errors import DataError
 
 CUT, STALL = "cut", "stall"
@@ -12,7 +12,7 @@ QUICK = {"read_timeout_s": 0.3}
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch):
-    monkeypatch.setattr("altgrad.data.download.PAUSES_S", (0.01, 0.01))
+    monkeypatch.setattr("altgrad.data.download.http.PAUSES_S", (0.01, 0.01))
 
 
 def test_the_bytes_come_back(server):

@@ -3,9 +3,9 @@ import hashlib
 
 import pytest
 
+from altgrad.data.download.published import PublishedFile, fetch
+from altgrad.data.download.routes import Url, Wheel, joined
 from altgrad.data.errors import DataError
-from altgrad.data.fetch import PublishedFile, fetch
-from altgrad.data.routes import Url, Wheel, joined
 
 CONTENT = b"first second third"
 MEMBERS = {"plays/a.txt": b"first ", "plays/b.txt": b"second ", "plays/c.txt": b"third"}

@@ -7,7 +7,7 @@ import pytest
 
 from altgrad.data import DataConfig, DataError, load_metadata, load_tokenizer, load_tokens, prepare
 from altgrad.data.corpora import CORPORA, Corpus
-from altgrad.data.hub import HubDataset
+from altgrad.data.download.hub import HubDataset
 
 from .test_readers import write_parquet
 
@@ -55,7 +55,7 @@ def parquet(tmp_path):
 @pytest.fixture
 def eurlex(server, monkeypatch, parquet):
     monkeypatch.setenv("HF_ENDPOINT", server.url)
-    monkeypatch.setattr("altgrad.data.download.PAUSES_S", (0.01, 0.01))
+    monkeypatch.setattr("altgrad.data.download.http.PAUSES_S", (0.01, 0.01))
     files = {
         "eurlex/train-00000-of-00001.parquet": parquet(TRAIN),
         "eurlex/validation-00000-of-00001.parquet": parquet(VAL),

@@ -9,9 +9,9 @@ from altgrad.data.prepare import prepared_folder
 @pytest.fixture
 def config(tmp_path, server, text_file, monkeypatch):
     from altgrad.data.corpora import Corpus
-    from altgrad.data.fetch import PublishedFile
+    from altgrad.data.download.published import PublishedFile
+    from altgrad.data.download.routes import Url
     from altgrad.data.files import sha256_of
-    from altgrad.data.routes import Url
 
     content = text_file.read_bytes()
     route = Url(server.serve("/plays.txt", content))
@@ -41,7 +41,7 @@ def test_the_info_counts_the_tokens_once_prepared(config, text):
     val = text[int(len(text) * 0.9) :]
     ratio = len(val.encode()) / len(val)
     assert rows["prepared"] == str(folder)
-    assert rows["val"] == f"{len(val):,} tokens, 1 document, {ratio:.3f} bytes a token"
+    assert rows["val"] == f"{len(val):,} tokens, 1 document, {ratio:.3f} bytes per token"
 
 
 @pytest.mark.parametrize("name", CORPORA)

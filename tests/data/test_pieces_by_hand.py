@@ -1,11 +1,14 @@
-"""Documents that come in several pieces, counted and divided by hand."""
+"""Documents that come in several pieces, counted and divided by hand; whose tokens are whose."""
 
 import pytest
 
-from altgrad.data import DataConfig, load_metadata, prepare, readers
+from altgrad.data import DataConfig, DataError, load_metadata, prepare, readers
 from altgrad.data.chunks import chunks
+from altgrad.data.metadata import Metadata, SplitInfo
+from altgrad.data.order import permutation
 from altgrad.data.passages import passages, scan
 from altgrad.data.sources import find_source
+from altgrad.data.tokenizers import load_tokenizer
 
 
 @pytest.fixture
@@ -43,3 +46,18 @@ def test_documents_are_counted_not_their_pieces(config):
         "train": (1, 100),
         "val": (1, 50),
     }
+
+
+def test_a_tokenizer_file_of_another_hash_is_not_taken_for_the_one_that_made_the_tokens(tmp_path):
+    (tmp_path / "tokenizer.json").write_text("{}")
+    identity = {"name": "file", "file": "tokenizer.json", "sha256": "0" * 64}
+    splits = {s: SplitInfo(tokens=10) for s in ("train", "val")}
+    Metadata("c", "l", [], "r", identity, 256, "uint16", splits).write(tmp_path)
+    with pytest.raises(DataError, match="0000000000000000"):
+        load_tokenizer(tmp_path, cache=tmp_path / "cache")
+
+
+def test_every_epoch_and_every_seed_has_an_order_of_its_own():
+    orders = [tuple(permutation(seed, epoch, 50)) for seed, epoch in ((3, 0), (3, 1), (4, 0))]
+    assert len(set(orders)) == 3
+    assert all(sorted(order) == list(range(50)) for order in orders)

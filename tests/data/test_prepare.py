@@ -161,8 +161,8 @@ def test_an_unknown_corpus_is_refused_with_the_nearest_name(tmp_path):
 
 def test_the_corpus_comes_from_its_recipe(tmp_path, text_file, monkeypatch, server):
     from altgrad.data import corpora
-    from altgrad.data.fetch import PublishedFile
-    from altgrad.data.routes import Url
+    from altgrad.data.download.published import PublishedFile
+    from altgrad.data.download.routes import Url
 
     content = text_file.read_bytes()
     url = server.serve("/plays.txt", content)

@@ -171,3 +171,12 @@ def test_an_empty_standard_input_is_refused(tmp_path, monkeypatch):
         prepare(DataConfig(path="-", cache_dir=str(tmp_path)))
     with pytest.raises(DataError, match="cannot both be the standard input"):
         prepare(DataConfig(path="-", val_path="-", cache_dir=str(tmp_path)))
+
+
+def test_a_split_that_no_document_begins_in_says_so(tmp_path):
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    (folder / "a.txt").write_text("short\n")
+    (folder / "b.txt").write_text("much longer than the rest of the folder\n" * 50)
+    with pytest.raises(DataError, match="documents are not cut"):
+        prepare(DataConfig(path=str(folder), cache_dir=str(tmp_path / "cache")))

@@ -172,7 +172,7 @@ def train_again() -> list[str]:
     return ["show", "run"] if run_status(Path("run")) == "finished" else ["resume", "run"]
 
 
-RUN_IMPORT = ["import", "exported", "--out", "imported"]
+RUN_IMPORT = ["import", "exported", "--out", "imported", "--tokenizer", "byte"]
 
 
 def import_again() -> list[str]:

@@ -9,7 +9,9 @@ from torch import nn
 
 from altgrad.learn import race
 from altgrad.learn.observe import Failure, differences, double_stays_double
+from altgrad.learn.questions import bench
 from altgrad.learn.track import Track
+from altgrad.model import GPT, preset
 
 ONE = torch.tensor([1.0, 2.0], dtype=torch.float64)
 
@@ -111,3 +113,13 @@ def test_rates_stay_for_half_the_race_and_fall_to_zero():
         race._advance(runner, (None, None), step, race.RaceSettings(steps=8))
         rates.append(optimizer.param_groups[0]["lr"])
     assert rates == [1.0] * 5 + [0.75, 0.5, 0.25]
+
+
+def test_rates_of_the_bench_grow_as_its_model_is_narrower_than_768():
+    model = GPT(preset("nanochat", vocab_size=11, **bench.SIZES))
+    groups = bench.optimizer_of(model, bench.Arm("arm")).param_groups
+    rule = math.sqrt(768 / 128)
+    rates = {g["name"]: g["lr"] for g in groups}
+    assert rates["embedding"] == pytest.approx(0.2 * rule)
+    assert rates["head"] == pytest.approx(0.004 * rule)
+    assert rates["matrix"] == 0.02

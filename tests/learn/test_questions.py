@@ -4,7 +4,7 @@ import torch
 
 from altgrad.learn.questions import bench as common
 from altgrad.learn.questions import instant
-from altgrad.learn.questions.bench import Arm, ScoreProbe, evaluate, tie, train
+from altgrad.learn.questions.bench import Arm, ScoreProbe, evaluate, optimizer_of, tie, train
 from altgrad.learn.questions.finding import Bench, compare
 from altgrad.learn.questions.questions import (
     EXPERIMENTS,
@@ -81,6 +81,22 @@ def test_arms_of_one_seed_start_alike_and_see_the_same_batches(tokens):
     assert runs[0].bits_per_byte == runs[1].bits_per_byte
     other = train(Arm("c", steps=3), tokens, 5, lambda: None)
     assert other.losses != runs[0].losses
+
+
+def test_rates_are_the_arms_scaled_by_width_and_fall_to_zero(tokens, monkeypatch):
+    from altgrad.model import GPT, preset
+
+    model = GPT(preset("nanochat", vocab_size=29, bias=True, **common.SIZES))
+    rates = {g["name"]: g["lr"] for g in optimizer_of(model, Arm("x")).param_groups}
+    scale = (128 / 768) ** -0.5
+    wanted = {"matrix": 0.02, "embedding": 0.2 * scale, "head": 0.004 * scale}
+    assert rates == pytest.approx(wanted | {"scalar": 0.004 * scale})
+    seen = []
+    made = optimizer_of(model, Arm("x"))
+    made.register_step_pre_hook(lambda o, *_: seen.append(o.param_groups[0]["lr"]))
+    monkeypatch.setattr(common, "optimizer_of", lambda *_: made)
+    train(Arm("x", steps=4), tokens, 0, lambda: None)
+    assert seen == pytest.approx([0.02, 0.02, 0.02, 0.01])
 
 
 def test_the_verdict_needs_one_sign_and_more_than_noise(tokens):

@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 import torch
 
@@ -79,6 +81,7 @@ class Anything(nn.Module):
 
 @pytest.fixture
 def from_nanogpt(tmp_path, monkeypatch):
+    monkeypatch.delitem(sys.modules, "from_nanogpt_of_this_test", raising=False)
     (tmp_path / "from_nanogpt_of_this_test.py").write_text(NANOGPT)
     monkeypatch.syspath_prepend(str(tmp_path))
     return "from_nanogpt_of_this_test"

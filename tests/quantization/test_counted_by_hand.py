@@ -7,6 +7,8 @@ import torch
 
 from altgrad.quantization import NVFP4, Delayed, Format, PerTensor
 from altgrad.quantization.diagnostics import BitStallDetector, count_stalls, sqnr_db, ulp_distance
+from altgrad.quantization.rounding.counts import NAMES, count
+from altgrad.quantization.rounding.grid import grid
 from altgrad.quantization.rounding.round import round_values
 from altgrad.quantization.scaling import finite_amax, scale_from_amax
 
@@ -107,3 +109,12 @@ def test_both_zeros_are_one_number():
 def test_one_scale_of_a_tensor_is_that_of_its_largest_number():
     x = torch.tensor([[1.0, -896.0], [2.0, 3.0]])
     assert float(PerTensor().scales(x, E4M3)) == 2.0
+
+
+def test_the_definition_of_the_counts_agrees_where_no_native_pass_makes_them():
+    x = torch.tensor([0.0, 1.0, 449.0, -465.0, 1e-4, -0.01, 0.002, math.nan, math.inf, 448.0])
+    q = round_values(x, E4M3, overflow="saturate").values
+    table = count(x, x, q, q, grid(E4M3, "saturate", torch.float32), rows=False)
+    counts = dict(zip(NAMES, table.tolist(), strict=True))
+    expected = {"amax": 465, "overflow": 2, "underflow": 1, "subnormal": 2, "nan": 1, "inf": 1}
+    assert {name: int(counts[name]) for name in expected} == expected

@@ -7,7 +7,7 @@ from torch._dynamo.exc import BackendCompilerFailed
 from torch._inductor.exc import InductorError
 
 from altgrad.settings import ConfigError
-from altgrad.training.compile_errors import told_in_one_line
+from altgrad.training.machine import readable_compile_errors
 
 
 @pytest.mark.parametrize("kind", [InductorError, BackendCompilerFailed])
@@ -16,11 +16,11 @@ def test_half_a_library_in_torchs_cache_is_one_line_with_the_cure(kind, monkeypa
     cause = ImportError("x.main.so: file too short\n\nfurther lines"), inspect.currentframe()
     failure = kind(*cause) if kind is InductorError else kind("inductor", *cause)
     wanted = rf"^torch could not compile .*file too short\); .* delete torch's cache {tmp_path},"
-    with pytest.raises(ConfigError, match=wanted) as caught, told_in_one_line():
+    with pytest.raises(ConfigError, match=wanted) as caught, readable_compile_errors():
         raise failure
     assert "\n" not in str(caught.value)
 
 
 def test_any_other_failure_passes_through():
-    with pytest.raises(ZeroDivisionError), told_in_one_line():
+    with pytest.raises(ZeroDivisionError), readable_compile_errors():
         raise ZeroDivisionError

@@ -3,8 +3,8 @@ import torch
 from torch import nn
 
 from altgrad.quantization import PrecisionConfig, Recipe, apply_recipe, grids_of
-from altgrad.training.instruments.code_use import log_correlation, observe_grid_use
-from altgrad.training.instruments.readout import Readout
+from altgrad.training.instruments.code_use import CodeUse, log_correlation
+from altgrad.training.instruments.instrument import Context
 
 
 def measured(weight: torch.Tensor, step_in_ulps: float) -> dict[str, float]:
@@ -15,9 +15,9 @@ def measured(weight: torch.Tensor, step_in_ulps: float) -> dict[str, float]:
     (grid,) = grids_of(model).values()
     layer.weight.grad = grid.ulp(weight)
     layer.weight.data = weight + step_in_ulps * grid.ulp(weight)
-    readout = Readout()
-    observe_grid_use(readout, model, {layer.weight: weight})
-    return readout.read()
+    context = Context(model, weights_before={layer.weight: weight})
+    CodeUse(context).moved()
+    return context.readout.read()
 
 
 def test_ulps_moved_counts_spacings():

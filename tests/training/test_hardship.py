@@ -345,3 +345,24 @@ def test_a_new_part_joins_with_one_line(make_run, tmp_path):
     assert again.parts["counter"].count == 7
     with pytest.raises(ValueError, match="counter is left out"):
         make_run(run_dir=str(tmp_path / "third")).resume(tmp_path / "run")
+
+
+def test_an_evaluation_that_gave_no_number_is_not_called_none(make_run, capsys):
+    from altgrad.commands import end_of_run
+    from altgrad.training.recording.console import Console
+
+    trainer = make_run(eval_interval=3)
+    trainer.evaluator.loss = lambda: math.nan
+    end_of_run.close_run(trainer, trainer.train(), Console())
+    said = capsys.readouterr().out
+    assert "validation loss nan" in said
+    assert "never evaluated" not in said
+
+
+def test_a_run_without_an_evaluation_is_called_never_evaluated(make_run, capsys):
+    from altgrad.commands import end_of_run
+    from altgrad.training.recording.console import Console
+
+    trainer = make_run(eval_interval=-1)
+    end_of_run.close_run(trainer, trainer.train(), Console())
+    assert "never evaluated" in capsys.readouterr().out

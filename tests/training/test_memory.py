@@ -10,7 +10,7 @@ from altgrad.training.recording.costs import RunClock, peak_resident_bytes
 
 PROGRAM = """
 import resource, sys, torch
-from altgrad.training.memory import keep_freed_memory
+from altgrad.training.machine import keep_freed_memory
 if sys.argv[1] == "keep":
     assert keep_freed_memory()
 faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt

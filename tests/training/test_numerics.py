@@ -38,8 +38,8 @@ def weights(trainer: Trainer) -> torch.Tensor:
 
 def test_every_linear_layer_is_rounded_and_reported(make_trainer):
     trainer = make_trainer({"format": "e5m2"})
-    assert len(quant_layers(trainer.model)) == len(trainer.numerics.report.converted) == 13
-    assert "weight e5m2" in trainer.numerics.report.lines()[0]
+    assert len(quant_layers(trainer.model)) == len(trainer.rounding.report.converted) == 13
+    assert "weight e5m2" in trainer.rounding.report.lines()[0]
 
 
 def test_a_step_measures_every_role(make_trainer):
@@ -63,10 +63,15 @@ def test_weights_may_be_scaled_by_earlier_steps_where_masters_are_kept(make_trai
     assert 0 <= found["bit_stall/total"] <= 1
     assert found["code_use/mean"] > 0
     layer = next(iter(quant_layers(trainer.model).values()))
-    before = trainer.numerics.stalls.grids[layer.weight].scale(layer.weight).clone()
+    before = (
+        trainer.numerics.instruments["lost_updates"].grids[layer.weight].scale(layer.weight).clone()
+    )
     with torch.no_grad():
         layer.weight.div_(2)
-    assert trainer.numerics.stalls.grids[layer.weight].scale(layer.weight) == before
+    assert (
+        trainer.numerics.instruments["lost_updates"].grids[layer.weight].scale(layer.weight)
+        == before
+    )
 
 
 @pytest.mark.parametrize(
@@ -375,7 +380,7 @@ def test_only_updates_that_are_lost_change_the_format(make_trainer, storage):
     precision = {"format": "e5m2", "storage": storage, "fallback": ["none"], "fallback_after": 2}
     trainer = make_trainer(precision, learning_rate=1e-6, max_steps=4)
     trainer.train()
-    assert trainer.numerics.rounds == (storage == "master")
+    assert trainer.rounding.rounds == (storage == "master")
 
 
 def test_a_gradient_that_is_zero_in_theory_is_no_part_of_the_averages_and_is_named(make_trainer):
@@ -404,11 +409,11 @@ def test_a_run_in_trouble_changes_its_format_and_says_so(make_trainer, tmp_path)
     events = list(read_jsonl(whole.recorder.folder.events))
     notes = [(e["step"], e["text"].split()[-1]) for e in events if e["event"] == "note"]
     assert notes[1:] == [(4, "e4m3"), (7, "rounded")]
-    assert not whole.numerics.rounds
+    assert not whole.rounding.rounds
     make_trainer(precision, run_dir=str(tmp_path / "cut"), **settings).train(5)
     cut = make_trainer(precision, run_dir=str(tmp_path / "cut"), **settings)
     cut.resume(tmp_path / "cut")
-    assert cut.numerics.precision.format == "e4m3"
+    assert cut.rounding.precision.format == "e4m3"
     cut.train()
     assert torch.equal(weights(whole), weights(cut))
 

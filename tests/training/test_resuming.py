@@ -12,7 +12,7 @@ from altgrad.commands.resume_words import split_resume_words
 from altgrad.runs.folder import RunFolder, run_status
 from altgrad.runs.lines import read_jsonl
 from altgrad.settings import ConfigError
-from altgrad.training.build import build_run, resume_run
+from altgrad.training.build import build_run, read_config, resume_run, settle
 from altgrad.training.checkpoints.garbage import collect_garbage, find_garbage
 from altgrad.training.checkpoints.manager import CheckpointError
 from altgrad.training.resume import changed_settings, newest_alike, refuse_changes
@@ -255,3 +255,26 @@ def test_the_environment_names_the_data_that_was_read(config, tmp_path):
     described = json.loads((tmp_path / "run" / "data.json").read_text())
     assert described["licence"] == "unknown"
     assert set(described["sha256"]) == {"train", "val"}
+
+
+@pytest.mark.parametrize("place", ["run_dir", "checkpoint_dir"])
+def test_another_place_typed_for_a_run_that_goes_on_is_refused(make_config, data_dir, place):
+    config = make_config(max_steps=3)
+    config.data.path = str(data_dir)
+    stop_at(config, 1)
+    run = Path(config.run_dir)
+    wished = read_config(run)
+    setattr(wished, place, "elsewhere")
+    with pytest.raises(
+        ConfigError, match=f"^{place}=elsewhere: this run's lies in .*leave {place}"
+    ):
+        resume_run(run, config=wished)
+    setattr(wished, place, {"run_dir": str(run), "checkpoint_dir": f"{run}/checkpoints"}[place])
+    assert resume_run(run, config=wished).train()["step"] == 3
+
+
+def test_a_standard_input_for_several_processes_is_refused(make_config):
+    config = make_config(devices=2, strategy="ddp")
+    config.data.path = "-"
+    with pytest.raises(ConfigError, match="by one process alone, and devices=2"):
+        settle(config)

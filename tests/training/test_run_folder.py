@@ -105,7 +105,7 @@ def test_what_is_no_run_is_left_out_of_show_and_named(tmp_path, capsys):
     assert main(["show"]) == 0
     said = capsys.readouterr()
     assert said.err.count("left out") == 4
-    assert "runs/foreign/config.yaml is not the config.yaml of a run" in said.err
+    assert "runs/foreign/config.yaml does not hold the settings of a run" in said.err
     assert main(["show", "foreign"]) == 2
 
 

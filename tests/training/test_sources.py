@@ -10,8 +10,9 @@ import pytest
 from altgrad.runs.code_version import CODE_SETTINGS, code_versions, package_version
 from altgrad.runs.lines import read_jsonl
 from altgrad.training import Trainer
-from altgrad.training.build import build_run, resume_run
+from altgrad.training.build import build_run, load_run, resume_run
 from altgrad.training.reproduce import reproduce
+from altgrad.trust import allow
 
 
 def test_the_package_has_one_version_until_a_file_changes():
@@ -124,3 +125,25 @@ def test_the_run_folder_holds_code_and_data_hashes(make_config, make_model, data
     assert json.loads(folder.environment.read_text())["code"]["altgrad"] == package_version()
     hashes = json.loads(folder.data.read_text())["sha256"]
     assert {name: len(digest) for name, digest in hashes.items()} == {"train": 64, "val": 64}
+
+
+def test_whoever_uses_a_run_is_told_that_its_own_code_was_edited_since(make_config, monkeypatch):
+    Path("my.txt").write_text("the cat sat on a mat " * 40)
+    part = Path("own_edited_part.py")
+    part.write_text("from altgrad.model.mlp import GELU\nclass Mine(GELU): ...\n")
+    rate = Path("own_gone_rate.py")
+    rate.write_text("from altgrad.optim.schedules import constant as flat\n")
+    config = make_config(max_steps=1, vocab_size=None)
+    config.schedule.name = "own_gone_rate:flat"
+    config.model.mlp = "own_edited_part:Mine"
+    config.data.path = "my.txt"
+    allow(["own_edited_part:Mine", "own_gone_rate:flat"])
+    build_run(config).train()
+    rate.unlink()
+    run = Path(config.run_dir)
+    assert load_run(run).remarks == []
+    part.write_text(part.read_text() + "EDITED = True\n")
+    monkeypatch.delitem(sys.modules, "own_edited_part")
+    (remark,) = load_run(run).remarks
+    assert remark.startswith("own_edited_part.py was edited since")
+    assert str(run / "code") in remark

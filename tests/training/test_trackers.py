@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from altgrad.quantization.recipe import PrecisionConfig
 from altgrad.runs.lines import read_jsonl
 from altgrad.training import Trainer
 from altgrad.training.build import build_run, resume_run
@@ -191,7 +192,7 @@ def test_a_warning_swallows_no_alert_of_another_name():
 
 @pytest.mark.parametrize(("seconds", "alerts"), [(0.0, 3), (3600.0, 1)])
 def test_the_silence_after_an_alert_is_the_settings_own(seconds, alerts):
-    health = Health(GuardConfig(critical_cooldown_s=seconds))
+    health = Health(GuardConfig(critical_cooldown_s=seconds), PrecisionConfig())
     bad = Finding("skip", "loss not finite", name="not finite")
     assert sum(health.is_news(bad) for _ in range(3)) == alerts
     assert health.is_news(Finding("stop", "ten in a row", name="diverged"))

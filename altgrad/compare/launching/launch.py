@@ -10,26 +10,28 @@ from altgrad.settings import ConfigError, coerce, hints, require, require_choice
 
 @dataclass
 class Launch:
-    """Words of `altgrad compare` that are no part of the question.
-
-    launcher: a key of `sweep.LAUNCHERS`. jobs: runs at a time on this machine; null = one on a CPU,
-    `jobs_per_device` times the number of GPUs on them. threads: of each run; null = the cores
-    shared out among the jobs. jobs_per_device: runs at a time on one GPU. retries: further attempts
-    at a run that failed or was interrupted. runs: folder of the run folders.
-    ray_address: of a Ray cluster; empty = workers on this machine.
-    slurm_cluster: `slurm`, or `local` to try it without one. slurm_partition, slurm_timeout_min.
-    """
+    """Words of `altgrad compare` that are not part of the question."""
 
     launcher: str = "local"
+    """Where runs are started: local, ray or slurm (`LAUNCHERS` in `sweep.py`)."""
     jobs: int | None = None
+    """Runs at a time on this machine; null = one on a CPU, `jobs_per_device` per GPU."""
     threads: int | None = None
+    """CPU threads of each run; null = the cores shared out among the jobs."""
     jobs_per_device: int = 1
+    """Runs at a time on one GPU."""
     retries: int = 1
+    """Further attempts at a run that failed or was interrupted."""
     runs: str = "runs"
+    """Folder of the run folders."""
     ray_address: str = ""
+    """Address of a Ray cluster; empty = workers on this machine."""
     slurm_cluster: str = "slurm"
+    """slurm, or local to try it without one."""
     slurm_partition: str = ""
+    """Slurm's partition; empty = its default."""
     slurm_timeout_min: int = 240
+    """Longest time of a run, in minutes."""
 
     def check(self, launchers: Sequence[str]) -> None:
         require_choice(self.launcher, launchers, "launcher")

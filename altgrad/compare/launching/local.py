@@ -14,7 +14,7 @@ from typing import Any
 from altgrad.compare.launching.launch import Launch, Task
 
 Running = dict[Any, tuple[Any, int | None, Task]]
-"""A process' sentinel -> the process, its slot, its task."""
+"""A process's sentinel -> the process, its slot, its task."""
 
 
 def run_locally(
@@ -52,7 +52,7 @@ def log_path(run: Path) -> Path:
 
 
 def make_log(run: Path) -> Path:
-    """The log's path; raises OSError here, where a person sees it, if it cannot be written."""
+    """The log's path; raises OSError here, where the user sees it, if it cannot be written."""
     log = log_path(run)
     log.parent.mkdir(parents=True, exist_ok=True)
     log.touch()

@@ -13,7 +13,7 @@ from altgrad.settings import ConfigError
 def run_on_ray(
     tasks: Sequence[Task], how: Launch, slots: list[int | None], done: Callable[[Task], None]
 ) -> None:
-    """Attempt each task once. A Ray that is already running in this process is used and left."""
+    """Attempt each task once. A Ray already running in this process is used and left running."""
     ray = _import_ray()
     ours = not ray.is_initialized()
     if ours:

@@ -65,7 +65,7 @@ def complete(wanted: Sequence[Wanted], how: Launch, report: Report | None = None
 
 
 def as_task(wanted: Wanted, threads: int) -> Task:
-    """Accepted here, where the person is: whoever makes the run takes its word for it."""
+    """The code is accepted here, where the user is; whoever makes the run relies on that."""
     accept_code(wanted.config.to_dict())
     run = wanted.run.absolute()
     settings = {**wanted.config.to_dict(), "run_dir": str(run)}
@@ -100,4 +100,4 @@ def _last_line(log: Path) -> str:
         lines = log.read_text(errors="replace").strip().splitlines()
     except OSError:
         lines = []
-    return lines[-1][:200] if lines else "its process ended without a word"
+    return lines[-1][:200] if lines else "its process ended without a message"

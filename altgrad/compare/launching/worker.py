@@ -21,7 +21,14 @@ import yaml
 from altgrad import trust
 from altgrad.compare.launching.launch import Task
 from altgrad.compare.state import ENDED, attempt_allowed
-from altgrad.runs import RunFolder, is_locked, run_status, write_atomically
+from altgrad.runs import (
+    MACHINE_ERRORS,
+    RunFolder,
+    causes_of,
+    is_locked,
+    run_status,
+    write_atomically,
+)
 from altgrad.training.build import build_run, resume_run
 from altgrad.training.checkpoints import CheckpointError, find_checkpoint
 from altgrad.training.config import TrainConfig
@@ -53,7 +60,7 @@ def run_task(task: Task) -> str:
 
 
 def settle_in(task: Task) -> None:
-    """Where the person is, with the code that was accepted there (`sweep.as_task`)."""
+    """In the user's folder, with the code that was accepted there (`sweep.as_task`)."""
     os.chdir(task.cwd)
     trust.allow(trust.names_in(task.settings))
     torch.set_num_threads(task.threads)
@@ -89,8 +96,14 @@ def _note_failure(task: Task, run: Path, error: Exception) -> None:
     run.mkdir(parents=True, exist_ok=True)
     if not folder.config.is_file():
         write_atomically(folder.config, yaml.safe_dump(task.settings, sort_keys=False))
-    machine = isinstance(error, OSError | MemoryError)
+    machine = isinstance(error, OSError) or any(map(_of_machine, causes_of(error)))
     folder.event("failed", error=f"{type(error).__name__}: {error}", machine=machine)
+
+
+def _of_machine(error: BaseException) -> bool:
+    """Also where it was put into other words on its way."""
+    disk = isinstance(error, OSError) and error.errno in MACHINE_ERRORS
+    return disk or isinstance(error, MemoryError)
 
 
 def main(task: Task, gpu: int | None, log: str) -> None:

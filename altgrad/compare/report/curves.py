@@ -8,6 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from altgrad.compare.conclusion import Conclusion
+from altgrad.quantization.recipe import ROLES
 from altgrad.runs import RunFolder, read_metrics
 
 Row = dict[str, Any]
@@ -89,9 +90,6 @@ def _add_run(arm: str, run: Path, sums: dict[tuple[str, str, str, int], list[flo
         group, item = split_name(name)
         for step, value in thin(points, MOST_STEPS):
             sums[group, arm, item, step].append(value)
-
-
-ROLES = ("weight", "input", "grad_output")
 
 
 def split_name(name: str) -> tuple[str, str]:

@@ -27,7 +27,7 @@ MOST_COLUMNS = 4
 REMARKS = {
     "loss": "The thick line is the mean over the seeds, the band reaches from the lowest to the "
     "highest, the thin lines are single seeds. Click an arm in the legend to see it alone.",
-    "forest": "Point and bar: mean difference and its interval. Ticks: one a seed. Grey: "
+    "forest": "Point and bar: mean difference and its interval. Ticks: one per seed. Grey: "
     "differences that were declared not to matter.",
     "mechanism": "Means over the seeds of whatever the runs have logged beside the loss. Compare "
     "an arm with the control, not with zero: the control's arithmetic rounds too. An arm that does "

@@ -5,8 +5,8 @@ MEANINGS = {
     "bit_stall": "Share of the entries that the optimiser moved whose stored number stayed as it "
     "was: updates that were lost. so_far: over all steps.",
     "code_use": "Share of the format's numbers that the weights use.",
-    "dead_neuron_frac": "Share of the gradient's entries that are nothing.",
-    "dead_neurons": "Share of the rows whose gradient has long been nothing.",
+    "dead_neuron_frac": "Share of the gradient's entries that are zero.",
+    "dead_neurons": "Share of the rows whose gradient has long been zero.",
     "effective_rank": "How many directions a weight matrix uses: exp(entropy of its singular "
     "values).",
     "flips": "Share of the entries whose stored number changed.",
@@ -20,11 +20,11 @@ MEANINGS = {
     "grad_ulp_corr": "Correlation of a gradient's size with the spacing of the numbers there.",
     "grid_distance": "Mean distance of a weight from its rounded self, in spacings.",
     "overflows%": "Beyond the largest number of the format, in percent.",
-    "rank99": "Singular values that hold 99 % of a weight matrix' energy.",
+    "rank99": "Singular values that hold 99 % of a weight matrix's energy.",
     "rank_loss": "Share of the effective rank lost since the first measurement.",
     "saturations%": "Replaced by the largest number, in percent.",
     "shadow_loss": "Training loss of the FP32 twin: same weights, same batch.",
-    "skipped": "Steps that were not applied, since loss or gradient was not finite.",
+    "skipped": "Steps that were not applied, because loss or gradient was not finite.",
     "sqnr_db": "Size of the operand against what rounding changed, in dB.",
     "stable_rank": "Squared Frobenius norm / squared spectral norm of a weight matrix.",
     "subnormals%": "Below the smallest normal number, in percent: rounded more coarsely.",
@@ -38,7 +38,7 @@ MEANINGS = {
 def meaning(group: str) -> str:
     """The line of a group, its role (`amax/input`) or twin (`grad_snr_fp8`) left off; or nothing.
 
-    Metrics of somebody's own have none.
+    Your own metrics have none.
     """
     name = group.partition("/")[0]
     for kind in ("_fp8", "_fp32", "_diff"):

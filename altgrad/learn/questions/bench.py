@@ -1,8 +1,12 @@
 """The common set-up of the experiments: a small nanochat GPT on Tiny Shakespeare.
 
 C=128, L=3, H=4, T=128, B=8; Muon for the matrices, AdamW for embedding and head at nanochat's
-rates, halved to zero over the second half; the metric is validation bits per byte on 96 blocks.
-Seeds are paired: arms of one seed see the same batches and start from the same weights.
+rates, which fall to zero over the second half; the metric is validation bits per byte. Seeds are
+paired: arms of one seed see the same batches and start from the same weights.
+
+The loop is written out, because an experiment reaches into the model before, between and after its
+steps (`tune`, `measure`); networks, optimisers and schedule are those of every run. Evaluation is
+on 96 blocks, not on the whole split: up to twelve trainings are to take minutes.
 """
 
 import math
@@ -14,13 +18,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from altgrad.data.batches import gather
 from altgrad.model import GPT, preset
-from altgrad.optim.muon import Muon
+from altgrad.optim import OptimConfig, ScheduleConfig, Storage, build_optimizer, build_schedule
+from altgrad.optim.makers import Groups, muon
 
 T, B, STEPS = 128, 8, 300
 SIZES = {"n_layer": 3, "n_head": 4, "n_kv_head": 4, "n_embd": 128, "block_size": T}
-NOISE = 0.01  # bits per byte; differences below it mean nothing with two seeds
+NOISE = 0.01
+"""Bits per byte; with two seeds a smaller difference means nothing."""
 EVALUATION_BLOCKS = 96
+SCHEDULE = ScheduleConfig("trapezoid", min_lr_fraction=0.0, decay_fraction=0.5)
 Progress = Callable[[int, int], None]
 Measure = Callable[[GPT], dict[str, float]]
 
@@ -34,7 +42,7 @@ class Arm:
     head_lr: float = 0.004
     embedding_lr: float = 0.2
     matrix_lr: float = 0.02
-    embedding_by: str = "adamw"
+    optimizer: str = "muon"
     steps: int = STEPS
     tune: Callable[[GPT], None] | None = None
     measure: Measure | None = None
@@ -59,15 +67,16 @@ def train(arm: Arm, tokens: dict[str, np.ndarray], seed: int, tick: Callable[[],
     model = GPT(config, torch.Generator().manual_seed(seed))
     if arm.tune:
         arm.tune(model)
-    optimizers = make_optimizers(model, arm)
+    optimizer = optimizer_of(model, arm)
+    factor = build_schedule(SCHEDULE, arm.steps)
     generator = np.random.default_rng(seed)
     losses = []
     for step in range(arm.steps):
-        _set_rates(optimizers, step, arm.steps)
+        for group in optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * factor(step)
         loss = model(*batch(tokens["train"], generator))[1]
         loss.backward()
-        for optimizer in optimizers:
-            optimizer.step()
+        optimizer.step()
         model.zero_grad(set_to_none=True)
         losses.append(loss.item())
         tick()
@@ -76,37 +85,32 @@ def train(arm: Arm, tokens: dict[str, np.ndarray], seed: int, tick: Callable[[],
     return Trained(arm, seed, losses, bits, model.num_parameters(), measured)
 
 
-def make_optimizers(model: GPT, arm: Arm) -> list[torch.optim.Optimizer]:
-    scale = (model.config.n_embd / 768) ** -0.5
-    wte: Tensor = _embedding(model).weight
-    head: Tensor = model.lm_head.weight
-    matrices: list[Tensor] = [p for p in model.transformer.h.parameters() if p.dim() == 2]
-    vectors = [p for p in model.transformer.h.parameters() if p.dim() < 2]
-    groups: list[dict[str, Any]] = [{"params": [wte], "lr": arm.embedding_lr * scale}]
-    if head is not wte:
-        groups.append({"params": [head], "lr": arm.head_lr * scale})
-    if vectors:
-        groups.append({"params": vectors, "lr": arm.head_lr * scale})
-    if arm.embedding_by == "muon":
-        matrices, groups = [*matrices, wte], groups[1:]
-    adamw = torch.optim.AdamW(groups, betas=(0.8, 0.95), eps=1e-10, weight_decay=0.0)
-    optimizers: list[torch.optim.Optimizer] = [adamw, Muon(matrices, lr=arm.matrix_lr)]
-    for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            group["initial_lr"] = group["lr"]
-    return optimizers
+def optimizer_of(model: GPT, arm: Arm) -> torch.optim.Optimizer:
+    """As `conf/optim/nanochat.yaml` has it, with the arm's rates."""
+    config = OptimConfig(
+        name=arm.optimizer,
+        matrix_lr=arm.matrix_lr,
+        embedding_lr=arm.embedding_lr,
+        head_lr=arm.head_lr,
+        scalar_lr=arm.head_lr * (model.config.n_embd / 768) ** -0.5,
+        width_scaling=True,
+        betas=[0.8, 0.95],
+        eps=1e-10,
+        weight_decay=0.0,
+    )
+    return build_optimizer(model, config)
 
 
-def _set_rates(optimizers: list[torch.optim.Optimizer], step: int, steps: int) -> None:
-    for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * min(1.0, 2 * (1 - step / steps))
+def muon_for_embedding(
+    groups: Groups, config: OptimConfig, storage: Storage
+) -> torch.optim.Optimizer:
+    """A custom optimiser (`optim.name`): Muon treats the embedding as one more matrix."""
+    matrix = {"name": "matrix", "lr": config.matrix_lr}
+    return muon([g | matrix if g["name"] == "embedding" else g for g in groups], config, storage)
 
 
 def batch(tokens: np.ndarray, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
-    starts = generator.integers(0, len(tokens) - T - 1, B)
-    rows = torch.from_numpy(np.stack([tokens[s : s + T + 1] for s in starts]).astype(np.int64))
-    return rows[:, :-1], rows[:, 1:]
+    return gather(tokens, generator.integers(0, len(tokens) - T - 1, B), T)
 
 
 @torch.no_grad()

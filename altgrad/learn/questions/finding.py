@@ -67,7 +67,7 @@ def compare(results: dict[str, list[Trained]]) -> Finding:
 
 
 def _judged(differences: list[float]) -> str:
-    """In words that two or three seeds bear; a verdict is `altgrad compare`'s."""
+    """In words that two or three seeds support; a verdict is `altgrad compare`'s."""
     each = "both" if len(differences) == 2 else f"all {len(differences)}"
     mean = float(np.mean(differences))
     if len(differences) < 2:

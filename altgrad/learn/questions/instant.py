@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from altgrad.learn.questions.bench import SIZES, Arm, batch, make_optimizers
+from altgrad.learn.questions.bench import SIZES, Arm, batch, optimizer_of
 from altgrad.learn.questions.finding import Bench, Experiment, Finding
 from altgrad.model import GPT, preset
 
@@ -24,11 +24,11 @@ def rotary_buffers(bench: Bench) -> Finding:
     """Train the tables like any parameter and watch cos² + sin²."""
     model, steps = _model(bench), DRIFT_STEPS
     saved = len(model.state_dict())
+    optimizers = [optimizer_of(model, Arm("tables as parameters"))]  # while they are none yet
     position = cast(Any, model.transformer.wpe)
     cos, sin = position.cos.clone(), position.sin.clone()
     del position.cos, position.sin
     position.cos, position.sin = nn.Parameter(cos), nn.Parameter(sin)
-    optimizers = make_optimizers(model, Arm("tables as parameters"))
     optimizers.append(torch.optim.AdamW([position.cos, position.sin], lr=0.02))
     generator, drift = np.random.default_rng(0), []
     for step in range(steps):

@@ -8,7 +8,7 @@ from typing import Any
 from altgrad.learn.questions.finding import Bench, Finding
 from altgrad.learn.questions.instant import INSTANT
 from altgrad.learn.questions.trained import TRAINED
-from altgrad.model.parts import check_name
+from altgrad.settings import check_name
 
 EXPERIMENTS = TRAINED | INSTANT
 

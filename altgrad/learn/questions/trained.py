@@ -90,12 +90,13 @@ def softcap(bench: Bench) -> Finding:
 
 
 def embedding_optimizer(bench: Bench) -> Finding:
+    by_muon = "altgrad.learn.questions.bench:muon_for_embedding"
     return compare(
         bench.run(
             [
                 Arm("AdamW, rate 0.2"),
                 Arm("AdamW, rate 0.02", embedding_lr=0.02),
-                Arm("Muon, rate 0.02", embedding_by="muon"),
+                Arm("Muon, rate 0.02", optimizer=by_muon),
             ]
         )
     )

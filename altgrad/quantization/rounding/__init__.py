@@ -1,6 +1,7 @@
 """From "round these values" down to the bits.
 
-`round` is the call (`fake_quantize`, `round_values`, `ulp`), `codes` its integers. `choose` picks
+`fake_quantize` is the call, `round` the same without a gradient (`round_values`, `ulp`),
+`straight_through` what becomes of the gradient, `codes` the integers. `choose` picks
 the code that does the work: `native` (C++), `in_pieces` (torch operations that fit the cache) or
 `custom_op` (inside `torch.compile`); which one changes the time, never a bit. `grid` holds the
 constants that stand for a format and the arithmetic that rounds, `stochastic` and `random_bits` the
@@ -9,9 +10,9 @@ bits of stochastic rounding, `counts` what is counted on the way, `checks` what 
 """
 
 from altgrad.quantization.rounding.checks import as_format
-from altgrad.quantization.rounding.choose import in_dtype
+from altgrad.quantization.rounding.choose import Scaling, in_dtype
 from altgrad.quantization.rounding.codes import quantize
-from altgrad.quantization.rounding.counts import NAMES
+from altgrad.quantization.rounding.counts import NAMES, decibels
 from altgrad.quantization.rounding.grid import working_dtype
 from altgrad.quantization.rounding.round import round_values, ulp
 from altgrad.quantization.rounding.stochastic import Stochastic
@@ -19,6 +20,7 @@ from altgrad.quantization.rounding.tensor_sums import (
     GradientSums,
     PairSums,
     UpdateCounter,
+    count_flips,
     gradient_sums,
     pair_sums,
     widest_dtype,
@@ -28,9 +30,12 @@ __all__ = [
     "NAMES",
     "GradientSums",
     "PairSums",
+    "Scaling",
     "Stochastic",
     "UpdateCounter",
     "as_format",
+    "count_flips",
+    "decibels",
     "gradient_sums",
     "in_dtype",
     "pair_sums",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from altgrad.quantization.formats import Format
@@ -17,10 +18,11 @@ _DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 
 def as_format(f: Format | str) -> Format:
+    """A format, or the one of that name (`ValueError` if there is none)."""
     return f if isinstance(f, Format) else Format.named(f)
 
 
-def expand_scale(scale: Tensor, shape: torch.Size) -> Tensor:
+def expand_scale(scale: Float[Tensor, ...], shape: torch.Size) -> Float[Tensor, ...]:
     """A scale whose every dimension divides x's, repeated over its blocks so that it broadcasts.
     Raises `ValueError` where it does not divide."""
     if scale.dim() == 0:
@@ -70,7 +72,7 @@ def _check_tensor(x) -> None:
 
 
 def check_out(out: Tensor | None, x: Tensor) -> None:
-    """Refuse an `out` that cannot hold the result as it is."""
+    """Refuse an `out` that cannot hold the result as it is: of x's shape, dtype and device."""
     if out is None:
         return
     if not isinstance(out, Tensor) or (out.shape, out.dtype, out.device) != (
@@ -123,8 +125,8 @@ def _check_holds(dtype: torch.dtype, f: Format) -> None:
 
 
 def check_scale(scale: float | Tensor) -> None:
-    """Refuse a scale that is not, in float32, above zero and finite. Tensors on an accelerator are
-    checked without waiting for them; while compiling they are not checked."""
+    """Refuse a scale, of any shape, that is not above zero and finite in float32. Tensors on an
+    accelerator are checked without waiting for them; while compiling they are not checked."""
     if isinstance(scale, Tensor):
         if not scale.is_floating_point():
             raise ValueError(f"a scale must be floating point, got {scale.dtype}")

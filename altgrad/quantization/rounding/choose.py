@@ -11,6 +11,7 @@ from functools import partial
 from typing import NamedTuple, Protocol
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from altgrad.quantization.formats import Format
@@ -27,21 +28,23 @@ from altgrad.quantization.rounding.grid import (
 from altgrad.quantization.rounding.random_bits import STRETCH
 from altgrad.quantization.rounding.stochastic import BitSource, Stochastic
 
-PIECE = STRETCH  # numbers per piece where the general version is cut
+PIECE = STRETCH
+"""Numbers per piece where the general version is cut: its temporaries stay in the caches, and a
+piece is one stretch of random bits."""
 
 
 class Scaling(Protocol):
     """What `scaling=` takes: see `scaling.py`."""
 
-    def scales(self, x: Tensor, f: Format) -> Tensor:
+    def scales(self, x: Float[Tensor, "*shape"], f: Format) -> Float[Tensor, ...]:
         """The float32 scale of x, shaped as the scaling wants it."""
 
     def expand(self, scale: Tensor, x: Tensor) -> Tensor:
         """That scale in a shape that broadcasts against x."""
 
     def groups(self, x: Tensor) -> tuple[str, int, tuple[int, ...]] | None:
-        """(rule, numbers per scale, shape of the scale) if x's scales belong to runs of neighbours
-        and follow one of the native rules; otherwise None."""
+        """(rule of native.RULES, numbers per scale, shape of the scale) if x's scales belong to
+        runs of neighbours and follow one of those rules; otherwise None."""
 
 
 class Rounded(NamedTuple):
@@ -55,7 +58,7 @@ class Rounded(NamedTuple):
 
 @dataclass(slots=True)
 class Job:
-    """The arguments of `ops.round_values`, defaults resolved."""
+    """The arguments of `round_values`, defaults resolved."""
 
     x: Tensor
     f: Format
@@ -73,6 +76,7 @@ class Job:
         return self.count_by == "row"
 
     def statistics(self, table: Tensor | None) -> Statistics | None:
+        """A table [8] or [rows, 8] with how many numbers each of its lines counted."""
         if table is None:
             return None
         return Statistics(table, self.x.shape[-1] if self.by_row else self.x.numel())
@@ -215,7 +219,7 @@ def _torch(job: Job) -> Rounded:
     return Rounded(values, scale, job.statistics(table))
 
 
-def in_dtype(x: Tensor, dtype: torch.dtype) -> Tensor:
+def in_dtype(x: Float[Tensor, "*shape"], dtype: torch.dtype) -> Float[Tensor, "*shape"]:
     """`x.to(dtype)`, but no call where nothing changes.
 
     Compiled by torch 2.11, an autograd Function that returns the result of such a call gets no

@@ -12,14 +12,29 @@ Definitions (x the input, s its scale, q the rounded x/s):
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import math
+from typing import NamedTuple, TypeVar
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from altgrad.quantization.rounding.grid import GridConstants
 
 NAMES = ("amax", "overflow", "underflow", "subnormal", "nan", "inf", "signal", "noise")
+
+
+Energy = TypeVar("Energy", float, Tensor)
+
+
+def decibels(signal: Energy, noise: Energy) -> Energy:
+    """10·log10(signal/noise) of two energies (sums of squares): inf without noise, -inf without
+    signal. Of floats, or elementwise of tensors of one shape."""
+    if isinstance(signal, Tensor):
+        return torch.where(noise == 0, math.inf, 10 * torch.log10(signal / noise))
+    if noise == 0:
+        return math.inf
+    return 10 * math.log10(signal / noise) if signal > 0 else -math.inf
 
 
 class Statistics(NamedTuple):
@@ -30,35 +45,41 @@ class Statistics(NamedTuple):
     numel: int
 
     @property
-    def amax(self) -> Tensor:
+    def amax(self) -> Float[Tensor, "*rows"]:
+        """Largest finite |x|."""
         return self.table[..., 0]
 
     @property
-    def overflow(self) -> Tensor:
+    def overflow(self) -> Float[Tensor, "*rows"]:
+        """Numbers beyond the range."""
         return self.table[..., 1]
 
     @property
-    def underflow(self) -> Tensor:
+    def underflow(self) -> Float[Tensor, "*rows"]:
+        """Numbers rounded to zero."""
         return self.table[..., 2]
 
     @property
-    def subnormal(self) -> Tensor:
+    def subnormal(self) -> Float[Tensor, "*rows"]:
+        """Results below the smallest normal number."""
         return self.table[..., 3]
 
     @property
-    def nan(self) -> Tensor:
+    def nan(self) -> Float[Tensor, "*rows"]:
+        """NaN in x."""
         return self.table[..., 4]
 
     @property
-    def inf(self) -> Tensor:
+    def inf(self) -> Float[Tensor, "*rows"]:
+        """Infinities in x."""
         return self.table[..., 5]
 
     @property
-    def sqnr_db(self) -> Tensor:
+    def sqnr_db(self) -> Float[Tensor, "*rows"]:
         """Signal to quantisation noise, 20·log10(‖x‖/‖x - q(x)‖), in dB; inf without noise."""
-        return 10 * torch.log10(self.table[..., 6] / self.table[..., 7])
+        return decibels(self.table[..., 6], self.table[..., 7])
 
-    def share(self, name: str) -> Tensor:
+    def share(self, name: str) -> Float[Tensor, "*rows"]:
         """A count divided by the number of numbers: `share("underflow")`."""
         return self.table[..., NAMES.index(name)] / max(self.numel, 1)
 
@@ -87,7 +108,7 @@ def count(
 
 
 def add(total: Tensor | None, table: Tensor) -> Tensor:
-    """Join the tables of two parts of one tensor: counts add, the largest amax stays."""
+    """Join the tables (…, 8) of two parts of one tensor: counts add, the largest amax stays."""
     if total is None:
         return table
     return torch.cat(

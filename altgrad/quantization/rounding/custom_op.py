@@ -94,7 +94,8 @@ def round_groups(
     unscaled: bool,
     counts: Tensor | None,
 ) -> None:
-    """`native.round_groups` while compiling; a tensor seed may change without recompiling."""
+    """`native.round_groups` while compiling, same shapes; a seed in a tensor (0-d) may change
+    without recompiling."""
     given = rule in ("given_one", "given_each")
     _operator(
         x,

@@ -21,6 +21,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float, Integer
 from torch import Tensor
 
 from altgrad.quantization.formats import Format
@@ -100,11 +101,15 @@ def working_dtype(f: Format, dtype: torch.dtype) -> torch.dtype:
             f"{f.name} spans {f.smallest_subnormal:.3g} to {f.max:.3g}, beyond float64's normal "
             "numbers; tensors take narrower formats, quantization.reference rounds single numbers"
         )
+    # Down to the smallest normal number the integer arithmetic holds; half a spacing must be a
+    # float32 as well (2^-149 is its smallest), or ties could not be seen.
     fits = bottom >= -126 and f.max < 2.0**128 and f.bottom_spacing >= 2.0**-148
     return torch.float32 if fits and dtype != torch.float64 else torch.float64
 
 
-def nearest_even(a: Tensor, word: Tensor, g: GridConstants) -> Tensor:
+def nearest_even(
+    a: Float[Tensor, "*shape"], word: Integer[Tensor, "*shape"], g: GridConstants
+) -> Float[Tensor, "*shape"]:
     """Magnitudes `a` (bit pattern `word`) to the grid, ties to the even code."""
     odd = ((word >> g.shift) & 1) ^ g.flip
     normal = ((word + (odd + g.half_minus_one)) & g.keep).view(a.dtype)
@@ -112,6 +117,11 @@ def nearest_even(a: Tensor, word: Tensor, g: GridConstants) -> Tensor:
 
 
 EXPONENT_BITS = 0x7F800000
+"""Of a float32: what is left of x is the power of two below it, its binade."""
+
+# In [2^23, 2^24) float32's spacing is 1, so adding 2^23 spacings of the grid leaves no bit below
+# one of them, and the adder rounds to nearest even. The extra half keeps x + c in that binade for
+# negative x, too, so that one constant serves both signs.
 _ADDED = 1.5 * 2.0**23
 
 
@@ -126,12 +136,15 @@ def _round_by_adding(x: Tensor, g: GridConstants) -> Tensor:
     """x + c - c with c = 1.5·2^23 spacings of x's own binade: the adder does the rounding, for both
     signs and for subnormals. NaN and infinities take care of themselves."""
     binade = (x.view(torch.int32) & EXPONENT_BITS).view(torch.float32)
+    # From below: the spacing is fixed under min_normal. From above: c must not be infinite.
     c = torch.clamp(binade, g.min_normal, 2.0**100) * (_ADDED * g.relative_spacing)
     y = torch.clamp((x + c) - c, g.lo, g.hi)
     return torch.copysign(y, x) if math.copysign(1.0, g.zero) < 0 else y
 
 
-def stochastic(a: Tensor, g: GridConstants, random_bits: Tensor) -> Tensor:
+def stochastic(
+    a: Float[Tensor, "*shape"], g: GridConstants, random_bits: Integer[Tensor, "*shape"]
+) -> Float[Tensor, "*shape"]:
     """Magnitudes to the grid, up if the cut-off bits plus `random_bits` carry."""
     below = a < g.min_normal
     lifted = torch.where(below, a + g.lift, a)
@@ -204,7 +217,9 @@ def _settle_specials(y: Tensor, x: Tensor, g: GridConstants, f: Format) -> Tenso
     return torch.where(invalid, math.nan, y + g.zero)
 
 
-def held(y: Tensor, scale: Tensor | None, f: Format, overflow: str) -> Tensor:
+def held(
+    y: Float[Tensor, "*shape"], scale: Tensor | None, f: Format, overflow: str
+) -> Float[Tensor, "*shape"]:
     """y = q·scale, which a finite q can take beyond y's dtype: settled in place, by the same rule
     as what is beyond the format's range."""
     if scale is None or overflow == "inf" or not _may_leave(y, scale, f):
@@ -219,5 +234,6 @@ def _may_leave(y: Tensor, scale: Tensor, f: Format) -> bool:
     """Whether a scale is that large; where looking would have to wait, it may be."""
     if torch.compiler.is_compiling() or scale.device.type != "cpu":
         return True
+    # A little below the exact limit: a false alarm costs one pass, a miss an infinity.
     limit = 0.999 * torch.finfo(y.dtype).max / max(f.max, -f.min)
     return bool((scale > limit).any())

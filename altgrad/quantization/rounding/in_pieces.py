@@ -2,7 +2,7 @@
 
 A tensor is taken in pieces whose temporaries stay in the caches of the cores; a piece is rounded by
 a few operations that write into buffers which are there already. Two cases have such a way: to
-nearest by adding and subtracting (`kernels.py` says why that rounds), and stochastically with
+nearest by adding and subtracting (`grid.py` says why that rounds), and stochastically with
 hashed bits, lifting what is below the smallest normal number. Both give the bits of the general
 version.
 """

@@ -24,14 +24,17 @@ from altgrad.quantization.formats import Format
 from altgrad.quantization.rounding.grid import GridConstants, grid, held
 
 _SOURCES = [Path(__file__).with_name(name) for name in ("native.cpp", "sums.cpp")]
+# The same bits as torch's operations: no product fused with a sum (it would be rounded once instead
+# of twice), nothing reassociated. What may go are errno and traps, which nobody reads and which
+# stand in the way of vector code.
 _FLAGS = [
     *("-O3", "-march=native", "-fopenmp", "-ffp-contract=off", "-fno-math-errno"),
     *("-fno-trapping-math", "-mprefer-vector-width=512", "-shared", "-fPIC"),
 ]
+# For compilers without OpenMP or -march=native (Apple's clang).
 _PORTABLE_FLAGS = ["-O3", "-ffp-contract=off", "-fno-math-errno", "-shared", "-fPIC"]
 _TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 RULES = {"unit": 0, "given_one": 1, "given_each": 2, "exact": 3, "power_of_two": 4, "mx": 5}
-COUNTS = 8
 
 
 class _GridStruct(ctypes.Structure):
@@ -46,6 +49,7 @@ class _GridStruct(ctypes.Structure):
 @lru_cache(maxsize=1024)
 def _struct(f: Format, overflow: str):
     constants: GridConstants = grid(f, overflow, torch.float32)
+    # The struct comes along so that the cache keeps alive what the address points to.
     names = (*_GridStruct._INTS, *_GridStruct._FLOATS)
     built = _GridStruct(*(getattr(constants, name) for name in names))
     return built, ctypes.addressof(built)
@@ -108,7 +112,8 @@ def _target(compiler: str, flags: list[str]) -> Path:
 
 
 def _build(compiler: str, flags: list[str]) -> Path:
-    """Compile into the cache. Atomic."""
+    """Compile into the cache. Several processes may do so at once: each builds apart, and the move
+    into place is atomic, so that nobody loads half a library."""
     target = _target(compiler, flags)
     if target.exists():
         return target
@@ -170,7 +175,7 @@ is_built = torch.compiler.assume_constant_result(_is_built)
 
 
 def available(x: Tensor, out_dtype: torch.dtype) -> bool:
-    """Can this tensor be rounded natively, into `out_dtype`?"""
+    """Whether a tensor, of any shape, can be rounded natively into `out_dtype`."""
     pairs = out_dtype == x.dtype or (x.dtype, out_dtype) == (torch.float32, torch.bfloat16)
     return x.device.type == "cpu" and x.dtype in _TYPES and pairs and is_built()
 
@@ -232,5 +237,6 @@ def round_groups(
         key1 & 0xFFFFFFFF,
     )
     assert not failed, (x.dtype, out.dtype)
+    # q·s may lie beyond out's dtype: settled here as in the torch version.
     if scales is not None and not unscaled:
         held(out, scales, f, overflow)

@@ -18,6 +18,7 @@ dithering, not a generator for cryptography or for long Monte Carlo runs.
 from __future__ import annotations
 
 import torch
+from jaxtyping import Integer
 from torch import Tensor
 
 _GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15 as a signed 64-bit integer
@@ -27,6 +28,7 @@ _ROUND1 = 0x7FEB352D
 _ROUND2 = 0x846CA68B - (1 << 32)
 _OTHER = 0x5BD1E995
 STRETCH = 1 << 16
+"""Elements that share a multiplier. The table of a stretch is 256 KiB: it stays in a core's L2."""
 
 
 def keys_of(seed: int | Tensor) -> tuple[int | Tensor, int | Tensor]:
@@ -64,14 +66,16 @@ def _low32(z: Tensor) -> Tensor:
     return torch.where(low >= 1 << 31, low - (1 << 32), low).to(torch.int32)
 
 
-def spread(position: Tensor, key0: int | Tensor) -> Tensor:
+def spread(position: Integer[Tensor, "*shape"], key0: int | Tensor) -> Integer[Tensor, "*shape"]:
     """The table of a stretch: 32 mixed bits per int32 position within it."""
     h = (position ^ key0) * _ROUND1
     h = (h ^ ((h >> 15) & 0x1FFFF)) * _ROUND2
     return h ^ ((h >> 16) & 0xFFFF)
 
 
-def stretch_keys(stretch: Tensor, key0: int | Tensor, key1: int | Tensor) -> tuple[Tensor, Tensor]:
+def stretch_keys(
+    stretch: Integer[Tensor, "*shape"], key0: int | Tensor, key1: int | Tensor
+) -> tuple[Integer[Tensor, "*shape"], Integer[Tensor, "*shape"]]:
     """The odd multiplier and the summand of each int32 stretch number."""
     return _mixed(stretch, key1, key0) | 1, _mixed(stretch ^ _OTHER, key1, key0)
 
@@ -84,7 +88,9 @@ def _mixed(h: Tensor, first: int | Tensor, second: int | Tensor) -> Tensor:
     return h ^ ((h >> 16) & 0xFFFF)
 
 
-def hash_bits(start: int, stop: int, keys: tuple, device: torch.device) -> Tensor:
+def hash_bits(
+    start: int, stop: int, keys: tuple, device: torch.device
+) -> Integer[Tensor, " numbers"]:
     """32 random bits for each of the elements start … stop - 1, as int32; the best ones on top."""
     if device.type == "cpu" and not torch.compiler.is_compiling():
         return _by_stretches(start, stop, keys)
@@ -111,10 +117,10 @@ def _by_stretches(start: int, stop: int, keys: tuple) -> Tensor:
 
 def trailing_bits(
     start: int, stop: int, keys: tuple, number: int, dtype: torch.dtype, device: torch.device
-) -> Tensor:
+) -> Integer[Tensor, " numbers"]:
     """`number` random bits per element, in the low end of an integer of `dtype`."""
     bits = hash_bits(start, stop, keys, device)
-    if dtype == torch.int32:
+    if dtype == torch.int32:  # the top bits: a multiplication mixes upwards only
         return (bits >> (32 - number)).bitwise_and_((1 << number) - 1)
     high = hash_bits(start, stop, keys[::-1], device)
     wide = (high.to(torch.int64) << 32) | (bits.to(torch.int64) & 0xFFFFFFFF)

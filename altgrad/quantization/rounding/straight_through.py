@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from altgrad.quantization.formats import Format
@@ -40,25 +41,35 @@ class _RoundGradient(torch.autograd.Function):
         return round_values(grad, ctx.format, **ctx.settings).values, None, None
 
 
-def pass_through(x: Tensor, f: Format, *, count_by: str | None, **settings: Any):
-    """(rounded x, table of counts); the gradient passes unchanged."""
+def pass_through(
+    x: Float[Tensor, "*shape"], f: Format, *, count_by: str | None, **settings: Any
+) -> tuple[Float[Tensor, "*shape"], Tensor]:
+    """Rounded x and the table of counts, [8], [rows, 8] or empty; the gradient passes unchanged."""
     return _Through.apply(x, f, count_by, settings)
 
 
-def round_forward(x: Tensor, f: Format | str, **settings: Any) -> Tensor:
+def round_forward(
+    x: Float[Tensor, "*shape"], f: Format | str, **settings: Any
+) -> Float[Tensor, "*shape"]:
     """Round x; pass the gradient unchanged. Settings as for `fake_quantize`."""
     f = _checked(x, f, settings)
     return _Through.apply(x, f, None, settings)[0]
 
 
-def round_backward(x: Tensor, f: Format | str, **settings: Any) -> Tensor:
+def round_backward(
+    x: Float[Tensor, "*shape"], f: Format | str, **settings: Any
+) -> Float[Tensor, "*shape"]:
     """Pass x unchanged; round the gradient."""
     return _RoundGradient.apply(x, _checked(x, f, settings), settings)
 
 
 def round_both(
-    x: Tensor, f: Format | str, *, backward: Format | str | None = None, **settings: Any
-):
+    x: Float[Tensor, "*shape"],
+    f: Format | str,
+    *,
+    backward: Format | str | None = None,
+    **settings: Any,
+) -> Float[Tensor, "*shape"]:
     """Round x to `f` and the gradient to `backward` (default: `f` too)."""
     return round_backward(round_forward(x, f, **settings), backward or f, **settings)
 

@@ -31,7 +31,7 @@ class GradientSums(NamedTuple):
 
 
 def gradient_sums(tensors: Sequence[Tensor], threshold: float) -> GradientSums:
-    """Of every tensor, which must not be empty; float32."""
+    """Of every tensor, float32 of any shape, none of them empty; |x| < threshold counts as dead."""
     sizes = [t.numel() for t in tensors]
     rows = [t.shape[0] if t.dim() == 2 else 1 for t in tensors]
     if not _native_can(tensors):
@@ -191,13 +191,29 @@ def _describe(
 
 
 def _lost(before: Tensor, after: Tensor, kept: Tensor, coding: Coding | None) -> Tensor:
-    moved, same = before != after, (before == kept).sum()
+    same = (before == kept).sum()
     if coding is None:
-        return torch.stack([same, moved.sum(), torch.zeros_like(same)])
+        return torch.stack([same, (before != after).sum(), torch.zeros_like(same)])
     f, scaling = coding
     scale = None if scaling is None else scaling.expand(scaling.scales(before, f), before)
+    return torch.stack([same, *count_flips(before, after, kept, f, scale)])
+
+
+def count_flips(
+    before: Float[Tensor, "*shape"],
+    after: Float[Tensor, "*shape"],
+    kept: Float[Tensor, "*shape"],
+    f: Format,
+    scale: float | Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """How many numbers the optimiser moved, and of how many of those the code changed; 0-d each.
+
+    `after` is what it wanted, `kept` what was stored of it. One scale serves before and after: a
+    change of scale alone is no flip.
+    """
     old, new = (round_values(t, f, scale=scale, unscaled=True).values for t in (before, kept))
-    return torch.stack([same, moved.sum(), (moved & (old != new)).sum()])
+    moved = before != after
+    return moved.sum(), (moved & (old != new)).sum()
 
 
 def widest_dtype(device: torch.device) -> torch.dtype:

@@ -75,7 +75,7 @@ class Saver:
     def save(self, state: dict[str, Any]) -> None:
         """Save what `CheckpointManager.save` takes; how it ended is told by `outcomes`."""
         start = time.perf_counter()
-        self.wait()
+        self.wait()  # the buffers are those of the save under way, and saves must end in order
         captured = self.manager.capture(**state, buffers=self._buffers)
         self.last_step = captured.step
         self.restart_clock()
@@ -90,6 +90,7 @@ class Saver:
     ) -> SaveOutcome:
         began, path, failure = time.perf_counter(), None, None
         try:
+            # Metrics first: a checkpoint must not know of steps that the log has lost.
             self.before_write()
             path = self.manager.write(captured)
         except OSError as error:
@@ -117,5 +118,5 @@ class Saver:
 
     def _note(self, outcome: SaveOutcome) -> None:
         if outcome.error is not None:
-            self.last_step = None
+            self.last_step = None  # so that the end of the run tries again
         self._outcomes.append(outcome)

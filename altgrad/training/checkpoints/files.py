@@ -42,7 +42,7 @@ from altgrad.training.checkpoints.tensor_file import (
 from altgrad.training.checkpoints.tied_weights import without_aliases
 
 STATE_LIMIT = 256 << 20
-"""Bytes of state.json read at most."""
+"""Bytes of state.json read at most: ours have kilobytes, a stranger's could fill the memory."""
 
 
 @dataclass
@@ -129,6 +129,7 @@ def _on_host(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def write_checkpoint(path: Path, captured: Captured, disk: Disk | None = None) -> Path:
     """Write the folder `path`, whole or not at all; what was there before stays until then."""
     disk = disk or Disk()
+    # Beside its final place: a rename is atomic within one file system only.
     temporary = path.with_name(f".{path.name}.part.{os.getpid()}")
     disk.remove(temporary)
     try:
@@ -139,6 +140,7 @@ def write_checkpoint(path: Path, captured: Captured, disk: Disk | None = None) -
             "state.json": [captured.text],
         }
         written = {name: disk.write(temporary / name, pieces) for name, pieces in files.items()}
+        # Last, and flushed before the rename: with a manifest a folder claims to be whole.
         manifest = Manifest(captured.step, captured.val_loss, captured.run, written)
         disk.write(temporary / MANIFEST, [manifest.to_bytes()])
         disk.flush_folder(temporary)
@@ -152,6 +154,8 @@ def write_checkpoint(path: Path, captured: Captured, disk: Disk | None = None) -
 def _put_in_place(new: Path, path: Path, disk: Disk) -> None:
     """Rename `new` to `path`; a folder that is there already is removed after, not before."""
     old = path.with_name(f".{path.name}.old")
+    # A folder cannot be renamed onto one that is not empty: the old one steps aside, and is found
+    # there (`CheckpointManager.named`) if we are killed before the new one has its place.
     if path.exists():
         disk.remove(old)
         disk.rename(path, old)
@@ -161,6 +165,7 @@ def _put_in_place(new: Path, path: Path, disk: Disk) -> None:
         if old.exists():
             disk.rename(old, path)
         raise
+    # Flushed before the old one goes: at no moment are both of them off the disk.
     disk.flush_folder(path.parent)
     disk.remove(old)
 
@@ -173,6 +178,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """
     manifest = read_manifest(path)
     _refuse_what_does_not_fit(path, manifest)
+    # Hashing and reading let go of the interpreter: the two large files are read at once.
     with ThreadPoolExecutor(2) as pool:
         jobs = [pool.submit(_read_tensors, path / n, manifest.files[n]) for n in FILES[:2]]
         state = _read_state(path / "state.json", manifest.files["state.json"])

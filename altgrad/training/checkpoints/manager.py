@@ -1,6 +1,6 @@
 """The checkpoints of one run: which are kept, which is the best, which is the newest that loads.
 
-What lies in one of them, and how it gets there whole: `checkpoint_files`.
+What lies in one of them, and how it gets there whole: `files.py`.
 """
 
 import math
@@ -162,7 +162,7 @@ class CheckpointManager:
     def load_newest(
         self, check: Callable[[Checkpoint], None] = lambda _: None
     ) -> tuple[Path, Checkpoint, list[Skipped]] | None:
-        """The newest checkpoint that verifies, and those that had to be skipped; None = no any.
+        """The newest checkpoint that verifies, and those skipped before it; None if there are none.
 
         `check` may refuse one by a CheckpointError.
 

@@ -11,16 +11,14 @@ from torch import Tensor
 
 @dataclass
 class FaultConfig:
-    """Settings `faults.*`; steps count from 1, -1 = never.
-
-    loss_nan_at_step, gradient_inf_at_step: the first step whose loss becomes NaN, or whose
-        gradients become infinite while the loss stays finite.
-    steps: how many steps in a row.
-    """
+    """Settings `faults.*`."""
 
     loss_nan_at_step: int = -1
+    """First step whose loss becomes NaN; steps count from 1, -1 = never."""
     gradient_inf_at_step: int = -1
+    """First step whose gradients become infinite while the loss stays finite; -1 = never."""
     steps: int = 1
+    """How many steps in a row the fault lasts."""
 
     def __post_init__(self) -> None:
         for name in ("loss_nan_at_step", "gradient_inf_at_step"):

@@ -3,57 +3,31 @@
 import math
 from dataclasses import dataclass
 
-from altgrad.quantization.recipe import ROLES, PrecisionConfig, Recipe
-from altgrad.training.health.alerts import CRITICAL, Watch
-
-STALLED = "most updates leave the rounded weights as they were"
+CRITICAL, WARNING = "critical", "warning"
 
 
 @dataclass
 class GuardConfig:
-    """Settings `guards.*`.
-
-    nan_patience: consecutive steps with a non-finite loss or gradient before the run stops.
-    divergence_patience: evaluations in a row with a rising loss that are called a divergence.
-    bit_stall_threshold, overflow_threshold, underflow_threshold, dead_neuron_share, rank_loss:
-        shares (0 to 1) above which a warning is given: lost updates, values beyond the format's
-        range, values that became zero, dead neurons of a layer, effective rank lost by a matrix.
-    critical_cooldown_s, warning_cooldown_s: silence after an alert of the same name, in seconds.
-    """
+    """Settings `guards.*`. Shares lie between 0 and 1."""
 
     nan_patience: int = 10
+    """Steps in a row with a non-finite loss or gradient before the run stops."""
     divergence_patience: int = 3
+    """Evaluations in a row with a rising loss that count as a divergence."""
     bit_stall_threshold: float = 0.5
+    """A warning is given above this share of lost updates."""
     overflow_threshold: float = 0.01
+    """A warning is given above this share of values beyond the format's range."""
     underflow_threshold: float = 0.5
+    """A warning is given above this share of values that became zero."""
     dead_neuron_share: float = 0.5
+    """A warning is given above this share of dead neurons in a layer."""
     rank_loss: float = 0.5
+    """A warning is given when a matrix has lost more than this share of its effective rank."""
     critical_cooldown_s: float = 60.0
+    """Silence after a critical alert of the same name, in seconds."""
     warning_cooldown_s: float = 300.0
-
-    def watches(self, precision: PrecisionConfig) -> list[Watch]:
-        """The limits on logged numbers that these settings mean where numbers are rounded so.
-
-        What is harmless by design is not watched: lost updates of copies whose masters move on,
-        and numbers beyond the range under a scale that follows the tensor.
-        """
-        recipe = Recipe.of(precision)
-        stalls = Watch("bit-stall", "bit_stall/total", self.bit_stall_threshold, STALLED)
-        over, under = 100 * self.overflow_threshold, 100 * self.underflow_threshold
-        return [
-            *([stalls] if precision.loses_updates else []),
-            *(
-                Watch(f"overflow of {role}", f"overflows%/{role}/max", over, "overflow")
-                for role in ROLES
-                if recipe.can_leave_range(role)
-            ),
-            *(
-                Watch(f"underflow of {role}", f"underflows%/{role}/max", under, "underflow")
-                for role in ROLES
-            ),
-            Watch("dead neurons", "dead_neurons/max", self.dead_neuron_share, "neurons are dead"),
-            Watch("rank collapse", "rank_loss/max", self.rank_loss, "a matrix lost its rank"),
-        ]
+    """Silence after a warning of the same name, in seconds."""
 
     def __post_init__(self) -> None:
         if self.divergence_patience < 1:

@@ -1,8 +1,9 @@
 """What is measured at a step, without changing it.
 
-`panel` calls the instruments in order and reads all their numbers from the device at once
-(`readout`). An instrument is a file: `gradients`, `shadow`, `lost_updates`, `ranks`,
-`dead_neurons`, `rounding_counts`, `code_use`; `config` has the settings that turn them on.
+`panel` has the table `INSTRUMENTS`, calls each at the steps at which it is due, and reads all their
+numbers from the device at once (`readout`). `instrument` is what one is and what it may look at; a
+new one is a file (`gradients`, `dead_neurons`, `rounding_counts`, `shadow`, `ranks`, `code_use`,
+`lost_updates`) and a line in the table. `config` has the settings that turn them on.
 """
 
 from altgrad.training.instruments.config import DiagnosticsConfig, ShadowConfig, interval
@@ -10,10 +11,16 @@ from altgrad.training.instruments.gradients import (
     compute_gradient_stats,
     gradient_cosine_similarity,
 )
-from altgrad.training.instruments.panel import Numerics
+from altgrad.training.instruments.instrument import Context, Instrument
+from altgrad.training.instruments.panel import INSTRUMENTS, Numerics
+from altgrad.training.instruments.shadow import FP32ShadowModel
 
 __all__ = [
+    "INSTRUMENTS",
+    "Context",
     "DiagnosticsConfig",
+    "FP32ShadowModel",
+    "Instrument",
     "Numerics",
     "ShadowConfig",
     "compute_gradient_stats",

@@ -1,32 +1,34 @@
 """How weights sit on the grid of their number format, and how steps and gradients relate to it.
 
-Looked at every `diagnostics.rank_every_steps`, after the optimiser's step: each of these reads the
-weights once or twice more than training does.
+Looked at every `diagnostics.rank_every_steps` at which updates are counted too: each of these reads
+the weights once or twice more than training does.
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from altgrad.quantization.diagnostics import code_utilisation
 from altgrad.quantization.weight_grid import WeightGrid, grids_of
-from altgrad.training.instruments.readout import Metrics, Readout, rows_of
+from altgrad.runs import Metrics
+from altgrad.training.instruments.instrument import COUNTS, RANKS, Instrument
+from altgrad.training.instruments.readout import rows_of
 
 NAMES = ("code_use", "grid_distance", "ulps_moved", "grad_ulp_corr")
 
 
-@torch.no_grad()
-def observe_grid_use(readout: Readout, model: nn.Module, before: dict[Tensor, Tensor]) -> None:
-    """`code_use/NAME`, `grid_distance/NAME`, `ulps_moved/NAME`, `grad_ulp_corr/NAME`, `…/mean`.
+class CodeUse(Instrument):
+    """`code_use/NAME`, `grid_distance/NAME`, `ulps_moved/NAME`, `grad_ulp_corr/NAME`, `…/mean`."""
 
-    Args:
-        before: parameter -> its value before the step.
-    """
-    names: dict[Tensor, str] = {p: n for n, p in model.named_parameters()}
-    rows = {
-        names[p]: _row(p, grid, before[p]) for p, grid in grids_of(model).items() if p in before
-    }
-    values = [value for row in rows.values() for value in row]
-    readout.add(values, lambda numbers: _named(rows_of(rows, numbers)))
+    when = (COUNTS, RANKS)
+
+    @torch.no_grad()
+    def moved(self) -> None:
+        before = self.context.weights_before
+        names: dict[Tensor, str] = {p: n for n, p in self.context.model.named_parameters()}
+        grids = grids_of(self.context.model)
+        rows = {names[p]: _row(p, grid, before[p]) for p, grid in grids.items() if p in before}
+        values = [value for row in rows.values() for value in row]
+        self.context.readout.add(values, lambda numbers: _named(rows_of(rows, numbers)))
 
 
 def _row(p: Tensor, grid: WeightGrid, before: Tensor) -> list[Tensor]:

@@ -6,14 +6,12 @@ from typing import Optional
 
 @dataclass
 class ShadowConfig:
-    """Settings `shadow.*`.
-
-    enabled: run an FP32 twin beside the model and compare gradients.
-    every_steps: how often.
-    """
+    """Settings `shadow.*`."""
 
     enabled: bool = False
+    """Run an FP32 twin beside the model and compare gradients."""
     every_steps: int = 1
+    """Compare gradients every so many steps."""
 
     def __post_init__(self) -> None:
         if self.every_steps < 1:
@@ -22,20 +20,18 @@ class ShadowConfig:
 
 @dataclass
 class DiagnosticsConfig:
-    """Settings `diagnostics.*`; null = as fits the precision.
-
-    every_steps: counts, stalls, gradient statistics per layer; null: every step of a rounded run,
-        never (-1) in a plain one.
-    rank_every_steps: ranks of the weight matrices, code use; null: every 100 steps of a rounded
-        run, never in a plain one.
-    dead_neuron_threshold: |gradient| below this is nothing.
-    dead_neuron_window: steps in a row of nothing after which a neuron is dead.
-    """
+    """Settings `diagnostics.*`."""
 
     every_steps: Optional[int] = None  # noqa: UP045
+    """Counts, lost updates and gradient statistics per layer, every so many steps; null is every
+    step of a rounded run and never (-1) in a plain one."""
     rank_every_steps: Optional[int] = None  # noqa: UP045
+    """Ranks of the weight matrices and code use; null is every 100 steps of a rounded run and never
+    in a plain one."""
     dead_neuron_threshold: float = 1e-8
+    """A gradient whose magnitude is below this counts as zero."""
     dead_neuron_window: int = 100
+    """Steps in a row with zero gradients after which a neuron counts as dead."""
 
     def __post_init__(self) -> None:
         for name in ("every_steps", "rank_every_steps"):

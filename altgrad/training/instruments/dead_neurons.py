@@ -5,9 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from altgrad.quantization.rounding import gradient_sums
-from altgrad.training.instruments.gradients import gradients_of
-from altgrad.training.instruments.readout import Metrics, Readout
+from altgrad.runs import Metrics
+from altgrad.training.instruments.instrument import Context, Instrument
 
 
 class Rows(NamedTuple):
@@ -19,49 +18,40 @@ class Rows(NamedTuple):
     places: Tensor
 
 
-class DeadNeurons:
-    """Counts, per output neuron, the steps in a row in which its whole gradient row was tiny.
+class DeadNeurons(Instrument):
+    """`dead_neurons/NAME`: share of output neurons whose whole gradient row has been below
+    `diagnostics.dead_neuron_threshold` for `dead_neuron_window` steps in a row;
+    `dead_neurons/max`.
 
-    Args:
-        threshold: |g| below this is nothing.
-        window: steps in a row after which a neuron counts as dead.
+    Embeddings are left out: the row of a token that is not in the batch has no gradient.
     """
 
-    def __init__(self, threshold: float = 1e-8, window: int = 100) -> None:
-        self.threshold, self.window = threshold, window
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
         self._quiet: dict[str, Tensor] = {}
         self._flat: Tensor | None = None
         self._rows: Rows | None = None
         self._seen: list[str] = []
 
     @torch.no_grad()
-    def observe(
-        self,
-        model: nn.Module,
-        gradients: dict[str, Tensor] | None = None,
-        peaks: Tensor | None = None,
-    ) -> None:
-        """Take in the gradients of one step, without a host synchronisation.
-
-        `gradients` and the `peaks` of their `gradient_sums`, where they are at hand. Embeddings are
-        left out: the row of a token that is not in the batch has no gradient.
-        """
-        gradients = gradients_of(model) if gradients is None else gradients
+    def gradients(self) -> None:
+        gradients = self.context.gradients
         if not gradients:
             return
-        if peaks is None:
-            peaks = gradient_sums(list(gradients.values()), self.threshold).peaks
         if list(gradients) != self._seen:
-            self._watch(model, gradients)
+            self._watch(gradients)
         assert self._rows is not None
         assert self._flat is not None
-        largest = peaks[self._rows.places]
-        self._flat = torch.where(largest < self.threshold, self._flat + 1, 0)
+        largest = self.context.gradient_sums.peaks[self._rows.places]
+        threshold = self.context.diagnostics.dead_neuron_threshold
+        self._flat = torch.where(largest < threshold, self._flat + 1, 0)
+        if self._rows.names:
+            self._add_shares(self._rows, self._flat)
 
-    def _watch(self, model: nn.Module, gradients: dict[str, Tensor]) -> None:
+    def _watch(self, gradients: dict[str, Tensor]) -> None:
         """From now on these gradients come; counts of others rest."""
         self._quiet, self._seen = self.state_dict(), list(gradients)
-        self._rows = rows = _neuron_rows(model, gradients)
+        self._rows = rows = _neuron_rows(self.context.model, gradients)
         device = rows.places.device
         old = [
             self._quiet.get(name, torch.zeros(size, dtype=torch.int32)).to(device)
@@ -69,27 +59,17 @@ class DeadNeurons:
         ]
         self._flat = torch.cat([*old, torch.zeros(0, dtype=torch.int32, device=device)])
 
-    def measure(self) -> Metrics:
-        """`dead_neurons/NAME`: share of dead neurons; `dead_neurons/max`."""
-        readout = Readout()
-        self.measure_into(readout)
-        return readout.read()
-
-    def measure_into(self, readout: Readout) -> None:
-        """`measure`, read later."""
-        if self._flat is None or self._rows is None or not self._rows.names:
-            return
-        names, sizes = self._rows.names, self._rows.sizes
-        so_far = (self._flat >= self.window).cumsum(0)
-        ends = torch.tensor(sizes, device=so_far.device).cumsum(0) - 1
+    def _add_shares(self, rows: Rows, quiet: Tensor) -> None:
+        so_far = (quiet >= self.context.diagnostics.dead_neuron_window).cumsum(0)
+        ends = torch.tensor(rows.sizes, device=so_far.device).cumsum(0) - 1
         counts = so_far[ends].diff(prepend=so_far.new_zeros(1))
 
         def shares(numbers: list[float]) -> Metrics:
-            values = [n / size for n, size in zip(numbers, sizes, strict=True)]
-            found = {f"dead_neurons/{n}": v for n, v in zip(names, values, strict=True)}
+            values = [n / size for n, size in zip(numbers, rows.sizes, strict=True)]
+            found = {f"dead_neurons/{n}": v for n, v in zip(rows.names, values, strict=True)}
             return {**found, "dead_neurons/max": max(values)}
 
-        readout.add([counts], shares)
+        self.context.readout.add([counts], shares)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Name -> steps in a row, per neuron."""

@@ -1,8 +1,7 @@
 """What a gradient looks like, per parameter and in aggregate; one host synchronisation per call.
 
-The numbers come from sums over all parameters at once (`rounding/tensor_sums.py`); `observe_…`
-leaves them on the device in a `Readout`, so that a step reads all of its instruments at once. Names
-of the metrics, units and meaning: docs/metrics.md.
+The numbers come from sums over all parameters at once (`rounding/tensor_sums.py`). Names of the
+metrics, units and meaning: docs/metrics.md.
 """
 
 import math
@@ -12,22 +11,13 @@ from statistics import fmean
 import torch
 from torch import Tensor, nn
 
-from altgrad.quantization.rounding import GradientSums, PairSums, gradient_sums, pair_sums
-from altgrad.training.instruments.readout import Metrics, Readout, rows_of
+from altgrad.quantization.rounding import PairSums, gradient_sums, pair_sums
+from altgrad.runs import Metrics
+from altgrad.training.instruments.instrument import Instrument, gradients_of
+from altgrad.training.instruments.readout import rows_of
 
 TINY_STD = 1e-10
 """A standard deviation below this counts as zero: the ratio to it is infinite."""
-
-
-def gradients_of(model: nn.Module) -> dict[str, Tensor]:
-    """Name -> gradient in float32, whole if sharded, for every parameter that has one."""
-    found = {}
-    for name, parameter in model.named_parameters():
-        if parameter.grad is not None:
-            gradient = parameter.grad.detach()
-            gradient = gradient.full_tensor() if hasattr(gradient, "full_tensor") else gradient
-            found[name] = gradient.float()
-    return found
 
 
 def compute_gradient_stats(model: nn.Module, threshold: float = 1e-8) -> Metrics:
@@ -39,17 +29,21 @@ def compute_gradient_stats(model: nn.Module, threshold: float = 1e-8) -> Metrics
         `grad_norm_l2/{mean,min}`, `grad_norm_linf/max`, `dead_neuron_frac/mean`,
         `grad_snr/{mean,min}`; without any gradient the aggregates are 0.
     """
-    readout, gradients = Readout(), gradients_of(model)
+    gradients = gradients_of(model)
     if not gradients:
         return _stats_of({})
     sums = gradient_sums(list(gradients.values()), threshold)
-    observe_gradient_stats(readout, list(gradients), sums)
-    return readout.read()
+    return _stats_of(rows_of(gradients, sums.table.flatten().tolist()))
 
 
-def observe_gradient_stats(readout: Readout, names: list[str], sums: GradientSums) -> None:
-    """`compute_gradient_stats` from sums at hand, read later."""
-    readout.add([sums.table], lambda numbers: _stats_of(rows_of(names, numbers)))
+class GradientStats(Instrument):
+    """`compute_gradient_stats` of every step, with `diagnostics.dead_neuron_threshold`."""
+
+    def gradients(self) -> None:
+        names = list(self.context.gradients)
+        if names:
+            table = self.context.gradient_sums.table
+            self.context.readout.add([table], lambda numbers: _stats_of(rows_of(names, numbers)))
 
 
 def _stats_of(table: dict[str, list[float]]) -> Metrics:

@@ -8,79 +8,60 @@ change of scale alone is neither a flip nor hides a stall. With `precision.stora
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from altgrad.quantization.rounding import UpdateCounter, widest_dtype
 from altgrad.quantization.weight_grid import grids_of
-from altgrad.training.instruments.readout import Metrics, Readout
+from altgrad.runs import Metrics
+from altgrad.training.instruments.instrument import Context, Instrument
 
 
-class StallWatch:
+class LostUpdates(Instrument):
     """Looks at the weights before and after an optimiser's step.
 
-    Args:
-        model: with its recipe, if any; a model without one is watched for unchanged floats only.
-        optimizer: asked what it wanted, where it stores something else (`wanted`).
-
-    Attributes:
-        weights_before: parameter -> copy, between `before` and `after`.
+    `zero_updates/NAME`: share of entries that kept their value, for every parameter;
+    `bit_stall/NAME`, `flips/NAME`: shares of the moved entries (stalled) and of all entries
+    (flipped), for every rounded weight; `bit_stall/total`, `flips/total` over this step,
+    `bit_stall/so_far` over all observed steps, `zero_updates/mean`. Where nothing was moved (a
+    step that was skipped) there is no share of it. A model without a recipe is watched for
+    unchanged floats only.
     """
 
-    def __init__(self, model: nn.Module, optimizer: Any) -> None:
-        self.names: dict[Tensor, str] = {
-            p: n for n, p in model.named_parameters() if p.requires_grad
-        }
-        self.grids = grids_of(model)
-        self.storing = optimizer if hasattr(optimizer, "wanted") else None
-        self.weights_before: dict[Tensor, Tensor] = {}
-        self._copies: list[Tensor] = []
-        self._totals: Tensor | None = None
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        trained = [(n, p) for n, p in context.model.named_parameters() if p.requires_grad]
+        self.names: dict[Tensor, str] = {p: n for n, p in trained}
         self._sizes = [p.numel() for p in self.names]
-        self._rounded = [i for i, p in enumerate(self.names) if p in self.grids]
+        # Some optimisers store something else than they wanted, and tell what they wanted.
+        optimizer = context.optimizer
+        self.storing = optimizer if hasattr(optimizer, "wanted") else None
+        self.format_changed()
+
+    def format_changed(self) -> None:
+        """The grid is another one: what was lost on the old one is not added to."""
+        self.grids = grids_of(self.context.model)
         grids = [self.grids.get(p) for p in self.names]
         codings = [None if grid is None else (grid.format, grid.scaling) for grid in grids]
+        self._rounded = [i for i, p in enumerate(self.names) if p in self.grids]
         self._counter = UpdateCounter(list(self.names), codings)
+        self._totals: Tensor | None = None
 
-    @torch.no_grad()
-    def before(self) -> None:
-        """Remember the weights."""
-        parameters = list(self.names)
-        if self._copies:
-            torch._foreach_copy_(self._copies, parameters)
-        else:
-            self._copies = [p.detach().clone() for p in parameters]
-        self.weights_before = dict(zip(parameters, self._copies, strict=True))
+    def gradients(self) -> None:
         if self.storing is not None:
             self.storing.wanted = {}
 
-    def after(self) -> Metrics:
-        """Compare; one host synchronisation.
-
-        Returns:
-            `zero_updates/NAME`: share of entries that kept their value, for every parameter;
-            `bit_stall/NAME`, `flips/NAME`: shares of the moved entries (stalled) and of all
-            entries (flipped), for every rounded weight; `bit_stall/total` over this step,
-            `bit_stall/so_far` over all observed steps, `zero_updates/mean`. Where nothing was
-            moved (a step that was skipped) there is no such share.
-        """
-        readout = Readout()
-        self.after_into(readout)
-        return readout.read()
-
     @torch.no_grad()
-    def after_into(self, readout: Readout) -> None:
-        """`after`, read later."""
+    def moved(self) -> None:
         wanted: dict[Tensor, Tensor] = self.storing.wanted if self.storing is not None else {}
         kept = [_whole(p) for p in self.names]
-        before = [_whole(p) for p in self.weights_before.values()]
+        before = [_whole(self.context.weights_before[p]) for p in self.names]
         after = [wanted.get(p, now) for p, now in zip(self.names, kept, strict=True)]
         table = self._counter.count(before, after, kept)
-        self.weights_before = {}
         if self.storing is not None:
-            self.storing.wanted = None
+            self.storing.wanted = None  # or the optimiser would keep a copy of every weight
         sums = table[self._rounded].sum(0)[1:].to(widest_dtype(table.device))
         self._totals = sums if self._totals is None else self._totals.to(sums) + sums
-        readout.add([table.t(), self._totals], self._named)
+        self.context.readout.add([table.t(), self._totals], self._named)
 
     def _named(self, values: list[float]) -> Metrics:
         """From the columns of the counter's table, and moved and flipped so far."""

@@ -5,9 +5,11 @@ of the entropy of the normalised singular values (Roy and Vetterli 2007).
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from altgrad.training.instruments.readout import Metrics, Readout, rows_of
+from altgrad.runs import Metrics
+from altgrad.training.instruments.instrument import RANKS, Context, Instrument
+from altgrad.training.instruments.readout import rows_of
 
 
 def stable_rank(singular: Tensor) -> Tensor:
@@ -32,29 +34,25 @@ def rank_for_energy(singular: Tensor, share: float = 0.99) -> Tensor:
     return torch.where(total > 0, needed, 0)
 
 
-class SpectrumWatch:
-    """Ranks of every weight matrix, and how much effective rank was lost since the first look.
+class Ranks(Instrument):
+    """`stable_rank/NAME`, `effective_rank/NAME`, `rank99/NAME`, `rank_loss/NAME`, `rank_loss/max`.
 
-    `rank_loss/max` compares with this run's own first measurement, so that a collapse shows in a
-    short run too: 0.5 means that half of the effective rank is gone.
+    `rank_loss` is the share of effective rank lost since this run's own first look, so that a
+    collapse shows in a short run too: 0.5 means that half of it is gone.
     """
 
-    def __init__(self) -> None:
+    when = (RANKS,)
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
         self.first: dict[str, float] = {}
 
     @torch.no_grad()
-    def measure(self, model: nn.Module) -> Metrics:
-        """`stable_rank/NAME`, `effective_rank/NAME`, `rank99/NAME`, `rank_loss/NAME`, `…/max`."""
-        readout = Readout()
-        self.measure_into(readout, model)
-        return readout.read()
-
-    @torch.no_grad()
-    def measure_into(self, readout: Readout, model: nn.Module) -> None:
-        """`measure`, read later."""
-        rows = {n: _ranks(p) for n, p in model.named_parameters() if p.ndim == 2}
+    def moved(self) -> None:
+        weights = self.context.model.named_parameters()
+        rows = {n: _ranks(p) for n, p in weights if p.ndim == 2}
         values = [value for row in rows.values() for value in row]
-        readout.add(values, lambda numbers: self._metrics(rows_of(rows, numbers)))
+        self.context.readout.add(values, lambda numbers: self._metrics(rows_of(rows, numbers)))
 
     def _metrics(self, table: dict[str, list[float]]) -> Metrics:
         found: Metrics = {}

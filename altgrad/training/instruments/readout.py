@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from altgrad.quantization.rounding import widest_dtype
+from altgrad.runs import Metrics
 
-Metrics = dict[str, float]
 Naming = Callable[[list[float]], Metrics]
 
 

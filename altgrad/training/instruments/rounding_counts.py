@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from functools import lru_cache
 from statistics import fmean
 
-from torch import nn
-
-from altgrad.quantization.convert import Layers, count_table, counted_layers, rounded_roles
+from altgrad.quantization.convert import count_table, counted_layers, rounded_roles
 from altgrad.quantization.linear import COLUMNS, QuantLinear
 from altgrad.quantization.recipe import ROLES
-from altgrad.training.instruments.readout import Metrics, Readout
+from altgrad.quantization.rounding import decibels
+from altgrad.runs import Metrics
+from altgrad.training.instruments.instrument import Instrument
 
 SHARES = {"overflows%": "overflow", "underflows%": "underflow", "subnormals%": "subnormal"}
 METRICS = (*SHARES, "saturations%", "sqnr_db", "amax")
@@ -22,28 +22,21 @@ Key = tuple[str, str, bool]
 """Role, layer, and whether what is beyond the range saturates."""
 
 
-def rounding_metrics(model: nn.Module | Layers) -> Metrics:
+class RoundingCounts(Instrument):
     """`NAME/ROLE/LAYER` for overflows%, saturations%, underflows%, subnormals%, sqnr_db and amax,
-    and `NAME/ROLE/mean`, `NAME/ROLE/max` over the layers; for SQNR `mean` and `min`.
+    and `NAME/ROLE/mean`, `NAME/ROLE/max` over the layers; for SQNR `mean` and `min`."""
 
-    One host synchronisation; empty where nothing was counted.
-    """
-    readout = Readout()
-    observe_rounding(readout, model)
-    return readout.read()
-
-
-def observe_rounding(readout: Readout, model: nn.Module | Layers) -> None:
-    """`rounding_metrics`, read later."""
-    layers = counted_layers(model)
-    if not layers:
-        return
-    keys: list[Key | None] = [
-        (role, name, getattr(layer.recipe, role).overflow == "saturate") if there else None
-        for name, layer in layers.items()
-        for role, there in _roles(layer)
-    ]
-    readout.add([count_table(layers)], lambda numbers: _metrics(keys, numbers))
+    def gradients(self) -> None:
+        layers = counted_layers(self.context.layers)
+        if not layers:
+            return
+        keys: list[Key | None] = [
+            (role, name, getattr(layer.recipe, role).overflow == "saturate") if there else None
+            for name, layer in layers.items()
+            for role, there in _roles(layer)
+        ]
+        table = count_table(layers)
+        self.context.readout.add([table], lambda numbers: _metrics(keys, numbers))
 
 
 def _roles(layer: QuantLinear) -> list[tuple[str, bool]]:
@@ -81,13 +74,7 @@ def _of_line(line: list[float], saturates: bool) -> list[float]:
     percent = 100 / max(line[_AT["numel"]], 1)
     shares = [line[_AT[column]] * percent for column in SHARES.values()]
     noise, signal = line[_AT["noise"]], line[_AT["signal"]]
-    return [*shares, shares[0] if saturates else 0.0, _decibels(signal, noise), line[_AT["amax"]]]
-
-
-def _decibels(signal: float, noise: float) -> float:
-    if noise == 0:
-        return math.inf
-    return 10 * math.log10(signal / noise) if signal > 0 else -math.inf
+    return [*shares, shares[0] if saturates else 0.0, decibels(signal, noise), line[_AT["amax"]]]
 
 
 def _over_layers(group: str, values: Sequence[float]) -> Metrics:

@@ -5,7 +5,6 @@ its error in decibels, per parameter. Its random numbers are the run's (the same
 never disturb the run's.
 """
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from statistics import median
@@ -15,16 +14,18 @@ import torch
 from torch import Tensor, nn
 
 from altgrad.quantization.convert import copy_without_recipe
+from altgrad.quantization.rounding import decibels
+from altgrad.runs import Metrics
 from altgrad.training.instruments.gradients import (
     check_same_names,
     compare_gradients,
     cosines,
-    gradients_of,
     mean_of_finite,
     mean_over_std,
     similarities,
 )
-from altgrad.training.instruments.readout import Metrics, Readout
+from altgrad.training.instruments.instrument import SHADOW, Context, Instrument, gradients_of
+from altgrad.training.instruments.readout import Readout
 
 NO_GRADIENT = 4 * 2.0**-23
 """A gradient in FP32 with a root mean square below this share of the median parameter's is what
@@ -129,6 +130,56 @@ class FP32ShadowModel:
         }
 
 
+class Shadow(Instrument):
+    """`shadow_loss`, and how the gradients differ from those of `context.twin`: at the same
+    weights, on the same batch, under the same dropout masks."""
+
+    when = (SHADOW,)
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self._told: set[str] = set()
+        if context.twin is not None:
+            context.twin.model.to(context.fabric.device)
+            if context.compiled:
+                context.twin.compile()
+
+    @property
+    def _devices(self) -> list[torch.device]:
+        device = self.context.fabric.device
+        return [device] if device.type == "cuda" else []
+
+    def before(self, step: int) -> None:
+        """Where the run's generators stand before its forward pass: the twin starts from there."""
+        self._random = torch.get_rng_state()
+        self._cuda_random = [torch.cuda.get_rng_state(device) for device in self._devices]
+
+    def gradients(self) -> None:
+        c, twin = self.context, self.context.twin
+        twin.sync_weights(c.model)
+        with torch.random.fork_rng(devices=self._devices):
+            torch.set_rng_state(self._random)
+            for device, state in zip(self._devices, self._cuda_random, strict=True):
+                torch.cuda.set_rng_state(state, device)
+            loss = twin.forward_backward(c.x, c.y, accumulation=c.accumulation)
+        if c.fabric.world_size > 1:
+            # The run's own gradients are means over the processes, too.
+            for parameter in twin.model.parameters():
+                if parameter.grad is not None:
+                    parameter.grad = c.fabric.all_reduce(parameter.grad, reduce_op="mean")
+        c.readout.add([loss], lambda numbers: {"shadow_loss": numbers[0]})
+        twin.observe_gradient_similarity(c.readout, c.model)
+
+    def news(self) -> str:
+        """Parameters that the last comparison left out for the first time."""
+        left_out = self.context.twin.left_out if self.context.twin is not None else []
+        new = [name for name in left_out if name not in self._told]
+        self._told |= set(new)
+        if not new:
+            return ""
+        return f"no gradient in FP32 but rounding, left out of the comparison: {', '.join(new)}"
+
+
 def _ratios(table: dict[str, list[float]]) -> Metrics:
     ratios: dict[str, list[float]] = {"fp8": [], "fp32": [], "diff": []}
     found: Metrics = {}
@@ -148,13 +199,6 @@ def _errors_in_db(table: dict[str, tuple[float, float]]) -> Metrics:
         "grad_snr_db/mean": mean_of_finite(each.values()),
         "grad_snr_db/min": min(each.values()),
     }
-
-
-def decibels(signal: float, noise: float) -> float:
-    """10 log10(signal / noise) of two energies; inf without noise, -inf without signal."""
-    if noise == 0:
-        return math.inf
-    return 10 * math.log10(signal / noise) if signal > 0 else -math.inf
 
 
 @contextmanager

@@ -10,11 +10,10 @@ from typing import Any
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
 
+from altgrad.runs import Metrics
 from altgrad.runs.printable import printable
 from altgrad.runs.view import duration
 from altgrad.training.health import Finding
-
-Metrics = dict[str, float]
 
 
 class Console:

@@ -71,7 +71,7 @@ def _spreads_of(run: Path) -> list[Spread]:
         stored_network,
     )
     from altgrad.training.recording.operands import first_batch, operand_spreads
-    from altgrad.training.run_data import require_same_tokens
+    from altgrad.training.token_hashes import require_same_tokens
 
     settings = read_config(run)
     if not settings.precision.simulate:

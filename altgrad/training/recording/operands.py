@@ -18,7 +18,6 @@ from altgrad.data import load_tokens
 from altgrad.quantization.convert import quant_layers, rounded_roles
 from altgrad.quantization.formats import Format
 from altgrad.quantization.linear import QuantLinear
-from altgrad.quantization.scaling import scaling_of
 
 BELOW = 8
 """Octaves counted below the smallest number of a format; what is smaller still counts there."""
@@ -69,7 +68,7 @@ def _spread(name: str, role: str, operand: Tensor, layer: QuantLinear) -> Spread
     cast = getattr(layer.recipe, role)
     f: Format = cast.format
     rows = operand.reshape(-1, operand.shape[-1]).float()
-    scaling = scaling_of(cast)
+    scaling = cast.make_scaling()
     if scaling is not None:
         rows = rows / scaling.expand(scaling.scales(rows, f), rows)
     lowest = math.frexp(f.smallest_subnormal)[1] - 1 - BELOW

@@ -16,6 +16,7 @@ from altgrad.runs import (
     LAYOUT_VERSION,
     Changes,
     FolderLostError,
+    Metrics,
     RunFolder,
     changed_sources,
     code_changes,
@@ -31,10 +32,8 @@ from altgrad.training.checkpoints import Checkpoint, CheckpointError, SaveOutcom
 from altgrad.training.config import TrainConfig
 from altgrad.training.health import Finding
 from altgrad.training.recording.facts import keep_tokenizer
-from altgrad.training.run_data import replaced_tokens
+from altgrad.training.token_hashes import replaced_tokens
 from altgrad.training.trackers import JsonlTracker, TrackerSet
-
-Metrics = dict[str, float]
 
 
 class Listener(Protocol):

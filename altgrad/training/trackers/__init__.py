@@ -7,9 +7,10 @@ and `trackio` load their library when they are made.
 
 from altgrad.training.trackers.all import TrackerSet
 from altgrad.training.trackers.jsonl import JsonlTracker
-from altgrad.training.trackers.protocol import TrackedRun, TrackerConfig
+from altgrad.training.trackers.protocol import TRACKERS, TrackedRun, TrackerConfig
 
 __all__ = [
+    "TRACKERS",
     "JsonlTracker",
     "TrackedRun",
     "TrackerConfig",

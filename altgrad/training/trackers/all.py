@@ -4,8 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from altgrad.runs import Metrics
 from altgrad.training.trackers.in_thread import Shielded
-from altgrad.training.trackers.protocol import Metrics, TrackedRun, TrackerConfig, tracker_maker
+from altgrad.training.trackers.protocol import TrackedRun, TrackerConfig, tracker_maker
 
 OPENING_S = 120.0
 

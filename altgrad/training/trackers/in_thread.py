@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from altgrad.training.trackers.protocol import GoneError, Maker, Metrics, TrackedRun, Tracker
+from altgrad.runs import Metrics
+from altgrad.training.trackers.protocol import GoneError, Maker, TrackedRun, Tracker
 
 QUEUE_LENGTH = 10_000
 PATIENCE = 5

@@ -1,6 +1,6 @@
 """Where metrics go beside the run folder: several trackers at once, with the same names and steps.
 
-A tracker only writes. Each runs in a thread of its own behind a queue (`shielded.py`), so that a
+A tracker only writes. Each runs in a thread of its own behind a queue (`in_thread.py`), so that a
 slow, broken or unreachable one neither holds up nor ends a run. `TRACKERS` lists them by name; a
 name with a colon, `package.module:make`, brings in another.
 """
@@ -11,31 +11,28 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from altgrad.outside import load_outside, load_own
+from altgrad.runs import Metrics
 from altgrad.settings import require_choice
-
-Metrics = dict[str, float]
 
 
 @dataclass
 class TrackerConfig:
-    """Settings `tracker.*`.
-
-    names: trackers beside the run folder's JSONL, from `TRACKERS`, several at once.
-    project: the project's name there; empty turns all of them off.
-    mode: of wandb: `online`, `offline`, `disabled`; `auto` is online if this machine has an
-        account's key, else offline.
-    if_gone: a resumed run whose tracked run was deleted: `new` starts another there, `off` goes
-        on without, `refuse` does not resume.
-    artifacts: checkpoints to upload at the end, of `best` and `latest` (wandb, trackio).
-    close_s: seconds to wait for the last uploads when a run ends; then they are left behind.
-    """
+    """Settings `tracker.*`."""
 
     names: list[str] = field(default_factory=list)
+    """Trackers beside the run folder's JSONL, from `TRACKERS`; several at once."""
     project: str = "altgrad"
+    """The project's name at the trackers; empty turns all of them off."""
     mode: str = "auto"
+    """Mode of wandb: online, offline or disabled; auto is online if this machine has an account's
+    key, else offline."""
     if_gone: str = "new"
+    """When a resumed run's tracked run was deleted: new starts another there, off goes on without,
+    refuse does not resume."""
     artifacts: list[str] = field(default_factory=list)
+    """Checkpoints to upload at the end, of best and latest (wandb, trackio)."""
     close_s: float = 30.0
+    """Seconds to wait for the last uploads when a run ends; then they are left behind."""
 
     def __post_init__(self) -> None:
         for name in self.names:

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from altgrad.training.trackers.protocol import Metrics, TrackedRun, require_installed
+from altgrad.runs import Metrics
+from altgrad.training.trackers.protocol import TrackedRun, require_installed
 
 
 class TensorboardTracker:

@@ -4,7 +4,8 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from altgrad.training.trackers.protocol import GoneError, Metrics, TrackedRun, require_installed
+from altgrad.runs import Metrics
+from altgrad.training.trackers.protocol import GoneError, TrackedRun, require_installed
 
 LEVELS = {"critical": "ERROR", "warning": "WARN"}
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-from altgrad.training.trackers.protocol import GoneError, Metrics, TrackedRun, require_installed
+from altgrad.runs import Metrics
+from altgrad.training.trackers.protocol import GoneError, TrackedRun, require_installed
 
 GONE = "does not exist"
 """In the message with which `resume="must"` refuses an id (wandb-core 0.31)."""

@@ -212,6 +212,24 @@ def test_break_plants_a_mistake_that_can_be_found(learn, started):
     assert planted["says"] in out
 
 
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"\xff\xfe", b"[" * 200_000, b'{"unit": "norm", "name": "none"}']
+)
+def test_a_damaged_note_of_the_planted_mistake_says_how_to_plant_anew(learn, started, content):
+    (started / ".broken.json").write_bytes(content)
+    code, out = learn("break --reveal")
+    assert (code, "`altgrad learn break` plants anew" in out) == (2, True)
+
+
+@pytest.mark.parametrize("spoil", [{"units": []}, {"units": {"norm": {"attempts": "x"}}}, b"\xff"])
+def test_a_damaged_state_is_named_with_a_way_out(learn, started, spoil):
+    state = started / ".learn.json"
+    whole = json.loads(state.read_text())
+    state.write_bytes(spoil if isinstance(spoil, bytes) else json.dumps(whole | spoil).encode())
+    code, out = learn("status")
+    assert (code, f"cannot read {state}" in out, out.count("\n")) == (2, True, 1)
+
+
 def test_learners_parts_train_as_outside_parts(started, monkeypatch):
     from altgrad.model import GPT, preset
 

@@ -7,9 +7,9 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from altgrad.data.download.routes import Route
 from altgrad.data.errors import DataError
 from altgrad.data.files import sha256_of, write_whole
-from altgrad.data.routes import Route
 
 
 @dataclass(frozen=True)

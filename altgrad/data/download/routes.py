@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from altgrad.data.download import download
+from altgrad.data.download.http import download
 from altgrad.data.errors import DataError
 from altgrad.data.files import sha256_of
 

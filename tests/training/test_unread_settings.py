@@ -9,7 +9,7 @@ import altgrad
 from altgrad.compose import compose_config
 from altgrad.settings import ConfigError
 from altgrad.training.config import TrainConfig, all_setting_names
-from altgrad.training.reads import refuse_unread, typed_settings, unread_settings
+from altgrad.training.unread_settings import refuse_unread, typed_settings, unread_settings
 
 READ_BY_ALL = """
     max_steps seed compile device devices strategy accumulation eval_interval checkpoint_interval

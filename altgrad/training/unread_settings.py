@@ -2,9 +2,9 @@
 
 A variant declares what it reads beside the table that lists it (`optim.build.READS`,
 `optim.schedules.READS`, `model.parts.READS`). What belongs to a feature that can be off has a line
-in FEATURES here. Every other setting is read by every run; `tests/training/test_reads.py` has the
-list, so that a new setting has to be put somewhere. Values that presets and defaults bring along
-unread are no mistake: the question is what was typed.
+in FEATURES here. Every other setting is read by every run; the test of this file lists them, so
+that a new setting has to be put somewhere. Values that presets and defaults bring along unread are
+no mistake: the question is what was typed.
 """
 
 from collections.abc import Callable, Iterable
@@ -16,6 +16,7 @@ from altgrad.model.parts import resolve
 from altgrad.optim.build import READS as OPTIMIZER_READS
 from altgrad.optim.build import STORES, reads_of
 from altgrad.optim.schedules import READS as SCHEDULE_READS
+from altgrad.quantization import scaling
 from altgrad.quantization.recipe import ROLES
 from altgrad.settings import ConfigError, get_setting
 from altgrad.training.config import TrainConfig, all_setting_names
@@ -159,10 +160,8 @@ def _role_features(role: str) -> list["Feature"]:
     where = f"precision.{role}"
     rounded = f"{SIMULATE} {where}.format=e4m3"
     scalings: dict[str, tuple[str, ...]] = {
-        "scale_rule": ("tensor", "delayed", "row", "column", "block"),
-        "block_size": ("block",),
-        "history": ("delayed",),
-        "margin": ("delayed",),
+        setting: tuple(name for name, read in scaling.READS.items() if setting in read)
+        for setting in ("scale_rule", "block_size", "history", "margin")
     }
     return [
         ((f"{where}.format",), SIMULATE, _rounds),

@@ -3,6 +3,10 @@
 The first use asks the hub which commit a revision stands for and what files it holds, with their
 sizes and sha256, and keeps that answer in the cache: from then on every download is checked against
 it, and the same corpus stays the same. `$HF_ENDPOINT` names a mirror, as for the hub's own tools.
+
+`huggingface_hub`, which brings models (`interchange/importing.py`), does not do this: it compares
+sizes, not sha256; it keeps trying for long where a network is closed; and a file that somebody
+brought by hand has no place in its cache.
 """
 
 import json
@@ -16,7 +20,7 @@ from threading import Lock
 from typing import Any
 from urllib.parse import quote
 
-from altgrad.data.download import download_to, download_with_headers
+from altgrad.data.download.http import download_to, download_with_headers
 from altgrad.data.errors import DataError
 from altgrad.data.files import write_whole
 

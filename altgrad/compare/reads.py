@@ -1,4 +1,4 @@
-"""A setting that no arm reads cannot be a finding: it is refused before anything runs."""
+"""Which settings the arms read: one that no arm reads cannot be a finding, and is refused."""
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ def refuse_unread_words(arms: Sequence["Arm"], question: Question) -> None:
     Raises:
         ConfigError: naming the setting, the arm, and what would read it.
     """
-    from altgrad.training.reads import refuse_other_storage, unread_settings
+    from altgrad.training.unread_settings import refuse_other_storage, unread_settings
 
     unread = {arm.name: unread_settings(arm.config) for arm in arms}
     for arm in arms:
@@ -39,7 +39,7 @@ def refuse_unread_words(arms: Sequence["Arm"], question: Question) -> None:
 def _settings(words: Iterable[str]) -> list[str]:
     """Names of the settings with an effect; what a comparison silences itself (samples, trackers)
     may be typed in vain."""
-    from altgrad.training.reads import typed_settings
+    from altgrad.training.unread_settings import typed_settings
 
     quiet = (*WITHOUT_EFFECT, "sample_prompts")
     return [name for name in typed_settings(words) if not covers(quiet, name)]
@@ -49,7 +49,7 @@ def read_differences(
     found: dict[str, tuple[Any, Any]], control: "Arm", arm: "Arm"
 ) -> dict[str, tuple[Any, Any]]:
     """Of the settings in which two arms differ, those that one of them reads."""
-    from altgrad.training.reads import unread_settings
+    from altgrad.training.unread_settings import unread_settings
 
     nobody = unread_settings(control.config).keys() & unread_settings(arm.config).keys()
     return {name: values for name, values in found.items() if name not in nobody}

@@ -21,12 +21,12 @@ from altgrad.training.checkpoints import (
     step_of,
 )
 from altgrad.training.config import TrainConfig
-from altgrad.training.recording import Recorder
+from altgrad.training.recording.recorder import Recorder
 
 State = dict[str, Any]
 
 MAX_ANOMALIES = 5
-"""A run that meets bad batches for ever must not fill the disk with them."""
+"""A run that keeps meeting bad batches must not fill the disk with them."""
 
 
 class Keeper:
@@ -142,7 +142,7 @@ class Keeper:
         for outcome in outcomes:
             self.recorder.saved(outcome)
         if outcomes and outcomes[-1].error is not None:
-            raise self._failure(outcomes[-1].error)
+            raise self._failure(outcomes[-1].error) from outcomes[-1].error
 
     def _failure(self, error: OSError) -> CheckpointError:
         newest = self.manager.latest()

@@ -18,7 +18,7 @@ SPACE = re.compile(r"\s+")
 
 
 def botocore_docs(wheel: zipfile.ZipFile) -> bytes:
-    """One document a service and API version: its documentation strings without HTML tags.
+    """One document per service and API version: its documentation strings without HTML tags.
 
     A string that has stood in an earlier document, or earlier in the same, is left out.
     """
@@ -51,7 +51,7 @@ def _documentation(node: Any) -> Iterator[str]:
 
 
 def sotu_addresses(package: tarfile.TarFile) -> bytes:
-    """One document an address, in the order of the years."""
+    """One document per address, in the order of the years."""
     members = sorted(m for m in package.getnames() if re.fullmatch(r"package/data/\d.*\.json", m))
     files = [package.extractfile(member) for member in members]
     return _jsonl([json.loads(file.read()) for file in files if file])

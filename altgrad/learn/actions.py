@@ -1,4 +1,4 @@
-"""The workshop's commands: values in, lines of text out, exit code last. `cli.py` prints them.
+"""What `altgrad learn ACTION` does: values in, lines of text out, exit code last.
 
 Every function yields lines as they become known and returns the exit code.
 """
@@ -31,7 +31,7 @@ from altgrad.learn.questions.questions import table as table_of
 from altgrad.learn.race import Examination, Outcome, RaceSettings, page, race, table
 from altgrad.learn.source import body_text, unit_text
 from altgrad.learn.trace import trace_unit
-from altgrad.learn.track import Track
+from altgrad.learn.track import Track, Variant
 from altgrad.learn.view import complaint, report, status_lines, todo_lines
 from altgrad.learn.workshop import FILE, Workshop
 from altgrad.model.config import known
@@ -276,18 +276,27 @@ def plant(space: Workshop, *, seed: int | None, answer: str | None, reveal: bool
         return (yield from _plant_new(space, state, seed))
     if not state.is_file():
         raise ValueError("nothing is planted yet: `altgrad learn break` does it")
-    planted = json.loads(state.read_text())
-    if answer is not None and space.track.find(answer) != planted["unit"]:
+    mistake = _planted(space, state)
+    if answer is not None and space.track.find(answer) != mistake.unit:
         yield f"no, {space.track.find(answer)} is as it should be; look again, or --reveal"
         return 1
-    yield f"{'yes' if answer else 'it is'}: {planted['unit']}: {planted['says']}"
-    mistake = next(
-        m for m in space.track.mistakes if (m.unit, m.name) == (planted["unit"], planted["name"])
-    )
+    yield f"{'yes' if answer else 'it is'}: {mistake.unit}: {mistake.says}"
     good = body_text(space.track.source, mistake.unit).splitlines()
     bad = body_text(mistake.apply(space.track.source), mistake.unit).splitlines()
     yield from list(difflib.unified_diff(good, bad, "right", "planted", lineterm="", n=1))
     return 0
+
+
+def _planted(space: Workshop, state: Path) -> Variant:
+    """Which of the catalogue; raises ValueError where the note of it cannot be read."""
+    try:
+        found = json.loads(state.read_text())
+        asked = found["unit"], found["name"]
+        return next(m for m in space.track.mistakes if (m.unit, m.name) == asked)
+    except (ValueError, KeyError, TypeError, StopIteration, RecursionError):
+        raise ValueError(
+            f"{state} does not say what was planted; `altgrad learn break` plants anew"
+        ) from None
 
 
 def _plant_new(space: Workshop, state: Path, seed: int | None) -> Lines:

@@ -8,7 +8,7 @@ from altgrad.settings import require
 from altgrad.training import build, machine
 from altgrad.training.config import TrainConfig
 from altgrad.training.finetune import check_start
-from altgrad.training.reads import settle_storage
+from altgrad.training.unread_settings import settle_storage
 
 
 def settle(config: TrainConfig, *, elsewhere: bool = False) -> tuple[TrainConfig, str]:

@@ -1,0 +1,76 @@
+"""What the pages name exists: files, tests, settings, links."""
+
+import re
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+
+import pytest
+
+from altgrad.compare.question import Tuning
+from altgrad.training import TrainConfig
+
+HOUSE = Path(__file__).parents[1]
+PAGES = [*sorted((HOUSE / "docs").glob("*.md")), HOUSE / "README.md"]
+EXAMPLES = re.compile(r"^```(python|diff|yaml|text|csv|json)\n.*?^```", re.MULTILINE | re.DOTALL)
+OWN = {"my_gpt.py", "my-gpt/my_gpt.py", "mine.py"}
+"""Files that a reader makes, or that lie in a folder of the reader's."""
+
+
+def prose(page: Path) -> str:
+    """A page without what its examples make."""
+    text = page.read_text()
+    return EXAMPLES.sub("", text) if page.stem == "extending" else text
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
+def test_files_that_a_page_names_exist(page):
+    named = set(re.findall(r"(?<![\w/.-])[\w/-]+\.(?:py|toml|cpp)(?!\w)", prose(page)))
+    roots = (HOUSE, HOUSE / "altgrad", HOUSE / "tests")
+    here = {n for n in named if any((root / n).exists() for root in roots)}
+    bare = {n for n in named if "/" not in n and any((HOUSE / "altgrad").rglob(n))}
+    made = {n for n in named if n in (HOUSE / "docs" / "extending.md").read_text()}
+    assert named - here - bare - OWN - (made if page.stem == "extending" else set()) == set()
+
+
+def test_tests_in_brackets_exist():
+    page = (HOUSE / "docs" / "what-happens-when.md").read_text()
+    groups = re.findall(r"\[((?:[\w/]*test_\w+(?:, )?)+)\]", page)
+    named = {name for group in groups for name in group.split(", ")}
+    assert len(named) > 15
+    assert {n for n in named if not any((HOUSE / "tests").rglob(f"{n}.py"))} == set()
+
+
+def settings_of(made, prefix: str = "") -> set[str]:
+    """`model.n_layer` and every other name below a dataclass."""
+    found = set()
+    for field in fields(made):
+        value = getattr(made, field.name)
+        found.add(prefix + field.name)
+        if is_dataclass(value):
+            found |= settings_of(value, f"{prefix}{field.name}.")
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
+def test_settings_that_a_page_names_exist(page):
+    groups = {f.name for f in fields(TrainConfig) if is_dataclass(getattr(TrainConfig(), f.name))}
+    known = settings_of(TrainConfig()) | {f"tuning.{f}" for f in tuning_fields()}
+    found = re.findall(r"(?<![\w./:])([a-z]\w*(?:\.[a-z]\w*)+)(?==|`)", page.read_text())
+    named = {name for name in found if name.split(".")[0] in {*groups, "tuning"}}
+    files = (".py", ".json", ".safetensors")
+    assert {n for n in named if n not in known and not n.endswith(files)} == set()
+
+
+def tuning_fields() -> set[str]:
+    return {f.name for f in fields(Tuning)}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
+def test_links_lead_somewhere(page):
+    for place, anchor in re.findall(r"\]\((?!http)([^)#]*)(?:#([\w-]+))?\)", page.read_text()):
+        target = (page.parent / place).resolve() if place else page
+        assert target.exists(), place
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE)
+            anchors = [re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in headings]
+            assert anchor in anchors, anchor
