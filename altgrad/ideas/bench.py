@@ -1,7 +1,7 @@
 """Makes a ledger's runs with what `compare` makes its runs with, and reads them."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ class Bench:
         self.registry = Registry(self.launch.runs)
         self.hashes: dict[str, str] = {}
 
-    def arms(self, named: dict[str, Sequence[str]]) -> list[Arm]:
+    def arms(self, named: Mapping[str, Sequence[str]]) -> list[Arm]:
         """Arms by name, the first one the control; settled by the machine and the data.
 
         named: name -> words beside the base's.

@@ -90,6 +90,7 @@ def reckoned(state: State) -> list[Reckoned]:
 
 def draw(state: State, path: Path) -> Path:
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(11, 5.5), dpi=130, layout="constrained")
     axes = figure.add_subplot()
@@ -106,7 +107,7 @@ def draw(state: State, path: Path) -> Path:
     _name_changes(axes, made)
     axes.set_ylim(low, high)
     axes.set_xlabel("tries")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel(state.terms.primary)
     axes.set_title("\n".join(head(state)[:3]), fontsize=8, loc="left")
     axes.legend(fontsize=7, ncols=2, loc="upper right")

@@ -5,7 +5,7 @@ plan (seeds and arms) is an entry before any run, so a reckoning that was killed
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -103,7 +103,7 @@ class Reckoning:
         effects = [e if e.change not in found_later else _now_found(e) for e in effects]
         return self._entry(effects, found, gone, kept_anyway, seeds)
 
-    def _leaving(self, gone: dict[str, Sequence[str]]) -> dict[str, list[str]]:
+    def _leaving(self, gone: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
         """Arm -> its words: the baseline, and champions without some changes."""
         champion = self.state.champion
         words = {n: words_of(c for c in champion if c.id not in ids) for n, ids in gone.items()}
