@@ -8,7 +8,7 @@ from typing import Any
 from altgrad.compare.arm import Arm, differences
 from altgrad.compare.identity import WITHOUT_EFFECT, covers
 from altgrad.compare.question import full_name
-from altgrad.compare.unread_settings import read_differences
+from altgrad.compare.reads import read_differences
 from altgrad.settings import ConfigError, get_setting, require
 
 MEASURING = {
