@@ -84,3 +84,15 @@ class GatedAndMore(Gated):
 
     def forward(self, x, cos_sin=None, kv_cache=None):
         return 1.001 * super().forward(x, cos_sin, kv_cache)
+
+
+class OtherNames(nn.Module):
+    """A sound MLP whose layers have names of their own."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.up = nn.Linear(config.n_embd, 3 * config.n_embd, bias=config.bias)
+        self.down = nn.Linear(3 * config.n_embd, config.n_embd, bias=config.bias)
+
+    def forward(self, x):
+        return self.down(self.up(x).relu())

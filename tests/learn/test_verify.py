@@ -107,6 +107,10 @@ def test_a_part_that_raises_when_run_does_not_stop_the_rest(monkeypatch):
     assert "RuntimeError: not today" in found[1].evidence
 
 
+def test_an_own_mlp_may_name_its_layers_as_it_likes():
+    assert not failures(config(mlp="tests.learn.outside:OtherNames"))
+
+
 def test_a_part_that_is_not_there_is_refused_in_one_line(capsys):
     assert main(["verify", "model=gpt2", f"model.mlp={OUTSIDE}:Rasing"]) == 2
     message = capsys.readouterr().err

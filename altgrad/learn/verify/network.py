@@ -190,9 +190,9 @@ def counts(s: Subject) -> str:
     multiplied = total - sum(w.numel() for w in tables)
     flops = 6 * multiplied + 12 * c.n_head * known(c.head_dim) * keys
     require(model.estimate_flops() == flops, f"{model.estimate_flops()} FLOPs, expected {flops}")
-    wanted = _expected_parameters(model)
-    if outside:
+    if outside:  # a part of one's own may call its layers what it likes
         return f"{total:,} parameters, {flops:,} FLOPs per token (outside part: counted as it is)"
+    wanted = _expected_parameters(model)
     require(total == wanted, f"{total:,} parameters, the closed form gives {wanted:,}")
     size = f"{total:,} parameters, {flops:,} FLOPs per token"
     return f"{size} (vocabulary {c.vocab_size}): the closed forms"
