@@ -62,7 +62,6 @@ def add_ideas_command(commands: Any, add_command: AddCommand, compose: Compose) 
         words.add_trust(action)
         if name == "try":
             action.add_argument("--why", default="", help="the reason, kept in the ledger")
-            action.add_argument("--patch", metavar="FILE", help="a unified diff of the code")
 
 
 def _help(arguments: argparse.Namespace) -> None:
@@ -84,9 +83,8 @@ def new(compose: Compose, arguments: argparse.Namespace) -> int:
 
 def try_(compose: Compose, arguments: argparse.Namespace) -> int:
     ledger, typed, _ = _ledger(compose, arguments)
-    patch = Path(arguments.patch).read_text(encoding="utf-8") if arguments.patch else ""
     with stopped_by_clusters():
-        entry = ledger.try_(typed, why=arguments.why, patch=patch)
+        entry = ledger.try_(typed, why=arguments.why)
     return _answer(arguments, entry, CODES[entry["verdict"]])
 
 

@@ -13,8 +13,8 @@ from altgrad.compare.identity import run_key
 from altgrad.compare.launching import Launch, Report, Wanted, complete
 from altgrad.compare.outcomes import Outcome, check_evaluations, read_outcome
 from altgrad.compare.question import Question
-from altgrad.compare.registry import Registry
 from altgrad.compare.reads import refuse_unread_words
+from altgrad.compare.registry import Registry
 from altgrad.ideas.terms import Terms
 from altgrad.runs import accept_code, code_versions
 

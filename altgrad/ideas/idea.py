@@ -1,6 +1,5 @@
 """One idea: a change of anything but the measuring."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -34,24 +33,18 @@ FREE = ("data.batch_size",)
 
 @dataclass(frozen=True)
 class Idea:
-    """words: as typed. patch: a unified diff of the code; empty = none. why: for people."""
+    """words: as typed. why: for people."""
 
     words: tuple[str, ...] = ()
-    patch: str = ""
     why: str = ""
 
     @property
     def name(self) -> str:
         """What a person calls it."""
-        shown = [w if len(w) <= 60 else f"{w[:57]}..." for w in self.words]
-        return " ".join([*shown, *(["(patch)"] if self.patch else [])])
-
-    @property
-    def patch_hash(self) -> str:
-        return hashlib.sha256(self.patch.encode()).hexdigest()[:12] if self.patch else ""
+        return " ".join(w if len(w) <= 60 else f"{w[:57]}..." for w in self.words)
 
 
-def read_idea(words: Sequence[str], *, why: str = "", patch: str = "") -> Idea:
+def read_idea(words: Sequence[str], *, why: str = "") -> Idea:
     """An idea from what was typed.
 
     Raises:
@@ -59,9 +52,9 @@ def read_idea(words: Sequence[str], *, why: str = "", patch: str = "") -> Idea:
     """
     for word in words:
         require("=" in word, f"{word!r} is not KEY=VALUE, such as optim.lr=0.02.")
-    require(bool(words or patch), "an idea needs at least one KEY=VALUE or a --patch.")
+    require(bool(words), "an idea needs at least one KEY=VALUE.")
     full = [f"{full_name(k)}={v}" for k, _, v in (w.partition("=") for w in words)]
-    return Idea(tuple(last_words(full)), patch, why)
+    return Idea(tuple(last_words(full)), why)
 
 
 def last_words(words: Sequence[str]) -> list[str]:
@@ -84,7 +77,7 @@ def refuse_typed(words: Sequence[str]) -> None:
         _refuse(word.partition("=")[0], word)
 
 
-def changes_of(champion: Arm, idea: Arm, *, patched: bool = False) -> dict[str, tuple[Any, Any]]:
+def changes_of(champion: Arm, idea: Arm) -> dict[str, tuple[Any, Any]]:
     """Settings that the idea changes: name -> (champion's value, its value).
 
     Raises:
@@ -95,7 +88,7 @@ def changes_of(champion: Arm, idea: Arm, *, patched: bool = False) -> dict[str, 
     for name in found:
         _refuse(name, f"{name}={get_setting(idea.config, name)}")
     read = read_differences(found, champion, idea)
-    if not read and not patched:
+    if not read:
         unread = f": nothing reads {', '.join(found)}" if found else ""
         raise ConfigError(f"it changes nothing against the champion{unread}")
     return read

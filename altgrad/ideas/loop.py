@@ -142,14 +142,14 @@ class Ledger:
 
     # -- the first gear ---------------------------------------------------------------------------
 
-    def try_(self, words: Sequence[str] = (), *, why: str = "", patch: str = "") -> Entry:
+    def try_(self, words: Sequence[str] = (), *, why: str = "") -> Entry:
         """Try one idea; its entry, whose `verdict` is nominated, no gain, parked, lost, crashed or
         refused (with a `reason`). A failure is an outcome, not an exception.
 
         Raises:
             ConfigError: no KEY=VALUE, or the ledger cannot go on.
         """
-        return self.try_idea(read_idea(words, why=why, patch=patch))
+        return self.try_idea(read_idea(words, why=why))
 
     def try_idea(self, idea: Idea, *, item: str = "") -> Entry:
         """item: which of a queue's it is, so that it is not tried again by the same queue."""
@@ -174,7 +174,6 @@ class Ledger:
             "id": f"i{number}",
             "name": idea.name,
             "words": list(idea.words),
-            "patch": self._kept(idea),
             "why": idea.why,
             "reign": state.reign,
             "key": "",
@@ -190,7 +189,6 @@ class Ledger:
     def _outcome(self, state: State, idea: Idea, id_: str) -> dict[str, Any]:
         bench = self._bench(state)
         try:
-            require(not idea.patch, "patches of the code are not supported yet; give words")
             arms, key = settle_idea(bench, state, idea, id_)
         except (ValueError, ImportError) as error:
             return {"verdict": REFUSED, "reason": " ".join(str(error).split())}
@@ -207,9 +205,6 @@ class Ledger:
         if verdict == NOMINATED:
             entry |= nomination(bench, state, idea, arms[1])
         return entry
-
-    def _kept(self, idea: Idea) -> str:
-        return idea.patch_hash
 
     # -- the second gear --------------------------------------------------------------------------
 

@@ -17,14 +17,14 @@ from altgrad.ideas.state import State
 from altgrad.settings import ConfigError, require
 from altgrad.trust import said_by
 
-KEYS = ("words", "why", "patch")
+KEYS = ("words", "why")
 
 
 def read_queue(path: Path) -> list[tuple[str, Idea]]:
     """(item, idea) of each entry. Its item is a hash of what it says and how often it was said
     before, so that ideas may be added to the file later.
 
-    The file is a list: each a text of words, or a mapping of `words`, `why` and `patch` (a file).
+    The file is a list: each a text of words, or a mapping of `words` and `why`.
 
     Raises:
         ConfigError: the file, or the entry, that cannot be read.
@@ -44,25 +44,19 @@ def read_queue(path: Path) -> list[tuple[str, Idea]]:
         text = json.dumps(entry, sort_keys=True, default=str)
         seen[text] += 1
         item = hashlib.sha256(f"{text} {seen[text]}".encode()).hexdigest()[:12]
-        items.append((item, _idea(entry, f"{path}, idea {place}", path.parent)))
+        items.append((item, _idea(entry, f"{path}, idea {place}")))
     return items
 
 
-def _idea(entry: Any, where: str, folder: Path) -> Idea:
+def _idea(entry: Any, where: str) -> Idea:
     entry = {"words": entry} if isinstance(entry, str) else entry
     require(isinstance(entry, dict), f"{where}: {entry!r} is neither words nor a mapping.")
     strange = [key for key in entry if key not in KEYS]
     require(not strange, f"{where}: unknown {strange}; there are {', '.join(KEYS)}.")
     words = entry.get("words") or []
     words = words.split() if isinstance(words, str) else [str(w) for w in words]
-    patch = ""
-    if entry.get("patch"):
-        try:
-            patch = (folder / str(entry["patch"])).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{where}: patch {entry['patch']}: {error}") from None
     try:
-        return read_idea(words, why=str(entry.get("why") or ""), patch=patch)
+        return read_idea(words, why=str(entry.get("why") or ""))
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
 

@@ -23,13 +23,12 @@ class Change:
 
     id: str
     words: tuple[str, ...]
-    patch: str
     why: str
     proven: bool = False
 
     @property
     def name(self) -> str:
-        return " ".join([*self.words, *(["(patch)"] if self.patch else [])])
+        return " ".join(self.words)
 
 
 @dataclass
@@ -132,7 +131,7 @@ def _try(state: State, entry: Entry) -> None:
         _pool_again(state, [entry["gains"]])
     if entry["verdict"] == NOMINATED:
         gone = set(entry["supersedes"])
-        change = Change(entry["id"], tuple(entry["words"]), entry["patch"], entry["why"])
+        change = Change(entry["id"], tuple(entry["words"]), entry["why"])
         champion = [*(c for c in state.champion if c.id not in gone), change]
         _begin_reign(state, champion, entry["next_seeds"], entry["steps"])
 
@@ -155,7 +154,7 @@ def _reckon(state: State, entry: Entry) -> None:
     _pool_again(state, entry["harms"].values())
     kept, found = set(entry["champion"]), set(entry["found"])
     champion = [
-        Change(c.id, c.words, c.patch, c.why, c.proven or c.id in found)
+        Change(c.id, c.words, c.why, c.proven or c.id in found)
         for c in state.champion
         if c.id in kept
     ]

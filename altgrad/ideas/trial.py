@@ -27,8 +27,8 @@ def settle_idea(bench: Bench, state: State, idea: Idea, name: str) -> tuple[list
     refuse_typed(idea.words)
     words = last_words([*state.words, *idea.words])
     champion, arm = bench.arms({CHAMPION: state.words, name: words})
-    changes_of(champion, arm, patched=bool(idea.patch))
-    key = bench.key(arm) + idea.patch_hash
+    changes_of(champion, arm)
+    key = bench.key(arm)
     if key in state.tried:
         before = state.entries[state.tried[key]]
         raise ConfigError(
@@ -53,7 +53,7 @@ def superseded(bench: Bench, state: State, idea: Idea, arm: Arm) -> list[str]:
             **arm.config.to_dict(),
             "max_steps": other.config.max_steps,
         }
-        gone += [change.id] if same and not change.patch else []
+        gone += [change.id] if same else []
     return gone
 
 

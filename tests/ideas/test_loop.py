@@ -50,7 +50,6 @@ def _forced(made, words, **more):
         "id": f"i{number}",
         "name": " ".join(words),
         "words": words,
-        "patch": "",
         "why": "",
         "key": "",
         "verdict": "nominated",

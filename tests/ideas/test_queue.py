@@ -126,7 +126,7 @@ def test_an_open_reckoning_is_ended_before_anything_is_tried(ledger, queue, monk
         ("- 7", "neither words nor a mapping"),
         ("- nothing", "not KEY=VALUE"),
         ("- {why: x}", "at least one KEY=VALUE"),
-        ("- {patch: missing.diff}", "missing.diff"),
+        ("- {patch: missing.diff}", "patch"),
         ("{", "no readable queue"),
     ],
 )
