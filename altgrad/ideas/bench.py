@@ -72,7 +72,7 @@ class Bench:
             return arm
         return arm.with_settings({**OWN_DATA, "data.path": str(self.data.absolute())})
 
-    def _question(self, named: dict[str, Sequence[str]]) -> Question:
+    def _question(self, named: Mapping[str, Sequence[str]]) -> Question:
         arms = {name: list(words) for name, words in named.items()}
         last, primary = self.terms.last, self.terms.primary
         return Question(
