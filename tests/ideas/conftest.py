@@ -2,6 +2,7 @@
 
 import random
 from concurrent.futures import Future
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -82,7 +83,8 @@ def made_up(monkeypatch):
         return rows
 
     def again(bench, arm, seed):
-        return _outcome(arm, seed, bench.key(arm))
+        first = _outcome(arm, seed, bench.key(arm))
+        return replace(first, run=f"{first.run}-again")
 
     monkeypatch.setattr(Bench, "run", run)
     monkeypatch.setattr(Bench, "run_again", again)
