@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from altgrad.data.config import DataConfig, cache_root
 from altgrad.data.corpora import find_corpus
 from altgrad.data.download import manifest_path
-from altgrad.data.errors import DataError
+from altgrad.data.errors import DataError, UnknownCharacters
 from altgrad.data.files import DiskError, disk_errors, fsync, lock
 from altgrad.data.metadata import (
     FORMAT_VERSION,
@@ -194,10 +194,9 @@ def _refuse_unknown_characters(source: Source, characters: str, vocabulary: str)
     if unknown:
         listed = ", ".join("end of text" if c == "\0" else repr(c) for c in unknown[:8])
         more = f" and {len(unknown) - 8} more" if len(unknown) > 8 else ""
-        raise DataError(
+        raise UnknownCharacters(
             f"{source.corpus} has {listed}{more}, not among the {len(vocabulary)} characters of "
-            "the run that it is to be read with; leave them out of the text, or start from a run "
-            "that reads any text: one trained with data.tokenizer=byte or gpt2"
+            "the run that it is to be read with"
         )
 
 

@@ -20,7 +20,7 @@ from altgrad.model.attention import CausalSelfAttention
 from altgrad.runs import write_atomically
 from altgrad.training.build import LoadedRun
 from altgrad.training.machine import has_fast_bf16, pick_device
-from altgrad.training.token_hashes import require_same_tokens
+from altgrad.training.token_hashes import tokens_again
 
 LOSS = "loss"
 HARNESS = "lm-eval:"
@@ -138,13 +138,7 @@ def _corpora(
     results = []
     with arithmetic(compute, device):
         if LOSS in wishes.tasks:
-            folder = prepare(
-                run.config.data,
-                block_size=model.config.block_size,
-                vocabulary=run.tokenizer.describe().get("vocabulary"),
-            )
-            if run.folder is not None:
-                require_same_tokens(run.folder, folder, splits=["val"])
+            folder = _own_tokens(run)
             results.append(evaluate_split(model, folder, **how))
         for path in wishes.texts:
             if path.is_dir():
@@ -155,6 +149,17 @@ def _corpora(
                     evaluate_file(model, run.tokenizer, path, config=run.config.data, **how)
                 )
     return results
+
+
+def _own_tokens(run: LoadedRun) -> Path:
+    """Where the run's validation split lies; checked where the run has a folder that says."""
+    how: dict[str, Any] = {
+        "block_size": run.config.model.block_size,
+        "vocabulary": run.tokenizer.describe().get("vocabulary"),
+    }
+    if run.folder is None:
+        return prepare(run.config.data, **how)
+    return tokens_again(run.folder, run.config.data, splits=["val"], **how)
 
 
 def check_same_tokenizer(folder: Path, run: LoadedRun) -> None:

@@ -19,6 +19,7 @@ from altgrad.data import (
     prepare,
 )
 from altgrad.data.config import cache_root
+from altgrad.data.errors import UnknownCharacters
 from altgrad.data.special_tokens import END_OF_TEXT, continuation, opening, prompt_ids
 from altgrad.model import GPT
 from altgrad.runs import RunFolder, accept_code, resolve_run, run_status
@@ -38,7 +39,7 @@ from altgrad.training.machine import keep_freed_memory, launch, make_fabric, set
 from altgrad.training.recording import Listener, Recorder
 from altgrad.training.resume import rate_jump, refuse_changes, settings_to_go_on_with
 from altgrad.training.size_limits import refuse_more_than_stored
-from altgrad.training.token_hashes import require_same_tokens
+from altgrad.training.token_hashes import other_text, require_same_tokens
 from altgrad.training.trainer import Trainer
 from altgrad.training.unread_settings import settle_storage
 
@@ -196,6 +197,13 @@ def settle_data(
             progress=progress,
             vocabulary=next(filter(None, map(kept_vocabulary, filter(None, (like, base)))), None),
         )
+    except UnknownCharacters as error:
+        if like:
+            raise other_text(like, error) from None
+        raise ConfigError(
+            f"init_from={base}: {error}; leave them out of the text, or start from a run that "
+            "reads any text: one trained with data.tokenizer=byte or gpt2"
+        ) from None
     except DataError as error:
         raise ConfigError(f"init_from={base}: {error}" if base else str(error)) from None
     metadata = load_metadata(data_dir)

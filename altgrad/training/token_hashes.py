@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from altgrad.data import DataConfig, prepare
+from altgrad.data.errors import UnknownCharacters
 from altgrad.data.files import sha256_of
 from altgrad.runs import RunFolder
 from altgrad.settings import ConfigError
@@ -47,6 +49,36 @@ def require_same_tokens(
                 f"{path} is not what {run} was trained on (its sha256 differs from data.json): the "
                 "text was changed; bring the original data back."
             )
+
+
+def tokens_again(
+    run: Path,
+    data: DataConfig,
+    *,
+    block_size: int,
+    vocabulary: str | None,
+    splits: Iterable[str] | None = None,
+) -> Path:
+    """The folder of tokens of a run, prepared anew where the cache has lost it.
+
+    vocabulary: the run's characters, if it reads those. splits: those that will be read.
+
+    Raises:
+        ConfigError: they are no longer those it was trained on. DataError: the text is not there.
+    """
+    try:
+        folder = prepare(data, block_size=block_size, vocabulary=vocabulary)
+    except UnknownCharacters as error:
+        raise other_text(run, error) from None
+    require_same_tokens(run, folder, splits=splits)
+    return folder
+
+
+def other_text(run: Path, error: UnknownCharacters) -> ConfigError:
+    return ConfigError(
+        f"{error}: it is not the text {run} was trained on, or was changed since; bring the "
+        "original data back"
+    )
 
 
 def recorded_hashes(run: Path) -> dict[str, str] | None:

@@ -81,13 +81,11 @@ def small_model(**changes) -> GPT:
     """A model over bytes with weights far from zero, so that every choice differs."""
     config = {"n_layer": 2, "n_head": 2, "n_embd": 32, "block_size": 256, "vocab_size": 256}
     model = GPT(GPTConfig(**config | changes), torch.Generator().manual_seed(3)).eval()
+    noise = torch.Generator().manual_seed(5)  # of each model's own: no test depends on another
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.add_(0.3 * torch.randn(parameter.shape, generator=_noise))
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=noise))
     return model
-
-
-_noise = torch.Generator().manual_seed(5)
 
 
 @pytest.fixture

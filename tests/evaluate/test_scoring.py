@@ -10,7 +10,10 @@ from tests.evaluate.conftest import small_model
 
 
 def one_by_one(model, row: Row) -> tuple[float, bool]:
-    """The definition: each row alone, its logits in full, log-softmax by hand."""
+    """The definition: each row alone, its logits in full, log-softmax by hand.
+
+    The loss is of the tokens that are scored, greedy of the whole answer, which may begin earlier.
+    """
     with torch.no_grad():
         logits = model(torch.tensor([row.tokens[:-1]]))[0][0].double()
     losses = [
@@ -18,7 +21,7 @@ def one_by_one(model, row: Row) -> tuple[float, bool]:
         for t in range(row.start, len(row.tokens))
     ]
     greedy = all(
-        int(logits[t - 1].argmax()) == row.tokens[t] for t in range(row.start, len(row.tokens))
+        int(logits[t - 1].argmax()) == row.tokens[t] for t in range(row.first, len(row.tokens))
     )
     return sum(losses) / len(losses), greedy
 
@@ -144,3 +147,19 @@ def small_copy(model):
     import copy
 
     return copy.deepcopy(model).to(torch.bfloat16)
+
+
+def test_an_answer_is_greedy_only_where_all_of_it_is_the_likeliest():
+    """Also where the choices share their beginning, which is not scored."""
+    model = small_model()
+    context = [10, 20, 30]
+
+    def likeliest(*tokens):
+        with torch.no_grad():
+            return int(model(torch.tensor([tokens]))[0][0, -1].argmax())
+
+    right = likeliest(*context)
+    for begun, greedy in ((right, True), ((right + 1) % 256, False)):
+        row = (*context, begun, likeliest(*context, begun))
+        ((score,),) = score_questions(model, [TaskExample((Row(row, 4, 3),), 0)])
+        assert (score.tokens, score.greedy) == (1, greedy)

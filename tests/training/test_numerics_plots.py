@@ -51,7 +51,7 @@ def run(make_config, make_model, data_dir, monkeypatch):
         config = make_config(max_steps=3, eval_interval=3, **settings)
         trainer = Trainer(config, make_model(config), data_dir, "cpu")
         trainer.train()
-        monkeypatch.setattr("altgrad.data.prepare", lambda *a, **k: data_dir)
+        monkeypatch.setattr("altgrad.training.token_hashes.prepare", lambda *a, **k: data_dir)
         return trainer.recorder.folder.root
 
     return make

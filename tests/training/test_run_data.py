@@ -60,7 +60,7 @@ def test_another_way_of_reading_permits_no_other_tokens(run, text, name, value):
 
 def test_a_new_vocabulary_is_told_as_other_tokens(run, text):
     text.write_text(TEXT.replace("cat", "c~t"))
-    with pytest.raises(ConfigError, match=r"not among the .* characters of the run"):
+    with pytest.raises(ConfigError, match=r"not the text .* was trained on"):
         go_on(run, ["data.batch_size"], batch_size=3)
 
 

@@ -62,7 +62,6 @@ def plot_histograms(run: Path) -> list[Path]:
 
 
 def _spreads_of(run: Path) -> list[Spread]:
-    from altgrad.data import prepare
     from altgrad.quantization import Recipe, apply_recipe
     from altgrad.training.loading import (
         kept_vocabulary,
@@ -71,7 +70,7 @@ def _spreads_of(run: Path) -> list[Spread]:
         stored_network,
     )
     from altgrad.training.recording.operands import first_batch, operand_spreads
-    from altgrad.training.token_hashes import require_same_tokens
+    from altgrad.training.token_hashes import tokens_again
 
     settings = read_config(run)
     if not settings.precision.simulate:
@@ -80,8 +79,8 @@ def _spreads_of(run: Path) -> list[Spread]:
     recipe = replace(settings.precision, native=False)
     apply_recipe(model, Recipe.of(recipe), seed=settings.seed)
     block = settings.model.block_size
-    folder = prepare(settings.data, block_size=block, vocabulary=kept_vocabulary(run))
-    require_same_tokens(run, folder)
+    vocabulary = kept_vocabulary(run)
+    folder = tokens_again(run, settings.data, block_size=block, vocabulary=vocabulary)
     x, y = first_batch(folder, block_size=block, batch_size=settings.data.batch_size)
     return operand_spreads(model, x, y, compute=settings.precision.compute)
 
