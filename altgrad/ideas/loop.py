@@ -382,7 +382,8 @@ def event(entry: dict[str, Any]) -> str:
     numbers = (
         f" {gain:+.5f} [{entry['low']:+.5f}, {entry['high']:+.5f}]" if gain is not None else ""
     )
-    pairs = f" after {entry['pairs']} pairs" if entry.get("pairs") else ""
+    count = entry.get("pairs", 0)
+    pairs = f" after {count} pair{'s' if count > 1 else ''}" if count else ""
     why = f": {entry['reason']}" if entry["reason"] else ""
     noisy = ""
     if entry.get("own_spread"):
