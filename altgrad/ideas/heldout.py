@@ -80,9 +80,9 @@ def losses(runs: dict[str, dict[int, str]], folder: Path) -> dict[str, dict[int,
 
 
 def _loss(run: Path, folder: Path) -> float:
-    """In the arithmetic the run was trained in."""
+    """In the arithmetic the run was trained in; of the tokens alone, whatever text they are."""
     from altgrad import trust
-    from altgrad.evaluate.corpus import evaluate_split
+    from altgrad.evaluate.corpus import mean_loss
     from altgrad.evaluate.run import arithmetic
     from altgrad.training.loading import load_run, read_config
     from altgrad.training.machine import pick_device
@@ -92,4 +92,4 @@ def _loss(run: Path, folder: Path) -> float:
     device = pick_device(loaded.config.device)
     with arithmetic(loaded.config.precision.compute, device):
         model, batch = loaded.model.to(device), loaded.config.data.batch_size
-        return evaluate_split(model, folder, "val", batch_size=batch).loss
+        return mean_loss(model, load_tokens(folder, "val"), batch_size=batch)

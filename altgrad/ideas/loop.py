@@ -293,14 +293,12 @@ class Ledger:
             seeds, arms = len(plan["seeds"]), len(plan["groups"]) + 2
             self.say(f"reckoning: {arms} arms on {seeds} fresh seeds")
             key = f"plan {plan['n']}"
-            entry = Reckoning(
-                bench,
-                state,
-                plan,
-                lambda found: self._measured(
-                    bench, found, f"{key} {' '.join(a.name for a in found)}"
-                ),
-            ).reckon()
+
+            def measured(arms: list[Arm], more: str = "") -> dict[str, float]:
+                named = " ".join([*(a.name for a in arms), more]).strip()
+                return self._measured(bench, arms, f"{key} {named}")
+
+            entry = Reckoning(bench, state, plan, measured).reckon()
             entry["heldout"] = self._heldout(state, bench, entry)
             made = self.file.append("reckon", **entry)
             for line in findings(made):

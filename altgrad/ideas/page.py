@@ -69,7 +69,7 @@ def chart(state: State) -> dict[str, Any]:
     middle = kept.mark_rule(color=COLOUR["finding"], size=2.5).encode(
         x="x:Q", x2="until:Q", y="loss:Q"
     )
-    names = base.mark_text(align="left", dx=7, dy=-7, fontSize=10, limit=190).encode(
+    names = base.mark_text(align="right", dx=-7, dy=9, fontSize=10, limit=190).encode(
         x=x, y=y, text="label:N", color=alt.Color("verdict:N", scale=scale), opacity=shown
     )
     layers = alt.layer(area, middle, steps, spread, dots.add_params(pick), names)

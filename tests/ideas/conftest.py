@@ -5,9 +5,11 @@ import random
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
+from typing import ClassVar
 
 import pytest
 
+from altgrad.compare import comparison
 from altgrad.compare.launching.launch import Launch
 from altgrad.compare.outcomes import Outcome
 from altgrad.ideas import admission, loop
@@ -20,7 +22,9 @@ __all__ = ["compose", "here"]
 
 
 class Inline:
-    """A process pool that is this process."""
+    """A process pool that is this process. submitted: what it was asked for."""
+
+    submitted: ClassVar[list] = []
 
     def __init__(self, *_, **__):
         pass
@@ -32,6 +36,7 @@ class Inline:
         return None
 
     def submit(self, call, *arguments):
+        self.submitted.append(call)
         future = Future()
         future.set_result(call(*arguments))
         return future
@@ -40,6 +45,8 @@ class Inline:
 @pytest.fixture
 def inline(here, monkeypatch):
     """Everything that has a process of its own is done in this one: processes are not tested."""
+    monkeypatch.setattr(Inline, "submitted", [])
+    monkeypatch.setattr(comparison, "ProcessPoolExecutor", Inline)
     monkeypatch.setattr(admission, "ProcessPoolExecutor", Inline)
     monkeypatch.setattr(loop, "ProcessPoolExecutor", Inline)
 
