@@ -84,12 +84,13 @@ def _loss(run: Path, folder: Path) -> float:
     from altgrad import trust
     from altgrad.evaluate.corpus import mean_loss
     from altgrad.evaluate.run import arithmetic
-    from altgrad.training.loading import load_run, read_config
+    from altgrad.training.loading import pick_checkpoint, read_config, rounding_network
     from altgrad.training.machine import pick_device
 
-    trust.allow(trust.names_in(read_config(run).to_dict()))
-    loaded = load_run(run, which="latest")
-    device = pick_device(loaded.config.device)
-    with arithmetic(loaded.config.precision.compute, device):
-        model, batch = loaded.model.to(device), loaded.config.data.batch_size
+    config = read_config(run)
+    trust.allow(trust.names_in(config.to_dict()))
+    device = pick_device(config.device)
+    with arithmetic(config.precision.compute, device):
+        model = rounding_network(config, pick_checkpoint(run, "latest")).to(device)
+        batch = config.data.batch_size
         return mean_loss(model, load_tokens(folder, "val"), batch_size=batch)
