@@ -3,13 +3,12 @@
 import math
 import resource
 import sys
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
 from altgrad.compare.arm import Arm
-from altgrad.compare.launching import Launch, Wanted, as_task, server
+from altgrad.compare.launching import Launch, Wanted, apart, as_task
 from altgrad.ideas.terms import Terms
 
 SMOKE_STEPS = 5
@@ -25,11 +24,10 @@ def failure_of(arm: Arm, launch: Launch, terms: Terms, changed: dict[str, Any]) 
     place = Path(launch.runs) / "ideas" / "smoke"  # never made: no run begins
     task = as_task(Wanted(arm.name, arm.at_seed(0), place), threads)
     network = any(name.startswith("model.") for name in changed)
-    with ProcessPoolExecutor(1, mp_context=server()) as pool:
-        try:
-            return pool.submit(_try_out, task, network, terms.memory_gb).result()
-        except BrokenProcessPool:
-            return "its process died in the smoke run"
+    try:
+        return str(apart(_try_out, task, network, terms.memory_gb))
+    except BrokenProcessPool:
+        return "its process died in the smoke run"
 
 
 def _try_out(task: Any, network: bool, memory_gb: float | None) -> str:

@@ -7,14 +7,13 @@ runs and ends as it would have.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from altgrad.compare.arm import Arm, Compose, differences
-from altgrad.compare.launching import LAUNCHERS, Launch, Report, server
+from altgrad.compare.launching import LAUNCHERS, Launch, Report, apart
 from altgrad.compare.question import Tuning
 from altgrad.compare.record import plain_name
 from altgrad.compare.tuning import start_grid
@@ -310,8 +309,7 @@ class Ledger:
         if not heldout.folder_of(self.folder).is_dir():
             return {}
         runs = {name: self._runs_of(bench, entry, name) for name in entry["folders"]}
-        with ProcessPoolExecutor(1, mp_context=server()) as process:
-            losses = process.submit(heldout.losses, runs, heldout.folder_of(self.folder)).result()
+        losses = apart(heldout.losses, runs, heldout.folder_of(self.folder))
         base, final = losses[BASELINE], losses[entry["final"]]
         gains = [base[s] - final[s] for s in base if s in final]
         readings = 1 + sum(e["kind"] == "reckon" and bool(e["heldout"]) for e in state.entries)
