@@ -82,7 +82,7 @@ def made_up_loss(arm, seed: int, key: str) -> float:
         effect -= 0.03
     effect += SLOPE * math.log(6 / arm.config.max_steps)
     noise = random.Random(f"{key} {seed}").gauss(0, NOISE)
-    return 3 + random.Random(seed).gauss(0, 0.01) + effect + noise
+    return 3 + random.Random(seed).gauss(0, 0.005) + effect + noise
 
 
 @pytest.fixture
