@@ -4,11 +4,12 @@ d is the step the optimiser wanted, a the one that the stored weights made, both
 a weight. With plain or master weights a = d.
 
     rate   = <a, d> / <d, d>      what a learning rate of 1 was worth
-    size   = |a| / |d|            above 1 where rounding makes few whole spacings of many small steps
+    size   = |a| / |d|            above 1 where few whole spacings are made of many small steps
     cosine = <a, d> / (|a| |d|)   1 = the wanted direction;  rate = size * cosine
 
 Rounding to nearest loses small steps for good, so its rate is what the weights really feel; at
-random, where a step arrives with the right odds, the rate is 1 on average at a small cosine.
+random, where a step arrives with the right odds, the rate is 1 on average at a small cosine. A
+scale that follows the largest weight moves all weights a little with it: that is in a, too.
 """
 
 import torch
@@ -30,8 +31,8 @@ class ArrivedUpdates(Instrument):
     rounded weights (in a plain run over all linear layers' weights), `binade_rate/BINADE`,
     `binade_step/BINADE`.
 
-    A weight w is in binade b if it is 2^b to 2^(b+1) times smaller than the largest of its matrix;
-    the last one holds all that are smaller still, zeros among them. `binade_step` is |a| / |w|.
+    A weight w is in binade b if floor(log2 |w|) is b below that of the largest of its matrix; the
+    last one holds all that are smaller still, zeros among them. `binade_step` is |a| / |w|.
     Where nothing was wanted there is no rate and no size, where nothing arrived no cosine.
     """
 
