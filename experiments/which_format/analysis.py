@@ -1,6 +1,6 @@
-"""From results/runs.csv to gains, contrasts and mediators: pure functions, no run folders.
+"""From results/runs.csv to results/gains.csv, contrasts.csv and mediators.csv; no run folders.
 
-`python experiments/which_format/analysis.py` writes results/gains.csv, contrasts.csv, mediators.csv.
+    python experiments/which_format/analysis.py
 
 gain = loss of AdamW - loss of the rule (AdamW's step, distributed by a spacing), same seed, same
 storage and format. Above 0: the rule helps.
@@ -174,7 +174,11 @@ def _against_storages(gains: dict[tuple[Place, str], Losses]) -> list[Estimate]:
         if arm != "rule" or place.storage != "nearest" or place.operands != "weights":
             continue
         for (other, kind), theirs in sorted(gains.items()):
-            same = (other.size, other.steps, other.format) == (place.size, place.steps, place.format)
+            same = (other.size, other.steps, other.format) == (
+                place.size,
+                place.steps,
+                place.format,
+            )
             if same and kind == "rule" and other.storage != "nearest":
                 what = f"gain to nearest - gain in {other.storage}"
                 found.append(estimate(what, place, differences(own, theirs)))

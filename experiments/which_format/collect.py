@@ -60,7 +60,10 @@ def runs_of(comparison: Path, runs: Path) -> Iterator[dict[str, Any]]:
 def line_of(run: Path, **belongs: str) -> Iterator[dict[str, Any]]:
     if not (run / "config.yaml").is_file() or run_status(run) not in ("finished", "diverged"):
         return
-    settings, metrics = read_settings(run / "config.yaml"), list(read_metrics(run / "metrics.jsonl"))
+    settings, metrics = (
+        read_settings(run / "config.yaml"),
+        list(read_metrics(run / "metrics.jsonl")),
+    )
     yield {
         **belongs,
         "run": run.name,

@@ -1,0 +1,219 @@
+"""The pictures of docs/findings.md, from results/ alone, after collect.py and analysis.py.
+
+python experiments/which_format/figures.py
+"""
+
+import csv
+import math
+from collections import defaultdict
+from pathlib import Path
+
+import analysis
+import matplotlib
+import numpy as np
+from analysis import DELTA, RESULTS, Estimate, Row
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+
+FIGURES = Path(__file__).parents[2] / "docs" / "figures"
+STORAGES = {
+    "fp32": "FP32 weights:\nnothing is rounded",
+    "master": "FP32 masters,\nrounded copies",
+    "kahan": "stored,\nKahan",
+    "error_feedback": "stored,\nerror feedback",
+    "stochastic": "stored,\nat random",
+    "nearest": "stored,\nto nearest",
+}
+FORMATS = ("e0m7", "e2m5", "e3m4", "e4m3", "e5m2")
+SIZES = {("2 x 32", 150): "C0", ("2 x 64", 150): "C1", ("3 x 96", 150): "C2", ("2 x 32", 450): "C4"}
+COLOURS = {"adamw": "C7", "rule": "C3"}
+NAMES = {"adamw": "AdamW", "rule": "in proportion to the spacing"}
+SEEN = {
+    "bit_stall_total": "share of updates lost",
+    "arrived_rate_total": "what the rate was worth",
+    "arrived_size_total": "length stored / wanted",
+    "arrived_cosine_total": "cosine of stored and wanted",
+    "upper_binades": "the rate's worth in the\ntop three binades",
+    "effective_rank": "effective rank at the end",
+}
+
+
+def main() -> None:
+    FIGURES.mkdir(exist_ok=True)
+    rows = analysis.read_rows()
+    save(gains_by_format(analysis.read_estimates(RESULTS / "gains.csv")), "which-format-gain")
+    save(mechanism(rows), "which-format-mechanism")
+    save(over_mediators(read_numbers(RESULTS / "mediators.csv")), "which-format-mediators")
+
+
+def save(figure: plt.Figure, name: str) -> None:
+    path = FIGURES / f"{name}.png"
+    figure.savefig(path, dpi=110, metadata={"Software": None})
+    print(path)
+
+
+def read_numbers(path: Path) -> list[Row]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+# -- gain by format, per storage ------------------------------------------------------------------
+
+
+def gains_by_format(gains: list[Estimate]) -> plt.Figure:
+    shown = [e for e in gains if e.what == "gain" and e.operands == "weights"]
+    there = [s for s in STORAGES if any(e.storage == s for e in shown)]
+    figure, axes = plt.subplots(
+        1, len(there), sharey=True, figsize=(2.1 * len(there) + 1.2, 4.0), layout="constrained"
+    )
+    for axis, storage in zip(np.atleast_1d(axes), there, strict=True):
+        _gains_in(axis, [e for e in shown if e.storage == storage])
+        axis.set_title(STORAGES[storage], fontsize=9)
+    first = np.atleast_1d(axes)[0]
+    first.set_ylabel("gain in validation loss, nats\n(above 0: the rule helps)")
+    handles, labels = [], []
+    for axis in np.atleast_1d(axes):
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+            if label not in labels:
+                handles, labels = [*handles, handle], [*labels, label]
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
+    return figure
+
+
+def _gains_in(axis: Axes, found: list[Estimate]) -> None:
+    axis.axhline(0, color="0.4", lw=0.8)
+    axis.axhspan(-DELTA, DELTA, color="0.92", zorder=0)
+    for i, ((size, steps), colour) in enumerate(SIZES.items()):
+        own = [e for e in found if (e.size, e.steps) == (size, steps)]
+        if not own:
+            continue
+        x = [FORMATS.index(e.format) + 0.16 * (i - 0.5) for e in own]
+        mean = np.array([e.mean for e in own])
+        ends = np.array([[e.mean - e.low, e.high - e.mean] for e in own]).T
+        label = f"layers x width {size}, {steps} steps"
+        axis.errorbar(x, mean, ends, fmt="o", ms=4, color=colour, capsize=2, label=label)
+    axis.set_xticks(range(len(FORMATS)), [f.upper() for f in FORMATS], rotation=60, fontsize=8)
+    axis.set_xlim(-0.6, len(FORMATS) - 0.4)
+
+
+# -- mechanism ------------------------------------------------------------------------------------
+
+
+def mechanism(rows: list[Row]) -> plt.Figure:
+    figure, axes = plt.subplots(1, 3, figsize=(11.5, 3.7), layout="constrained")
+    base = [r for r in rows if (r["layers"], r["width"], r["steps"]) == ("2", "32", "150")]
+    _rates(axes[0], base)
+    _binades(axes[1], base)
+    _lost(axes[2], base)
+    return figure
+
+
+def _rates(axis: Axes, rows: list[Row]) -> None:
+    """Loss over the learning rates that were tried, on the tuning seed."""
+    for storage, line in {"fp32": "--", "nearest": "-"}.items():
+        for arm, colour in COLOURS.items():
+            found = {
+                float(r["lr"]): float(r["val_loss"] or "nan") for r in _tuned(rows, storage, arm)
+            }
+            where = "FP32" if storage == "fp32" else "to nearest"
+            points = sorted(found.items())
+            if points:
+                axis.plot(*zip(*points, strict=True), line, marker="o", ms=4, color=colour,
+                          label=f"{NAMES[arm]}, {where}")  # fmt: skip
+    axis.set_xscale("log")
+    axis.set_xlabel("learning rate")
+    axis.set_ylabel("validation loss, one tuning seed")
+    axis.set_title("E3M4 and its spacing: loss over the rate", fontsize=9)
+    axis.legend(fontsize=7)
+
+
+def _tuned(rows: list[Row], storage: str, arm: str) -> list[Row]:
+    found = [r for r in rows if r["storage"] == storage and analysis.arm_of(r) == arm]
+    found = [r for r in found if r["seed"] == "1001" and r["operands"] == "weights"]
+    spacing = {"fp32": ("spacing", ("", "e3m4")), "nearest": ("format", ("e3m4",))}[storage]
+    return [r for r in found if r[spacing[0]] in spacing[1]]
+
+
+def _binades(axis: Axes, rows: list[Row]) -> None:
+    """What the rate was worth, over how far below the largest weight a weight lies."""
+    for storage, line in {"nearest": "-", "stochastic": ":"}.items():
+        for arm in COLOURS:
+            own = [r for r in analysis.tested(rows) if r["storage"] == storage]
+            own = [r for r in own if r["format"] == "e3m4" and analysis.arm_of(r) == arm]
+            if own:
+                mean = [_mean(own, f"binade_rate_{b}") for b in range(8)]
+                axis.plot(range(8), mean, line, marker="o", ms=4, color=COLOURS[arm],
+                          label=f"{NAMES[arm]}, {STORAGES[storage].split(chr(10))[1]}")  # fmt: skip
+    axis.axhline(1, color="0.6", lw=0.8)
+    axis.set_xlabel("powers of two below the matrix's largest weight (7: all the rest)")
+    axis.set_ylabel("what the learning rate was worth")
+    axis.set_title("E3M4: where steps arrive", fontsize=9)
+    axis.legend(fontsize=7)
+
+
+def _mean(rows: list[Row], name: str) -> float:
+    values = [float(r[name]) for r in rows if r[name]]
+    return sum(values) / len(values) if values else math.nan
+
+
+def _lost(axis: Axes, rows: list[Row]) -> None:
+    """Loss over the share of lost updates, each rate tried a point."""
+    marks = {"nearest": "o", "stochastic": "x", "kahan": "^", "error_feedback": "s"}
+    found: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
+    for r in rows:
+        arm = analysis.arm_of(r)
+        asked = r["seed"] == "1001" and r["storage"] in marks and r["format"] == "e3m4"
+        if asked and arm in COLOURS and r["val_loss"] and r["width"] == "32":
+            point = float(r["bit_stall_total"]), float(r["val_loss"])
+            found[r["storage"], arm].append(point)
+    for (storage, arm), points in found.items():
+        line = "-" if storage == "nearest" else ":"
+        x, y = zip(*sorted(points, key=lambda p: p[0]), strict=True)
+        axis.plot(x, y, line, marker=marks[storage], ms=5, color=COLOURS[arm], lw=1,
+                  label=f"{NAMES[arm]}, {storage.replace('_', ' ')}")  # fmt: skip
+    axis.set_xlabel("share of wanted updates that changed no stored number")
+    axis.set_title("E3M4: loss over lost updates, a point a rate", fontsize=9)
+    axis.legend(fontsize=6)
+
+
+# -- gain over every mediator ---------------------------------------------------------------------
+
+
+def over_mediators(cells: list[Row]) -> plt.Figure:
+    figure, axes = plt.subplots(2, 3, figsize=(11, 6.4), sharey=True, layout="constrained")
+    for axis, (name, words) in zip(axes.flat, SEEN.items(), strict=True):
+        _over(axis, cells, name)
+        axis.set_xlabel(f"{words}: rule - AdamW", fontsize=8)
+    for axis in axes[:, 0]:
+        axis.set_ylabel("gain, nats")
+    handles, labels = axes.flat[0].get_legend_handles_labels()
+    if len(labels) < len({c["storage"] for c in cells}):
+        handles, labels = axes.flat[5].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=6, fontsize=8, frameon=False)
+    return figure
+
+
+def _over(axis: Axes, cells: list[Row], name: str) -> None:
+    points: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for cell in cells:
+        change = float(cell[f"{name}_rule"]) - float(cell[f"{name}_adamw"])
+        if math.isfinite(change):
+            points[cell["storage"]].append((change, float(cell["gain"])))
+    for i, storage in enumerate(STORAGES):
+        if points[storage]:
+            label = STORAGES[storage].replace("\n", " ")
+            axis.plot(*zip(*points[storage], strict=True), "o", ms=5, color=f"C{i}", label=label)
+    axis.axhline(0, color="0.5", lw=0.8)
+    axis.axvline(0, color="0.5", lw=0.8)
+    everything = [p for found in points.values() for p in found]
+    if len(everything) >= 5:
+        from scipy.stats import spearmanr
+
+        rho = spearmanr(*zip(*everything, strict=True)).statistic
+        axis.set_title(f"rank correlation {rho:+.2f} over {len(everything)} cells", fontsize=8)
+
+
+if __name__ == "__main__":
+    main()
