@@ -109,11 +109,16 @@ def contrasts() -> str:
 def verdicts() -> str:
     rows = [
         [v["part"], v["arm"], v["against"], v["verdict"],
-         f"{float(v['difference']):+.4f} [{float(v['low']):+.4f}, {float(v['high']):+.4f}]", v["pairs"]]
+         difference(v), v["pairs"]]
         for v in numbers("verdicts")
         if v["part"] in ("names", "roles")
     ]  # fmt: skip
     return table(["part", "arm", "against", "verdict", "difference [95 %]", "seeds"], rows)
+
+
+def difference(v: dict[str, str]) -> str:
+    mean, low, high = (float(v[name]) for name in ("difference", "low", "high"))
+    return f"{mean:+.4f} [{low:+.4f}, {high:+.4f}]"
 
 
 def mediators() -> str:
