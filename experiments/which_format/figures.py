@@ -147,7 +147,7 @@ def _binades(axis: Axes, rows: list[Row]) -> None:
                 axis.plot(range(8), mean, line, marker="o", ms=4, color=COLOURS[arm],
                           label=f"{NAMES[arm]}, {STORAGES[storage].split(chr(10))[1]}")  # fmt: skip
     axis.axhline(1, color="0.6", lw=0.8)
-    axis.set_xlabel("powers of two below the matrix's largest weight (7: all the rest)")
+    axis.set_xlabel("powers of two below the largest weight")
     axis.set_ylabel("what the learning rate was worth")
     axis.set_title("E3M4: where steps arrive", fontsize=9)
     axis.legend(fontsize=7)
@@ -173,7 +173,7 @@ def _lost(axis: Axes, rows: list[Row]) -> None:
         x, y = zip(*sorted(points, key=lambda p: p[0]), strict=True)
         axis.plot(x, y, line, marker=marks[storage], ms=5, color=COLOURS[arm], lw=1,
                   label=f"{NAMES[arm]}, {storage.replace('_', ' ')}")  # fmt: skip
-    axis.set_xlabel("share of wanted updates that changed no stored number")
+    axis.set_xlabel("share of updates lost")
     axis.set_title("E3M4: loss over lost updates, a point a rate", fontsize=9)
     axis.legend(fontsize=6)
 
@@ -182,6 +182,7 @@ def _lost(axis: Axes, rows: list[Row]) -> None:
 
 
 def over_mediators(cells: list[Row]) -> plt.Figure:
+    cells = [c for c in cells if (c["size"], c["steps"]) == ("2 x 32", "150")]
     figure, axes = plt.subplots(2, 3, figsize=(11, 6.4), sharey=True, layout="constrained")
     for axis, (name, words) in zip(axes.flat, SEEN.items(), strict=True):
         _over(axis, cells, name)
@@ -189,9 +190,7 @@ def over_mediators(cells: list[Row]) -> plt.Figure:
     for axis in axes[:, 0]:
         axis.set_ylabel("gain, nats")
     handles, labels = axes.flat[0].get_legend_handles_labels()
-    if len(labels) < len({c["storage"] for c in cells}):
-        handles, labels = axes.flat[5].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=6, fontsize=8, frameon=False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     return figure
 
 
@@ -202,9 +201,9 @@ def _over(axis: Axes, cells: list[Row], name: str) -> None:
         if math.isfinite(change):
             points[cell["storage"]].append((change, float(cell["gain"])))
     for i, storage in enumerate(STORAGES):
-        if points[storage]:
-            label = STORAGES[storage].replace("\n", " ")
-            axis.plot(*zip(*points[storage], strict=True), "o", ms=5, color=f"C{i}", label=label)
+        label = STORAGES[storage].replace("\n", " ")
+        x, y = zip(*points[storage], strict=True) if points[storage] else ((), ())
+        axis.plot(x, y, "o", ms=5, color=f"C{i}", label=label)
     axis.axhline(0, color="0.5", lw=0.8)
     axis.axvline(0, color="0.5", lw=0.8)
     everything = [p for found in points.values() for p in found]
