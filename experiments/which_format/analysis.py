@@ -10,7 +10,7 @@ import csv
 import math
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +19,9 @@ from altgrad.compare.statistics import paired
 
 RESULTS = Path(__file__).with_name("results")
 DELTA, FEWEST_SEEDS = 0.02, 4
-FIXED_RATES = ("names", "roles")
-"""Parts whose rates are given, not tuned: no cell of theirs is a tuned one."""
+APART = ("names", "roles", "roles_small", "decay", "finer")
+"""Parts with questions of their own, whose cells are not those of the gains: rates given, not tuned,
+or another schedule."""
 MEDIATORS = (
     "bit_stall_total",
     "arrived_rate_total",
@@ -35,12 +36,14 @@ Row = dict[str, str]
 
 @dataclass(frozen=True, order=True)
 class Place:
-    """Where a gain is measured. format: of the stored weights, or in FP32 of the spacing."""
+    """Where a gain is measured. rates: `one` for all parameters, or embeddings and gains have their
+    `own`. format: of the stored weights, or in FP32 of the spacing."""
 
     size: str
     steps: int
     storage: str
     operands: str
+    rates: str
     format: str
 
 
@@ -55,6 +58,7 @@ class Estimate:
     steps: int
     storage: str
     operands: str
+    rates: str
     format: str
     seeds: int
     mean: float
@@ -71,14 +75,36 @@ def read_rows(path: Path = RESULTS / "runs.csv") -> list[Row]:
 
 
 def tested(rows: Iterable[Row]) -> list[Row]:
-    """Runs on test seeds of tuned cells, once each."""
-    found = {r["run"]: r for r in rows if r["purpose"] == "test" and r["part"] not in FIXED_RATES}
-    return list(found.values())
+    """Runs on test seeds of tuned cells, once each. Where embeddings have a rate of their own, those
+    at the rate that was best on the tuning seed."""
+    rows = [r for r in rows if r["part"] not in APART]
+    best = best_others(rows)
+    found = {
+        r["run"]: r
+        for r in rows
+        if r["purpose"] == "test" and best.get(tuned_as(r), r["other_lr"]) == r["other_lr"]
+    }
+    return [r for r in found.values() if r["rates"] == "one" or tuned_as(r) in best]
+
+
+def best_others(rows: Iterable[Row]) -> dict[tuple[Place, str, str], str]:
+    """Cell with own rates -> the embeddings' rate whose best tuning run is best."""
+    tries: dict[tuple[Place, str, str], list[tuple[float, str]]] = defaultdict(list)
+    for r in rows:
+        if r["purpose"] == "tuning" and r["rates"] == "own" and r["val_loss"]:
+            tries[tuned_as(r)].append((float(r["val_loss"]), r["other_lr"]))
+    return {cell: min(found)[1] for cell, found in tries.items()}
+
+
+def tuned_as(row: Row) -> tuple[Place, str, str]:
+    """What tuning chose rates for; in FP32 the spacing is part of it."""
+    return place_of(row), arm_of(row), row["spacing"]
 
 
 def place_of(row: Row) -> Place:
     size = f"{row['layers']} x {row['width']}"
-    return Place(size, int(row["steps"]), row["storage"], row["operands"], row["format"])
+    where = row["storage"], row["operands"], row["rates"], row["format"]
+    return Place(size, int(row["steps"]), *where)
 
 
 def arm_of(row: Row) -> str:
@@ -105,13 +131,13 @@ def losses(rows: Iterable[Row]) -> dict[Place, dict[str, Losses]]:
         if row["storage"] != "fp32":
             table[place][arm_of(row)][int(row["seed"])] = loss
         elif row["rule"] == "adamw":
-            plain[place.size, place.steps][int(row["seed"])] = loss
+            plain[place.size, place.steps, place.rates][int(row["seed"])] = loss
         else:
-            steered = Place(place.size, place.steps, "fp32", place.operands, row["spacing"])
+            steered = replace(place, format=row["spacing"])
             table[steered][arm_of(row)][int(row["seed"])] = loss
     for place, arms in table.items():
         if place.storage == "fp32":
-            arms["adamw"] = plain[place.size, place.steps]
+            arms["adamw"] = plain[place.size, place.steps, place.rates]
     return {place: dict(arms) for place, arms in table.items()}
 
 
@@ -151,10 +177,10 @@ def gains_by_seed(table: dict[Place, dict[str, Losses]]) -> dict[tuple[Place, st
 
 def all_gains(gains: dict[tuple[Place, str], Losses]) -> list[Estimate]:
     """A family per size, length, storage and kind of operands."""
-    families: dict[tuple, list[Estimate]] = defaultdict(list)
+    families: dict[Place, list[Estimate]] = defaultdict(list)
     for (place, arm), by_seed in sorted(gains.items()):
         if found := estimate("gain" if arm == "rule" else f"gain of {arm}", place, by_seed):
-            families[place.size, place.steps, place.storage, place.operands].append(found)
+            families[replace(place, format="")].append(found)
     return [e for family in families.values() for e in corrected(family)]
 
 
@@ -174,11 +200,7 @@ def _against_storages(gains: dict[tuple[Place, str], Losses]) -> list[Estimate]:
         if arm != "rule" or place.storage != "nearest" or place.operands != "weights":
             continue
         for (other, kind), theirs in sorted(gains.items()):
-            same = (other.size, other.steps, other.format) == (
-                place.size,
-                place.steps,
-                place.format,
-            )
+            same = replace(other, storage="nearest") == place
             if same and kind == "rule" and other.storage != "nearest":
                 what = f"gain to nearest - gain in {other.storage}"
                 found.append(estimate(what, place, differences(own, theirs)))
@@ -189,7 +211,7 @@ def _against_formats(gains: dict[tuple[Place, str], Losses]) -> list[Estimate]:
     """H5: the gain in E3M4 minus the gain in another format, same storage and seed."""
     found = []
     for (place, arm), theirs in sorted(gains.items()):
-        own = gains.get((Place(**{**asdict(place), "format": "e3m4"}), "rule"))
+        own = gains.get((replace(place, format="e3m4"), "rule"))
         if arm == "rule" and own and place.format != "e3m4":
             found.append(estimate("gain in E3M4 - gain in this", place, differences(own, theirs)))
     return [e for e in found if e]
@@ -221,17 +243,17 @@ def mediators(rows: list[Row]) -> list[dict[str, object]]:
     for row in rows:
         place = place_of(row)
         if row["storage"] == "fp32" and row["rule"] == "ulp":
-            place = Place(place.size, place.steps, "fp32", place.operands, row["spacing"])
+            place = replace(place, format=row["spacing"])
         table[place][arm_of(row)].append(row)
     for place, arms in table.items():
         if place.storage == "fp32" and "adamw" not in arms:
-            plain = Place(place.size, place.steps, "fp32", place.operands, "")
+            plain = replace(place, format="")
             arms["adamw"] = table[plain]["adamw"] if plain in table else []
-    gains = {(e.size, e.steps, e.storage, e.operands, e.format): e for e in _rule_gains(rows)}
+    gains = {Place(*(getattr(e, f.name) for f in fields(Place))): e for e in _rule_gains(rows)}
     return [
-        {**asdict(place), "gain": gains[tuple(asdict(place).values())].mean, **_means(arms)}
+        {**asdict(place), "gain": gains[place].mean, **_means(arms)}
         for place, arms in sorted(table.items())
-        if tuple(asdict(place).values()) in gains
+        if place in gains
     ]
 
 
@@ -243,6 +265,7 @@ def _means(arms: dict[str, list[Row]]) -> dict[str, float]:
     found = {}
     for arm in ("adamw", "rule"):
         found[f"lr_{arm}"] = float(arms[arm][0]["lr"])
+        found[f"other_lr_{arm}"] = float(arms[arm][0]["other_lr"])
         found[f"val_loss_{arm}"] = float(np.mean([float(r["val_loss"]) for r in arms[arm]]))
         for mediator in MEDIATORS:
             values = [value_of(row, mediator) for row in arms[arm]]

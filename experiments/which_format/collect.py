@@ -94,6 +94,7 @@ def cell_of(settings: dict[str, Any]) -> dict[str, Any]:
         "rule": "ulp" if optim["name"].startswith("ulp") else "adamw",
         "spacing": optim["stiffness"] if optim["name"].startswith("ulp") else "",
         "placebo": optim["placebo"],
+        "rates": "one" if optim["embedding_lr"] is None else "own",
         "lr": optim["lr"],
         "matrix_lr": optim["matrix_lr"] or optim["lr"],
         "other_lr": optim["embedding_lr"] or optim["lr"],
