@@ -20,8 +20,8 @@ from altgrad.compare.statistics import paired
 RESULTS = Path(__file__).with_name("results")
 DELTA, FEWEST_SEEDS = 0.02, 4
 APART = ("names", "roles", "roles_small", "decay", "finer")
-"""Parts with questions of their own, whose cells are not those of the gains: rates given, not tuned,
-or another schedule."""
+"""Parts with questions of their own, whose cells are not those of the gains: rates are given, not
+tuned, or the schedule is another."""
 MEDIATORS = (
     "bit_stall_total",
     "arrived_rate_total",
@@ -75,8 +75,8 @@ def read_rows(path: Path = RESULTS / "runs.csv") -> list[Row]:
 
 
 def tested(rows: Iterable[Row]) -> list[Row]:
-    """Runs on test seeds of tuned cells, once each. Where embeddings have a rate of their own, those
-    at the rate that was best on the tuning seed."""
+    """Runs on test seeds of tuned cells, once each. Where embeddings have a rate of their own, the
+    runs at that one of their rates that was best on the tuning seed."""
     rows = [r for r in rows if r["part"] not in APART]
     best = best_others(rows)
     found = {

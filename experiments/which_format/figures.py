@@ -26,8 +26,14 @@ STORAGES = {
     "stochastic": "stored,\nat random",
     "nearest": "stored,\nto nearest",
 }
+RATES = {
+    "own": "embeddings and gains\nhave a rate of their own",
+    "one": "one rate for everything",
+}
 FORMATS = ("e0m7", "e2m5", "e3m4", "e4m3", "e5m2")
 SIZES = {("2 x 32", 150): "C0", ("2 x 64", 150): "C1", ("3 x 96", 150): "C2", ("2 x 32", 450): "C4"}
+OTHERS = "0.027"
+"""The rate of embeddings and gains in the pictures of the mechanism."""
 COLOURS = {"adamw": "C7", "rule": "C3"}
 NAMES = {"adamw": "AdamW", "rule": "in proportion to the spacing"}
 SEEN = {
@@ -63,22 +69,25 @@ def read_numbers(path: Path) -> list[Row]:
 
 
 def gains_by_format(gains: list[Estimate]) -> plt.Figure:
+    """A row per way to set rates, a column per storage."""
     shown = [e for e in gains if e.what == "gain" and e.operands == "weights"]
     there = [s for s in STORAGES if any(e.storage == s for e in shown)]
     figure, axes = plt.subplots(
-        1, len(there), sharey=True, figsize=(2.1 * len(there) + 1.2, 4.0), layout="constrained"
-    )
-    for axis, storage in zip(np.atleast_1d(axes), there, strict=True):
-        _gains_in(axis, [e for e in shown if e.storage == storage])
+        2, len(there), sharex=True, sharey="row", squeeze=False, layout="constrained",
+        figsize=(1.75 * len(there) + 1.4, 6.2),
+    )  # fmt: skip
+    for row, (rates, words) in zip(axes, RATES.items(), strict=True):
+        row[0].set_ylabel(f"{words}\ngain, nats (above 0: the rule helps)", fontsize=8)
+        for axis, storage in zip(row, there, strict=True):
+            _gains_in(axis, [e for e in shown if (e.storage, e.rates) == (storage, rates)])
+    for axis, storage in zip(axes[0], there, strict=True):
         axis.set_title(STORAGES[storage], fontsize=9)
-    first = np.atleast_1d(axes)[0]
-    first.set_ylabel("gain in validation loss, nats\n(above 0: the rule helps)")
-    handles, labels = [], []
-    for axis in np.atleast_1d(axes):
-        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
-            if label not in labels:
-                handles, labels = [*handles, handle], [*labels, label]
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
+    known = {
+        label: handle
+        for axis in axes.flat
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(known.values(), known, loc="outside lower center", ncols=4, fontsize=8)
     return figure
 
 
@@ -103,6 +112,8 @@ def _gains_in(axis: Axes, found: list[Estimate]) -> None:
 
 def mechanism(rows: list[Row]) -> plt.Figure:
     figure, axes = plt.subplots(1, 3, figsize=(11.5, 3.7), layout="constrained")
+    rows = [r for r in rows if r["part"] not in analysis.APART and r["rates"] == "own"]
+    rows = [r for r in rows if r["other_lr"] == OTHERS]
     base = [r for r in rows if (r["layers"], r["width"], r["steps"]) == ("2", "32", "150")]
     _rates(axes[0], base)
     _binades(axes[1], base)
@@ -182,7 +193,8 @@ def _lost(axis: Axes, rows: list[Row]) -> None:
 
 
 def over_mediators(cells: list[Row]) -> plt.Figure:
-    cells = [c for c in cells if (c["size"], c["steps"]) == ("2 x 32", "150")]
+    base = {"size": "2 x 32", "steps": "150", "rates": "own", "operands": "weights"}
+    cells = [c for c in cells if base.items() <= c.items()]
     figure, axes = plt.subplots(2, 3, figsize=(11, 6.4), sharey=True, layout="constrained")
     for axis, (name, words) in zip(axes.flat, SEEN.items(), strict=True):
         _over(axis, cells, name)

@@ -13,6 +13,7 @@ from analysis import RESULTS, Estimate
 
 PAGE = Path(__file__).parents[2] / "docs" / "findings.md"
 BLOCK = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+BASE = ("2 x 32", "150", "weights", "own")
 STORAGES = {
     "fp32": "FP32 weights, nothing rounded",
     "master": "FP32 masters, rounded copies",
@@ -44,17 +45,17 @@ def in_words(e: Estimate) -> str:
 
 def where(e: Estimate) -> str:
     operands = "" if e.operands == "weights" else ", all operands"
-    return f"{e.size}, {e.steps} steps{operands}"
+    return f"{e.size}, {e.steps} steps{operands}, {e.rates}"
 
 
 def gains() -> str:
     losses = {
-        (m["size"], m["steps"], m["storage"], m["operands"], m["format"]): m
+        (m["size"], m["steps"], m["storage"], m["operands"], m["rates"], m["format"]): m
         for m in numbers("mediators")
     }
     rows = []
     for e in sorted((e for e in estimates("gains") if e.what == "gain"), key=_order):
-        cell = losses[e.size, str(e.steps), e.storage, e.operands, e.format]
+        cell = losses[e.size, str(e.steps), e.storage, e.operands, e.rates, e.format]
         arms = [
             f"{float(cell[f'val_loss_{a}']):.3f} ({cell[f'lr_{a}']})" for a in ("adamw", "rule")
         ]
@@ -84,7 +85,7 @@ def gains() -> str:
 
 
 def _order(e: Estimate) -> tuple:
-    return list(STORAGES).index(e.storage), e.size, e.steps, e.format
+    return e.rates != "own", list(STORAGES).index(e.storage), e.size, e.steps, e.format
 
 
 def placebos() -> str:
@@ -124,7 +125,7 @@ def difference(v: dict[str, str]) -> str:
 def mediators() -> str:
     rows = []
     for m in numbers("mediators"):
-        if (m["size"], m["steps"], m["operands"]) != ("2 x 32", "150", "weights"):
+        if (m["size"], m["steps"], m["operands"], m["rates"]) != BASE:
             continue
         pairs = [
             f"{float(m[f'{name}_adamw']):.2f} → {float(m[f'{name}_rule']):.2f}"
