@@ -1,4 +1,4 @@
-"""From results/runs.csv to results/gains.csv, contrasts.csv and mediators.csv; no run folders.
+"""From results/runs.csv to results/gains.csv, contrasts.csv, mediators.csv, rates.csv; no runs.
 
     python experiments/which_format/analysis.py
 
@@ -227,6 +227,23 @@ def _against_arms(gains: dict[tuple[Place, str], Losses]) -> list[Estimate]:
     return [e for e in found if e]
 
 
+# -- the rate of embeddings and gains -------------------------------------------------------------
+
+
+def gains_by_others(rows: list[Row]) -> list[dict[str, object]]:
+    """The gain where both arms have the same rate for embeddings and gains, a line a rate."""
+    own = [r for r in rows if r["rates"] == "own" and r["purpose"] == "test"]
+    found: list[dict[str, object]] = []
+    for rate in sorted({r["other_lr"] for r in own}, key=float):
+        at_rate = list({r["run"]: r for r in own if r["other_lr"] == rate}.values())
+        table = losses(at_rate)
+        for (place, arm), by_seed in sorted(gains_by_seed(table).items()):
+            if arm == "rule" and (e := estimate("gain", place, by_seed)):
+                both = {a: float(np.mean(list(table[place][a].values()))) for a in ("adamw", arm)}
+                found.append({"other_lr": rate, **asdict(e), **both})
+    return found
+
+
 # -- mediators ------------------------------------------------------------------------------------
 
 
@@ -302,6 +319,7 @@ def main() -> None:
     write(RESULTS / "gains.csv", [asdict(e) for e in all_gains(gains)])
     write(RESULTS / "contrasts.csv", [asdict(e) for e in all_contrasts(gains)])
     write(RESULTS / "mediators.csv", mediators(rows))
+    write(RESULTS / "rates.csv", gains_by_others(read_rows()))
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ RATES = {
 }
 FORMATS = ("e0m7", "e2m5", "e3m4", "e4m3", "e5m2")
 SIZES = {("2 x 32", 150): "C0", ("2 x 64", 150): "C1", ("3 x 96", 150): "C2", ("2 x 32", 450): "C4"}
-OTHERS = "0.027"
+OTHERS = "0.081"
 """The rate of embeddings and gains in the pictures of the mechanism."""
 COLOURS = {"adamw": "C7", "rule": "C3"}
 NAMES = {"adamw": "AdamW", "rule": "in proportion to the spacing"}

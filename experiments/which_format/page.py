@@ -107,12 +107,25 @@ def contrasts() -> str:
     return table(head, rows)
 
 
+def rates() -> str:
+    rows = [
+        [STORAGES[r["storage"]], r["format"].upper(), f"{r['size']}, {r['steps']} steps",
+         r["other_lr"], f"{float(r['adamw']):.3f}", f"{float(r['rule']):.3f}",
+         f"{float(r['mean']):+.3f} [{float(r['low']):+.3f}, {float(r['high']):+.3f}]", r["seeds"]]
+        for r in numbers("rates")
+        if (r["format"], r["operands"]) == ("e3m4", "weights")
+    ]  # fmt: skip
+    head = ["weights", "format", "size", "rate of embeddings and gains", "AdamW", "the rule",
+            "gain [95 %]", "seeds"]  # fmt: skip
+    return table(head, rows)
+
+
 def verdicts() -> str:
     rows = [
         [v["part"], v["arm"], v["against"], v["verdict"],
          difference(v), v["pairs"]]
         for v in numbers("verdicts")
-        if v["part"] in ("names", "roles")
+        if v["part"] in analysis.APART
     ]  # fmt: skip
     return table(["part", "arm", "against", "verdict", "difference [95 %]", "seeds"], rows)
 
@@ -143,6 +156,7 @@ MADE: dict[str, Callable[[], str]] = {
     "gains": gains,
     "placebos": placebos,
     "contrasts": contrasts,
+    "rates": rates,
     "verdicts": verdicts,
     "mediators": mediators,
 }
