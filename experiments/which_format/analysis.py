@@ -232,7 +232,8 @@ def _against_arms(gains: dict[tuple[Place, str], Losses]) -> list[Estimate]:
 
 def gains_by_others(rows: list[Row]) -> list[dict[str, object]]:
     """The gain where both arms have the same rate for embeddings and gains, a line a rate."""
-    own = [r for r in rows if r["rates"] == "own" and r["purpose"] == "test"]
+    tuned = [r for r in rows if r["part"] not in APART and r["purpose"] == "test"]
+    own = [r for r in tuned if r["rates"] == "own"]
     found: list[dict[str, object]] = []
     for rate in sorted({r["other_lr"] for r in own}, key=float):
         at_rate = list({r["run"]: r for r in own if r["other_lr"] == rate}.values())
