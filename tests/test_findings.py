@@ -27,7 +27,7 @@ def test_the_pages_tables_are_those_of_the_results(study):
     assert study("page").remade(text) == text
 
 
-@pytest.mark.parametrize("name", ["gains", "contrasts", "mediators"])
+@pytest.mark.parametrize("name", ["gains", "contrasts", "mediators", "rates"])
 def test_the_results_follow_from_the_runs(study, name, tmp_path, monkeypatch):
     analysis = study("analysis")
     runs = analysis.read_rows()
@@ -41,7 +41,8 @@ def row(**changes: object) -> dict[str, str]:
     usual = {
         "part": "nearest", "purpose": "test", "layers": 2, "width": 32, "steps": 150, "lr": 0.003,
         "storage": "nearest", "operands": "weights", "format": "e3m4", "rule": "adamw",
-        "spacing": "", "placebo": "none", "seed": 1, "val_loss": 2.5, "run": "",
+        "spacing": "", "placebo": "none", "rates": "one", "other_lr": 0.003,
+        "seed": 1, "val_loss": 2.5, "run": "",
     }  # fmt: skip
     found = {n: str(v) for n, v in {**usual, **changes}.items()}
     return {**found, "run": found["run"] or str(sorted(found.items()))}
@@ -116,3 +117,22 @@ def test_the_contrast_of_storages_is_the_difference_of_gains_seed_by_seed(study)
     assert contrast.mean == pytest.approx(0.03)
     assert contrast.p_equivalent == 1.0
     assert not math.isnan(contrast.p_holm)
+
+
+def test_of_the_embeddings_rates_the_one_that_was_best_in_tuning_counts_for_each_arm(study):
+    analysis = study("analysis")
+    rows = []
+    for other, tried, offset in (("0.01", 2.6, 0.0), ("0.1", 2.4, 1.0)):
+        usual = {"rates": "own", "other_lr": other, "part": f"others_{other}"}
+        rows.append(row(purpose="tuning", seed=1001, val_loss=tried, **usual))
+        rule = {"rule": "ulp", "spacing": "own"}
+        rows.append(row(purpose="tuning", seed=1001, val_loss=5.0 - tried, **usual, **rule))
+        for seed in range(1, 6):
+            rows.append(row(seed=seed, val_loss=2.0 + offset + seed, **usual))
+            rows.append(row(seed=seed, val_loss=2.0 + offset + seed, **usual, **rule))
+    (found,) = analysis.all_gains(analysis.gains_by_seed(analysis.losses(analysis.tested(rows))))
+    assert found.rates == "own"
+    assert found.mean == pytest.approx(1.0)  # AdamW at 0.1 against the rule at 0.01
+    by_rate = analysis.gains_by_others([*rows, {**row(rates="own", part="roles"), "run": "x"}])
+    assert [line["mean"] for line in by_rate] == [0.0, 0.0]
+    assert [line["other_lr"] for line in by_rate] == ["0.01", "0.1"]

@@ -69,9 +69,13 @@ class Estimate:
     p_holm: float = math.nan
 
 
-def read_rows(path: Path = RESULTS / "runs.csv") -> list[Row]:
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+def read_rows() -> list[Row]:
+    """Runs of the parts that are whole, that is, have a verdict: one that the clock cut off is not
+    judged, nor does its tuning choose a rate."""
+    with (RESULTS / "verdicts.csv").open(newline="", encoding="utf-8") as file:
+        whole = {row["part"] for row in csv.DictReader(file)}
+    with (RESULTS / "runs.csv").open(newline="", encoding="utf-8") as file:
+        return [row for row in csv.DictReader(file) if row["part"] in whole]
 
 
 def tested(rows: Iterable[Row]) -> list[Row]:

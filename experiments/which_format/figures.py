@@ -32,8 +32,6 @@ RATES = {
 }
 FORMATS = ("e0m7", "e2m5", "e3m4", "e4m3", "e5m2")
 SIZES = {("2 x 32", 150): "C0", ("2 x 64", 150): "C1", ("3 x 96", 150): "C2", ("2 x 32", 450): "C4"}
-OTHERS = "0.081"
-"""The rate of embeddings and gains in the pictures of the mechanism."""
 COLOURS = {"adamw": "C7", "rule": "C3"}
 NAMES = {"adamw": "AdamW", "rule": "in proportion to the spacing"}
 SEEN = {
@@ -50,7 +48,7 @@ def main() -> None:
     FIGURES.mkdir(exist_ok=True)
     rows = analysis.read_rows()
     save(gains_by_format(analysis.read_estimates(RESULTS / "gains.csv")), "which-format-gain")
-    save(mechanism(rows), "which-format-mechanism")
+    save(mechanism(rows, read_numbers(RESULTS / "rates.csv")), "which-format-mechanism")
     save(over_mediators(read_numbers(RESULTS / "mediators.csv")), "which-format-mediators")
 
 
@@ -94,6 +92,8 @@ def gains_by_format(gains: list[Estimate]) -> plt.Figure:
 def _gains_in(axis: Axes, found: list[Estimate]) -> None:
     axis.axhline(0, color="0.4", lw=0.8)
     axis.axhspan(-DELTA, DELTA, color="0.92", zorder=0)
+    if not found:
+        axis.text(0.5, 0.5, "not run", transform=axis.transAxes, ha="center", color="0.5")
     for i, ((size, steps), colour) in enumerate(SIZES.items()):
         own = [e for e in found if (e.size, e.steps) == (size, steps)]
         if not own:
@@ -110,41 +110,37 @@ def _gains_in(axis: Axes, found: list[Estimate]) -> None:
 # -- mechanism ------------------------------------------------------------------------------------
 
 
-def mechanism(rows: list[Row]) -> plt.Figure:
-    figure, axes = plt.subplots(1, 3, figsize=(11.5, 3.7), layout="constrained")
-    rows = [r for r in rows if r["part"] not in analysis.APART and r["rates"] == "own"]
-    rows = [r for r in rows if r["other_lr"] == OTHERS]
+def mechanism(rows: list[Row], rates: list[Row]) -> plt.Figure:
+    figure, axes = plt.subplots(1, 3, figsize=(11.5, 3.9), layout="constrained")
+    rows = [r for r in rows if r["part"] not in analysis.APART and r["rates"] == "one"]
     base = [r for r in rows if (r["layers"], r["width"], r["steps"]) == ("2", "32", "150")]
-    _rates(axes[0], base)
+    _over_others(axes[0], rates)
     _binades(axes[1], base)
     _lost(axes[2], base)
     return figure
 
 
-def _rates(axis: Axes, rows: list[Row]) -> None:
-    """Loss over the learning rates that were tried, on the tuning seed."""
-    for storage, line in {"fp32": "--", "nearest": "-"}.items():
-        for arm, colour in COLOURS.items():
-            found = {
-                float(r["lr"]): float(r["val_loss"] or "nan") for r in _tuned(rows, storage, arm)
-            }
-            where = "FP32" if storage == "fp32" else "to nearest"
-            points = sorted(found.items())
-            if points:
-                axis.plot(*zip(*points, strict=True), line, marker="o", ms=4, color=colour,
-                          label=f"{NAMES[arm]}, {where}")  # fmt: skip
+def _over_others(axis: Axes, rates: list[Row]) -> None:
+    """The gain over the rate that embeddings and gains were given, the same for both arms."""
+    lines: dict[tuple[str, ...], list[Row]] = defaultdict(list)
+    for row in rates:
+        lines[row["storage"], row["format"], row["size"]].append(row)
+    for i, ((storage, name, size), found) in enumerate(lines.items()):
+        x = [float(r["other_lr"]) * 1.04**i for r in found]
+        mean, low, high = (np.array([float(r[n]) for r in found]) for n in ("mean", "low", "high"))
+        words = STORAGES[storage].split(":")[0].replace("stored,\n", "")
+        label = f"{name.upper()}, {words}, {size}"
+        ends = [mean - low, high - mean]
+        axis.errorbar(x, mean, ends, fmt="o-", ms=4, lw=1, capsize=2, label=label)
+    axis.axhline(0, color="0.4", lw=0.8)
+    axis.axhspan(-DELTA, DELTA, color="0.92", zorder=0)
     axis.set_xscale("log")
-    axis.set_xlabel("learning rate")
-    axis.set_ylabel("validation loss, one tuning seed")
-    axis.set_title("E3M4 and its spacing: loss over the rate", fontsize=9)
+    axis.set_xticks([0.009, 0.027, 0.081, 0.243], ["0.009", "0.027", "0.081", "0.243"], fontsize=8)
+    axis.minorticks_off()
+    axis.set_xlabel("rate of embeddings and gains, both arms")
+    axis.set_ylabel("gain, nats")
+    axis.set_title("gain over the embeddings' rate, set by hand", fontsize=9)
     axis.legend(fontsize=7)
-
-
-def _tuned(rows: list[Row], storage: str, arm: str) -> list[Row]:
-    found = [r for r in rows if r["storage"] == storage and analysis.arm_of(r) == arm]
-    found = [r for r in found if r["seed"] == "1001" and r["operands"] == "weights"]
-    spacing = {"fp32": ("spacing", ("", "e3m4")), "nearest": ("format", ("e3m4",))}[storage]
-    return [r for r in found if r[spacing[0]] in spacing[1]]
 
 
 def _binades(axis: Axes, rows: list[Row]) -> None:
@@ -186,14 +182,16 @@ def _lost(axis: Axes, rows: list[Row]) -> None:
                   label=f"{NAMES[arm]}, {storage.replace('_', ' ')}")  # fmt: skip
     axis.set_xlabel("share of updates lost")
     axis.set_title("E3M4: loss over lost updates, a point a rate", fontsize=9)
-    axis.legend(fontsize=6)
+    low, high = axis.get_ylim()
+    axis.set_ylim(low, high + 0.4 * (high - low))  # room for the legend
+    axis.legend(fontsize=6, ncols=2, loc="upper left")
 
 
 # -- gain over every mediator ---------------------------------------------------------------------
 
 
 def over_mediators(cells: list[Row]) -> plt.Figure:
-    base = {"size": "2 x 32", "steps": "150", "rates": "own", "operands": "weights"}
+    base = {"size": "2 x 32", "steps": "150", "operands": "weights"}
     cells = [c for c in cells if base.items() <= c.items()]
     figure, axes = plt.subplots(2, 3, figsize=(11, 6.4), sharey=True, layout="constrained")
     for axis, (name, words) in zip(axes.flat, SEEN.items(), strict=True):
@@ -207,18 +205,17 @@ def over_mediators(cells: list[Row]) -> plt.Figure:
 
 
 def _over(axis: Axes, cells: list[Row], name: str) -> None:
-    points: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    for cell in cells:
-        change = float(cell[f"{name}_rule"]) - float(cell[f"{name}_adamw"])
-        if math.isfinite(change):
-            points[cell["storage"]].append((change, float(cell["gain"])))
+    """Filled: embeddings have a rate of their own; hollow: one rate for everything."""
+    everything: list[tuple[float, float]] = []
     for i, storage in enumerate(STORAGES):
-        label = STORAGES[storage].replace("\n", " ")
-        x, y = zip(*points[storage], strict=True) if points[storage] else ((), ())
-        axis.plot(x, y, "o", ms=5, color=f"C{i}", label=label)
+        axis.plot([], [], "o", color=f"C{i}", label=STORAGES[storage].replace("\n", " "))
+        for cell in (c for c in cells if c["storage"] == storage):
+            change = float(cell[f"{name}_rule"]) - float(cell[f"{name}_adamw"])
+            fill = f"C{i}" if cell["rates"] == "own" else "none"
+            axis.plot(change, float(cell["gain"]), "o", ms=6, mec=f"C{i}", mfc=fill)
+            everything += [(change, float(cell["gain"]))] if math.isfinite(change) else []
     axis.axhline(0, color="0.5", lw=0.8)
     axis.axvline(0, color="0.5", lw=0.8)
-    everything = [p for found in points.values() for p in found]
     if len(everything) >= 5:
         from scipy.stats import spearmanr
 
