@@ -33,7 +33,7 @@ RATES = {
 FORMATS = ("e0m7", "e2m5", "e3m4", "e4m3", "e5m2")
 SIZES = {("2 x 32", 150): "C0", ("2 x 64", 150): "C1", ("3 x 96", 150): "C2", ("2 x 32", 450): "C4"}
 COLOURS = {"adamw": "C7", "rule": "C3"}
-NAMES = {"adamw": "AdamW", "rule": "in proportion to the spacing"}
+NAMES = {"adamw": "AdamW", "rule": "the rule"}
 SEEN = {
     "bit_stall_total": "share of updates lost",
     "arrived_rate_total": "what the rate was worth",
@@ -156,6 +156,7 @@ def _binades(axis: Axes, rows: list[Row]) -> None:
     axis.axhline(1, color="0.6", lw=0.8)
     axis.set_xlabel("powers of two below the largest weight")
     axis.set_ylabel("what the learning rate was worth")
+    axis.set_ylim(0.4, 1.45)  # room for the legend
     axis.set_title("E3M4: where steps arrive", fontsize=9)
     axis.legend(fontsize=7)
 
@@ -183,8 +184,8 @@ def _lost(axis: Axes, rows: list[Row]) -> None:
     axis.set_xlabel("share of updates lost")
     axis.set_title("E3M4: loss over lost updates, a point a rate", fontsize=9)
     low, high = axis.get_ylim()
-    axis.set_ylim(low, high + 0.4 * (high - low))  # room for the legend
-    axis.legend(fontsize=6, ncols=2, loc="upper left")
+    axis.set_ylim(low, high + 0.3 * (high - low))  # room for the legend
+    axis.legend(fontsize=7, ncols=2, loc="upper left")
 
 
 # -- gain over every mediator ---------------------------------------------------------------------

@@ -140,16 +140,17 @@ def mediators() -> str:
     for m in numbers("mediators"):
         if (m["size"], m["steps"], m["operands"], m["rates"]) != BASE:
             continue
-        pairs = [
-            f"{float(m[f'{name}_adamw']):.2f} → {float(m[f'{name}_rule']):.2f}"
-            for name in analysis.MEDIATORS
-        ]
+        pairs = [_change(m[f"{name}_adamw"], m[f"{name}_rule"]) for name in analysis.MEDIATORS]
         rows.append(
             [STORAGES[m["storage"]], m["format"].upper(), f"{float(m['gain']):+.3f}", *pairs]
         )
     head = ["weights", "format", "gain", "lost", "rate's worth", "length", "cosine",
             "rate's worth, top 3 binades", "effective rank"]  # fmt: skip
     return table(head, rows)
+
+
+def _change(adamw: str, rule: str) -> str:
+    return "none" if "nan" in (adamw, rule) else f"{float(adamw):.2f} → {float(rule):.2f}"
 
 
 MADE: dict[str, Callable[[], str]] = {
