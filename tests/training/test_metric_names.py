@@ -13,7 +13,12 @@ from altgrad.training.instruments.config import DiagnosticsConfig, ShadowConfig
 
 TABLE = Path(__file__).parents[2] / "docs" / "metrics.md"
 ROW = re.compile(r"^\| (?P<names>`[^|]*) \| (?P<unit>[^|]+) \| (?P<better>[^|]+) \| .+ \|$")
-PLACEHOLDERS = {"NAME": r"[\w.]+", "LAYER": r"[\w.]+", "ROLE": "(?:weight|input|grad_output)"}
+PLACEHOLDERS = {
+    "NAME": r"[\w.]+",
+    "LAYER": r"[\w.]+",
+    "BINADE": "[0-7]",
+    "ROLE": "(?:weight|input|grad_output)",
+}
 NOT_HERE = {"mfu", "compile_s", "val_bits_per_byte"}  # known peak, compiled run, corpus with bytes
 
 

@@ -79,6 +79,7 @@ CASES = {
     "optim.momentum_warmup_steps": (["optim=sgd"], ["optim=grid_muon"]),
     "optim.match_rms": (["optim=manifold_adamw"], ["optim=ulp_adamw"]),
     "optim.stiffness": (["optim=adamw"], ["optim=manifold_adamw"]),
+    "optim.placebo": (["optim=adamw"], ["optim=ulp_adamw"]),
     "optim.rung_clip": (["optim=ulp_adamw"], ["optim=grid"]),
     "optim.free_lr": (["optim=madam", "optim.scalar_lr=0.1"], ["optim=madam"]),
     "optim.madam_bound": (["optim=m_adam"], ["optim=lns_madam"]),

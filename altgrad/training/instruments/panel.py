@@ -12,6 +12,7 @@ from torch import Tensor
 from altgrad.optim import OptimConfig, change_storage
 from altgrad.quantization.convert import count_statistics, finish_step, needs_counts
 from altgrad.runs import Metrics
+from altgrad.training.instruments.arrived import ArrivedUpdates
 from altgrad.training.instruments.code_use import CodeUse
 from altgrad.training.instruments.config import DiagnosticsConfig, ShadowConfig, interval
 from altgrad.training.instruments.dead_neurons import DeadNeurons
@@ -30,6 +31,7 @@ INSTRUMENTS: dict[str, type[Instrument]] = {
     "shadow": Shadow,
     "ranks": Ranks,
     "code_use": CodeUse,
+    "arrived": ArrivedUpdates,
     "lost_updates": LostUpdates,
 }
 """Name -> class. Their order is that of the numbers in a line of `metrics.jsonl`."""
@@ -115,6 +117,7 @@ class Numerics:
         """After the optimiser's step, or instead of it where the guard left the weights alone."""
         for instrument in self._due:
             instrument.moved()
+        self.context.forget_wanted()
         # After everybody has looked: the counts start anew, and delayed scales move on.
         finish_step(self.rounding.layers, self._largest if self.fabric.world_size > 1 else None)
 
