@@ -18,9 +18,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import outside_set
 import torch
 
-import outside_set
 from altgrad.learn.checker import check_file
 from altgrad.learn.checker import judge as check
 from altgrad.learn.track import TRACKS, Track, Variant

@@ -1,5 +1,6 @@
 """Inputs and measurements that the probes of all tracks share."""
 
+import dataclasses
 import hashlib
 from collections.abc import Callable
 from typing import Any, cast
@@ -74,6 +75,19 @@ def statistics(tensor: Tensor) -> dict[str, float]:
         "centre": round(x.mean().item() / std, 1) + 1.0,
         "tails": x.abs().mean().item() / std,
     }
+
+
+def attributes_of(module: Any, names: tuple[str, ...]) -> dict[str, Any]:
+    """Each attribute's value, "missing" for one that was never set."""
+    return {name: getattr(module, name, "missing") for name in names}
+
+
+def field_defaults(kind: type) -> dict[str, Any]:
+    """Default of every field; under "without a type" what stands in the class and is no field."""
+    fields = {f.name: f.default for f in dataclasses.fields(kind)}
+    plain = [n for n in vars(kind) if not n.startswith("_") and n not in fields]
+    bare = [n for n in plain if not callable(getattr(kind, n))]
+    return fields | ({"without a type": bare} if bare else {})
 
 
 def refuses(build: Any) -> bool:
