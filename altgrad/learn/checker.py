@@ -229,7 +229,7 @@ def conclude(track: Track, seen: Seen) -> Verdict:
     unit, found = seen.unit, seen.found
     told = sentences(unit, found, seen.expected, seen.got)
     wrong = {d.label for d in found}
-    naming = name_mistakes(track, unit, wrong, seen.got, set(told))
+    naming = name_mistakes(track, unit, wrong, seen.expected, seen.got, set(told))
     failure = found[0].got if isinstance(found[0].got, Failure) else None
     named = [m.says for m in naming.mistakes]
     if not naming.whole:

@@ -89,7 +89,7 @@ def _told(label: str, expected: Any, got: Any) -> Iterator[str]:
     yield from _kind_of_value(label, expected, got)
 
 
-# -- any value --------------------------------------------------------------------------------------
+# -- any value ---------------------------------------------------------------------------------
 
 
 def _kind_of_value(label: str, expected: Any, got: Any) -> Iterator[str]:
@@ -125,7 +125,10 @@ def _tensor(expected: Tensor, got: Tensor) -> Iterator[str]:
 def _shape(expected: Tensor, got: Tensor) -> Iterator[str]:
     mine, theirs = list(got.shape), list(expected.shape)
     if mine == theirs[1:]:
-        yield f"the first dimension is gone: the shape is {mine}, wanted {theirs}: one value of the pair comes back alone"
+        yield (
+            f"the first dimension is gone: the shape is {mine}, wanted {theirs}: "
+            f"one value of the pair comes back alone"
+        )
     elif len(mine) == len(theirs) == 3 and mine[1] == 1 and theirs[1] > 1:
         yield f"only one position comes back, shape {mine}; all {theirs[1]} are wanted: {theirs}"
     elif sorted(mine) == sorted(theirs):
@@ -182,7 +185,7 @@ def _in_bfloat16(label: str, expected: Any, got: Any) -> Iterator[str]:
         yield f"a bfloat16 model gives {got}: what was computed in float32 is not cast back"
 
 
-# -- modules: names, shapes, attributes, refusals ---------------------------------------------------
+# -- modules: names, shapes, attributes, refusals ----------------------------------------------
 
 
 def _names_and_shapes(label: str, expected: Any, got: Any) -> Iterator[str]:
@@ -303,7 +306,9 @@ def _trains(label: str, expected: Any, got: Any) -> Iterator[str]:
 def _buffers(label: str, expected: Any, got: Any) -> Iterator[str]:
     for name, shape in expected.items():
         if name not in got:
-            yield f"{name} is no buffer: register_buffer, so that it follows the model to its device"
+            yield (
+                f"{name} is no buffer: register_buffer, so that it follows the model to its device"
+            )
         elif got[name] != shape:
             why = ""
             if got[name][:1] == shape[:1] and got[name][2:] == shape[2:]:
@@ -313,7 +318,7 @@ def _buffers(label: str, expected: Any, got: Any) -> Iterator[str]:
             yield f"{name} is {got[name]}, wanted {shape}{why}"
 
 
-# -- the configuration ------------------------------------------------------------------------------
+# -- the configuration -------------------------------------------------------------------------
 
 
 def _fields(label: str, expected: Any, got: Any) -> Iterator[str]:
@@ -339,10 +344,13 @@ def _fields(label: str, expected: Any, got: Any) -> Iterator[str]:
 
 def _order(label: str, expected: Any, got: Any) -> Iterator[str]:
     if sorted(expected) == sorted(got):
-        yield f"the order is {', '.join(map(str, got))}; the contract's is {', '.join(map(str, expected))}"
+        yield (
+            f"the order is {', '.join(map(str, got))}; the contract's is "
+            f"{', '.join(map(str, expected))}"
+        )
 
 
-# -- spreads ----------------------------------------------------------------------------------------
+# -- spreads -----------------------------------------------------------------------------------
 
 NORMAL, UNIFORM = math.sqrt(2 / math.pi), math.sqrt(3) / 2  # mean |x| in units of std
 
@@ -404,10 +412,13 @@ def _bias(label: str, expected: Any, got: Any) -> Iterator[str]:
 
 def _finite(label: str, expected: Any, got: Any) -> Iterator[str]:
     if got is False:
-        yield "some weights are never drawn: after `to_empty` they are raw memory (is _init_weights applied to every module?)"
+        yield (
+            "some weights are never drawn: after `to_empty` they are raw memory "
+            "(is _init_weights applied to every module?)"
+        )
 
 
-# -- devices, tables ----------------------------------------------------------------------------------
+# -- devices, tables ---------------------------------------------------------------------------
 
 
 def _device(label: str, expected: Any, got: Any) -> Iterator[str]:
@@ -430,20 +441,29 @@ def _type(label: str, expected: Any, got: Any) -> Iterator[str]:
 def _dtypes(label: str, expected: Any, got: Any) -> Iterator[str]:
     mine = got[0] if isinstance(got, list) else got
     wanted = expected[0] if isinstance(expected, list) else expected
-    yield f"the result is {str(mine).removeprefix('torch.')}; it is {str(wanted).removeprefix('torch.')} here: cast it to that dtype"
+    yield (
+        f"the result is {str(mine).removeprefix('torch.')}; it is "
+        f"{str(wanted).removeprefix('torch.')} here: cast it to that dtype"
+    )
 
 
 def _shapes(label: str, expected: Any, got: Any) -> Iterator[str]:
-    if isinstance(got, list) and got and isinstance(expected[0], list):
-        yield f"the shape is {got[0]}, wanted {expected[0]}"
+    if isinstance(got, list) and len(got) == len(expected):
+        for mine, wanted in zip(got, expected, strict=True):
+            if mine != wanted:
+                yield f"the shape is {mine}, wanted {wanted}"
+                return
 
 
-# -- optimisers ---------------------------------------------------------------------------------------
+# -- optimisers --------------------------------------------------------------------------------
 
 
 def _members(label: str, expected: Any, got: Any) -> Iterator[str]:
     """What every parameter gets: told once for each group of parameters that differ alike."""
     if not (isinstance(got, dict) and got.keys() == expected.keys()):
+        return
+    if all(mine == [MISSING] * len(mine) for mine in got.values()):
+        yield f"no group has {label.removesuffix(' of every parameter')}"
         return
     alike: dict[str, list[str]] = {}
     for name, wanted in expected.items():
@@ -484,7 +504,7 @@ def _plain_list(value: Any) -> str:
     return str(tuple(value)) if isinstance(value, list) else _plain(value)
 
 
-# -- generation ---------------------------------------------------------------------------------------
+# -- generation --------------------------------------------------------------------------------
 
 
 def _tokens(label: str, expected: Any, got: Any) -> Iterator[str]:
@@ -496,7 +516,10 @@ def _tokens(label: str, expected: Any, got: Any) -> Iterator[str]:
         yield "tensors come out; an int is wanted (.item())"
     elif len(got) != len(expected):
         few = "too few" if len(got) < len(expected) else "too many"
-        yield f"{abs(len(got) - len(expected))} token(s) {few}: {len(got)} for max_tokens = {len(expected)}"
+        yield (
+            f"{abs(len(got) - len(expected))} token(s) {few}: {len(got)} for "
+            f"max_tokens = {len(expected)}"
+        )
 
 
 def _drawn_tensor(expected: Tensor, got: Tensor) -> Iterator[str]:

@@ -120,7 +120,8 @@ PATTERNS: list[tuple[str, Say]] = [
     (
         r"view size is not compatible",
         _said(
-            "view of a tensor that is not contiguous: transpose moves no memory, so call .contiguous() "
+            "view of a tensor that is not contiguous: transpose moves no memory, "
+            "so call .contiguous() "
             "before .view, or use .reshape"
         ),
     ),
@@ -130,7 +131,8 @@ PATTERNS: list[tuple[str, Say]] = [
     (
         r"Expected target size \[([\d, ]+)\], got \[([\d, ]+)\]",
         _said(
-            "cross_entropy takes (B·T, V) and (B·T,): flatten logits and targets first (for (B, T, V) "
+            "cross_entropy takes (B·T, V) and (B·T,): flatten logits and targets "
+            "first (for (B, T, V) "
             "it takes dimension 1, T, for the classes)"
         ),
     ),
@@ -149,10 +151,10 @@ PATTERNS: list[tuple[str, Say]] = [
         ),
     ),
     (
-        r"modified by an inplace operation|leaf Variable that requires grad is being used in an in-place",
+        r"modified by an inplace operation|leaf Variable .* used in an in-place",
         _said(
-            "a tensor that the backward pass needs is changed in place (+=, *=, …_): write x = x + …, "
-            "which makes a new one"
+            "a tensor that the backward pass needs is changed in place (+=, *=, …_): write "
+            "x = x + …, which makes a new one"
         ),
     ),
     (r"'(\w+)' object has no attribute '(\w+)'", _attribute),
@@ -163,16 +165,22 @@ PATTERNS: list[tuple[str, Say]] = [
     (
         r"selected index k out of range",
         _said(
-            "topk is asked for more than there is: a top_k larger than the vocabulary means all of it, "
+            "topk is asked for more than there is: a top_k larger than the "
+            "vocabulary means all of it, "
             "min(top_k, V)"
         ),
     ),
     (
         r"index out of range in self",
         _said(
-            "an embedding is asked for a row it does not have: an id of V or more, or a position of "
+            "an embedding is asked for a row it does not have: an id of V or more, "
+            "or a position of "
             "S or more (longer than block_size: crop to the last S tokens)"
         ),
+    ),
+    (
+        r"sequence is longer than block_size",
+        _said("the model is given more than block_size tokens: crop to the last S"),
     ),
     (
         r"probability tensor contains either",
@@ -189,7 +197,8 @@ PATTERNS: list[tuple[str, Say]] = [
     (
         r"same dtype|expected scalar type|dtype .* and .* must",
         _said(
-            "tensors of two dtypes meet: what is made inside takes x's (dtype=x.dtype, .to(x.dtype))"
+            "tensors of two dtypes meet: what is made inside takes x's "
+            "(dtype=x.dtype, .to(x.dtype))"
         ),
     ),
     (

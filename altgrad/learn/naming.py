@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import Tensor
 
-from altgrad.learn.observe import Outcomes, agreeing, agrees
+from altgrad.learn.observe import Outcomes, agreeing, agrees, differences
 from altgrad.learn.source import unit_text
 from altgrad.learn.track import Track, Variant
 from altgrad.learn.transplant import transplant
@@ -35,14 +35,14 @@ class Naming:
 
 
 def name_mistakes(
-    track: Track, unit: str, wrong: set[str], got: Outcomes, told: set[str]
+    track: Track, unit: str, wrong: set[str], expected: Outcomes, got: Outcomes, told: set[str]
 ) -> Naming:
     """One mistake that gives all of `got`, else two, else the one that gives part of it.
 
     `wrong`: the labels that differ from the reference. `told`: those about which something has been
     said already; where that is all of them no pair is looked for.
     """
-    bench = Bench(track, unit, got)
+    bench = Bench(track, unit, expected, got)
     if single := bench.whole(bench.singles()):
         return Naming(single, wrong, whole=True)
     part = bench.part(wrong)
@@ -63,7 +63,9 @@ class Bench:
 
     track: Track
     unit: str
+    expected: Outcomes
     got: Outcomes
+    _moved: dict[str, bool] = field(default_factory=dict)
 
     @property
     def mistakes(self) -> list[Variant]:
@@ -79,8 +81,35 @@ class Bench:
                     yield [mistake], changed
 
     def pairs(self) -> Iterator[Candidate]:
+        """All pairs but those that the smallest case rules out.
+
+        Where it is right in the learner's unit neither mistake may show there, where it is wrong
+        one of them must.
+        """
+        pivot = min(filter(self._holds_numbers, self.expected), key=self._size, default=None)
+        right = pivot is not None and not self._shows(pivot, self.got)
         for a, b in combinations(self.mistakes, 2):
-            yield from self._both(a, b)
+            shown = pivot is not None and (self._moves(a, pivot) or self._moves(b, pivot))
+            if pivot is None or shown != right:
+                yield from self._both(a, b)
+
+    def _holds_numbers(self, label: str) -> bool:
+        return isinstance(self.expected[label], Tensor) and _many_numbers(self.expected[label])
+
+    def _size(self, label: str) -> int:
+        return self.expected[label].numel()
+
+    def _shows(self, label: str, outcomes: Outcomes) -> bool:
+        return bool(differences({label: self.expected[label]}, outcomes, rtol=SAME_MISTAKE_RTOL))
+
+    def _moves(self, mistake: Variant, label: str) -> bool:
+        """Does this mistake alone change the outcome of the label?"""
+        if mistake.name not in self._moved:
+            namespace = self.with_body(mistake.body_in(self.track.source), [mistake])
+            probe = self.track.probes[self.unit]
+            same = agreeing(probe, namespace, self.expected, {label}, rtol=SAME_MISTAKE_RTOL)
+            self._moved[mistake.name] = label not in same
+        return self._moved[mistake.name]
 
     def pairs_with(self, first: Variant) -> Iterator[Candidate]:
         for other in self.mistakes:

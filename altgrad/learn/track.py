@@ -62,6 +62,11 @@ class Lesson:
     where: str
     hints: list[str] = field(default_factory=list)  # idea, formula, pseudocode
     questions: list[str] = field(default_factory=list)
+    given: bool = False  # there from the beginning on the fast way
+    optional: bool = False  # need not be written on the fast way
+    why: str = ""  # three sentences, told once it passes
+    without: str = ""  # what would break
+    experiment: str = ""  # what to try in a minute
 
 
 class Track:

@@ -2,9 +2,9 @@
 
 The result is a namespace of the reference's classes and functions in which that single unit is the
 learner's, so that a mistake shows where it was made. The learner's imports, helpers and extra
-methods come along, and what a method reads from an `__init__` of the learner's own; tracebacks point
-into the learner's own file. Functions under `torch.compile` run as they are written: compiling takes
-seconds, and what is judged is the arithmetic.
+methods come along, and what a method reads from an `__init__` of the learner's own; tracebacks
+point into the learner's own file. Functions under `torch.compile` run as they are written:
+compiling takes seconds, and what is judged is the arithmetic.
 """
 
 import ast
@@ -163,7 +163,7 @@ def _bring_attributes(namespace: Namespace, theirs: type, node: ast.ClassDef, pa
 
     def both(self: Any, *args: Any, **kwargs: Any) -> None:
         born(self, *args, **kwargs)
-        other = theirs.__new__(theirs)
+        other: Any = object.__new__(theirs)
         with contextlib.suppress(Exception):
             ours(other, *args, **kwargs)
             _take_over(self, other)
@@ -183,9 +183,9 @@ def _kept(function: ast.AST) -> set[str]:
         if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Store) and _is_self(n.value)
     }
     for call in (n for n in ast.walk(function) if isinstance(n, ast.Call)):
-        if isinstance(call.func, ast.Attribute) and _is_self(call.func.value) and call.args:
-            if isinstance(call.args[0], ast.Constant) and isinstance(call.args[0].value, str):
-                names.add(call.args[0].value)
+        named = call.args and isinstance(call.args[0], ast.Constant)
+        if named and isinstance(call.func, ast.Attribute) and _is_self(call.func.value):
+            names.add(str(call.args[0].value))  # type: ignore[attr-defined]
     return names
 
 
