@@ -26,6 +26,7 @@ from altgrad.learn.checker import judge as check
 from altgrad.learn.track import TRACKS, Track, Variant
 
 KINDS = ("caught", "located", "named")
+SETS = {"outside set": "", "second set": "_second"}
 
 
 def judge(track: Track, variant: Variant, path: Path, names: list[str]) -> dict[str, Any]:
@@ -71,9 +72,9 @@ def seconds_to_check(track: Track, path: Path) -> float:
     return time.perf_counter() - start
 
 
-def from_outside(track: Track, path: Path) -> dict[str, Any]:
+def from_outside(track: Track, path: Path, which: str) -> dict[str, Any]:
     """Every answer to the outside set: mistakes, pairs of mistakes, alarms on right files."""
-    cases = outside_set.load(track)
+    cases = outside_set.load(track, which)
     found: dict[str, Any] = {
         kind: [outside_set.ask(track, case, path) for case in cases[kind]]
         for kind in ("mistake", "pair")
@@ -86,12 +87,13 @@ def show_outside(found: dict[str, Any], *, as_json: bool) -> int:
     if as_json:
         print(json.dumps(found, indent=2, ensure_ascii=False))
         return 0
-    for kind, mistakes in (("mistake", 1), ("pair", 2)):
-        counts = outside_set.counts(found[kind], mistakes)
-        print(f"outside, {kind}s: {', '.join(f'{v} {k}' for k, v in counts.items())}")
-    print(f"outside, right solutions: {found['right']}, alarms: {len(found['alarms'])}")
-    for name, units in found["alarms"].items():
-        print(f"    {name}: {', '.join(units)}")
+    for name, answers in found.items():
+        for kind, mistakes in (("mistake", 1), ("pair", 2)):
+            counts = outside_set.counts(answers[kind], mistakes)
+            print(f"{name}, {kind}s: {', '.join(f'{v} {k}' for k, v in counts.items())}")
+        print(f"{name}, right solutions: {answers['right']}, alarms: {len(answers['alarms'])}")
+        for case, units in answers["alarms"].items():
+            print(f"    {case}: {', '.join(units)}")
     return 0
 
 
@@ -106,12 +108,13 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "my_gpt.py"
         if arguments.outside:
-            return show_outside(from_outside(track, path), as_json=arguments.json)
+            outside = {name: from_outside(track, path, which) for name, which in SETS.items()}
+            return show_outside(outside, as_json=arguments.json)
         seconds = seconds_to_check(track, path)
         rows = [judge(track, mistake, path, [mistake.name]) for mistake in track.mistakes]
         others = [judge(track, stranger, path, [stranger.says]) for stranger in track.strangers]
         styles = [judge(track, style, path, []) for style in track.equivalents]
-        outside = from_outside(track, path)
+        outside = {name: from_outside(track, path, which) for name, which in SETS.items()}
     alarms = Counter(row["unit"] for row in styles if row["caught"])
     if arguments.json:
         result = {"mistakes": rows, "strangers": others, "equivalents": styles, **shares(rows)}

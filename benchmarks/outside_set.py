@@ -37,9 +37,9 @@ def edited(text: str, edits: list[list[str]], name: str) -> str:
     return text
 
 
-def load(track: Track) -> dict[str, list[Case]]:
-    """`mistake`, `pair`, and `right` (bases, rewrites and files)."""
-    data = tomllib.loads((FOLDER / f"{track.name}.toml").read_text())
+def load(track: Track, which: str = "") -> dict[str, list[Case]]:
+    """`mistake`, `pair`, and `right` (bases, rewrites and files); `which`: "" or "_second"."""
+    data = tomllib.loads((FOLDER / f"{track.name}{which}.toml").read_text())
     bases = {entry["unit"]: entry["body"].lstrip("\n") for entry in data["base"]}
     known = {(m["unit"], m["name"]): m for m in data["mistake"]}
 
@@ -58,10 +58,10 @@ def load(track: Track) -> dict[str, list[Case]]:
         "pair": [case(p["unit"], p["of"]) for p in data["pair"]],
         "right": [
             *(right(unit, "base", body) for unit, body in bases.items()),
-            *(right(r["unit"], r["name"], r["body"]) for r in data["rewrite"]),
+            *(right(r["unit"], r["name"], r["body"]) for r in data.get("rewrite", [])),
             *(
                 Case("", f["name"], edited(track.source, f["edits"], f["name"]))
-                for f in data["file"]
+                for f in data.get("file", [])
             ),
         ],
     }

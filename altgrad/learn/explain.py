@@ -1,5 +1,6 @@
 """Differences in words: what differs, by how much, in which cases, and what that points to."""
 
+import math
 from typing import Any
 
 import torch
@@ -20,9 +21,9 @@ def smallest_first(found: list[Difference]) -> list[Difference]:
     return sorted(found, key=_size_of_case)
 
 
-def _size_of_case(d: Difference) -> int:
+def _size_of_case(d: Difference) -> float:
     both = isinstance(d.got, Tensor) and isinstance(d.expected, Tensor)
-    return d.expected.numel() if both and d.what == "value" else 0
+    return d.expected.numel() if both and d.what == "value" else math.inf
 
 
 def _line(d: Difference) -> str:

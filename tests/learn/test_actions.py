@@ -228,7 +228,8 @@ def test_trace_diff_does_not_mark_a_right_fused_projection(learn, started):
         f"        {n} = self.c_{n}(x).view(B, T, self.{h}, self.head_dim)\n"
         for n, h in (("q", "n_head"), ("k", "n_kv_head"), ("v", "n_kv_head"))
     )
-    fused = """        q = F.linear(x, torch.cat([self.c_q.weight, self.c_k.weight, self.c_v.weight]))
+    fused = """        fused = torch.cat([self.c_q.weight, self.c_k.weight, self.c_v.weight])
+        q = F.linear(x, fused)
         counts = [self.n_head, self.n_kv_head, self.n_kv_head]
         q, k, v = q.view(B, T, -1, self.head_dim).split(counts, 2)
 """

@@ -99,6 +99,11 @@ def refuses(build: Any) -> bool:
     return False
 
 
+def same(a: Tensor, b: Tensor) -> bool:
+    """Equal, NaN being equal to NaN: what is always NaN is not random."""
+    return torch.equal(a.nan_to_num(), b.nan_to_num())
+
+
 def unchanged(run: Callable[[Tensor], Any], x: Tensor) -> bool:
     """Is the input the same after the call?"""
     before = x.clone()

@@ -21,6 +21,7 @@ from altgrad.learn.probes.common import (
     field_defaults,
     gradients,
     refuses,
+    same,
     shapes,
     statistics,
     trainable,
@@ -55,9 +56,9 @@ def dropout_of(module: nn.Module, x: Any) -> list[bool]:
         out = module(x)
         return out[0] if isinstance(out, tuple) else out
 
-    in_evaluation = not torch.equal(run(), run())
+    in_evaluation = not same(run(), run())
     module.train()
-    return [in_evaluation, not torch.equal(run(), run())]
+    return [in_evaluation, not same(run(), run())]
 
 
 def kept_share(module: nn.Module, x: Any) -> float:
@@ -126,7 +127,7 @@ def probe_attention_forward(ns: Namespace) -> Iterator[Observation]:
         """Dropped attention weights change the output even where nothing else is dropped."""
         module = attention(dropout=0.5).train()
         module.resid_dropout.p = 0.0
-        return not torch.equal(module(x), module(x))
+        return not same(module(x), module(x))
 
     def low() -> str:
         return str(attention().bfloat16()(x.bfloat16()).dtype)

@@ -22,6 +22,7 @@ from altgrad.learn.probes.common import (
     field_defaults,
     gradients,
     refuses,
+    same,
     shapes,
     statistics,
     trainable,
@@ -153,7 +154,7 @@ def probe_attention_forward(ns: Namespace) -> Iterator[Observation]:
     yield Observation("output for a single position", lambda: _attend(ns, x[:, :1]))
     yield Observation("output for a single row", lambda: _attend(ns, x[:1]))
     yield Observation("gradients", lambda: _attention_gradients(ns, x))
-    yield Observation("the same twice", lambda: torch.equal(run(), run()))
+    yield Observation("the same twice", lambda: same(run(), run()))
     yield Observation("dtype of a bfloat16 model", lambda: _attention_dtype(ns, x))
     yield Observation("input left as it was", lambda: unchanged(_attend_itself(ns), x))
     for chunks in ([4, 1, 1, 1], [3, 4], [1, 6]):
@@ -238,7 +239,7 @@ def probe_mlp_forward(ns: Namespace) -> Iterator[Observation]:
     yield Observation("output", lambda: run(x.clone()))
     yield Observation("output for twice the input", lambda: run(2 * x))
     yield Observation("gradients", grads)
-    yield Observation("the same twice", lambda: torch.equal(run(x.clone()), run(x.clone())))
+    yield Observation("the same twice", lambda: same(run(x.clone()), run(x.clone())))
     yield Observation("dtype of a bfloat16 model", low)
     yield Observation("input left as it was", lambda: unchanged(run, x))
 
@@ -289,7 +290,7 @@ def probe_block_forward(ns: Namespace) -> Iterator[Observation]:
     yield Observation("gradients", grads)
     yield Observation("output with a cache, fed 5+2 positions", cached)
     yield Observation("input left as it was", lambda: unchanged(itself, x))
-    yield Observation("the same twice", lambda: torch.equal(run(x), run(x)))
+    yield Observation("the same twice", lambda: same(run(x), run(x)))
     yield Observation("dtype of a bfloat16 model", low)
 
 
