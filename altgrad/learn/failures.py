@@ -183,6 +183,10 @@ PATTERNS: list[tuple[str, Say]] = [
         _said("the model is given more than block_size tokens: crop to the last S"),
     ),
     (
+        r"Expected all tensors to be on the same device",
+        _said("tensors on two devices meet: every tensor that is made takes device=device"),
+    ),
+    (
         r"probability tensor contains either",
         _said(
             "the probabilities contain NaN, infinity or negative numbers: a division by zero (a "

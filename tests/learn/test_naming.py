@@ -214,12 +214,32 @@ def test_where_nothing_fits_the_smallest_case_is_shown_and_no_name():
     [
         (", dtype=torch.float32, device=device", ", dtype=torch.float32"),
         ("device = self.get_device() if device is None else device", 'device = device or "cpu"'),
+        (
+            "t = torch.arange(seq_len, dtype=torch.float32, device=device)",
+            "t = torch.arange(seq_len, dtype=torch.float32)",
+        ),
     ],
 )
 def test_tables_on_the_wrong_device_are_noticed(edit):
     source = NANOCHAT.source.replace(*edit)
     found = judge(NANOCHAT, NANOCHAT.path, source, "GPT._precompute_rotary_embeddings")
     assert "device" in found.named[0]
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        (", device=device)[:, None]", ")[:, None].to(device)"),
+        ("angle.cos()", "torch.cat([angle.cos()[:, :1], angle.cos()[:, 1:]], dim=1)"),
+        ("angle.sin().bfloat16()", "angle.sin().to(device=device, dtype=torch.bfloat16)"),
+    ],
+)
+def test_tables_that_reach_their_device_in_another_way_pass(edit):
+    line = "t = torch.arange(seq_len, dtype=torch.float32, device=device)"
+    source = NANOCHAT.source.replace(line, f"{line}[:, None].flatten()")
+    assert edit[0] in source
+    source = source.replace(*edit)
+    assert judge(NANOCHAT, NANOCHAT.path, source, "GPT._precompute_rotary_embeddings").passed
 
 
 def test_a_global_seed_in_generate_is_noticed():

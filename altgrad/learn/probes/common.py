@@ -2,11 +2,12 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from altgrad.model import GPTConfig as ModelConfig
 from altgrad.model import KVCache
@@ -109,6 +110,52 @@ def unchanged(run: Callable[[Tensor], Any], x: Tensor) -> bool:
     before = x.clone()
     run(x)
     return torch.equal(before, x)
+
+
+class Pretended(TorchFunctionMode):
+    """Inside, `device="meta"` is a place of its own whose tensors are really on the CPU.
+
+    The first operation on true meta tensors loads a second of torch's Python; this asks the same
+    question, on which device something is made, for nothing.
+    """
+
+    def __init__(self, *there: Tensor):
+        super().__init__()
+        self.there: list[Tensor] = list(there)  # kept alive, so that ids stay theirs
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        if getattr(func, "__self__", None) is Tensor.device:
+            return torch.device("meta") if self.holds(args[0]) else func(*args, **kwargs)
+        asked = [d for d in (kwargs.get("device"), *args) if isinstance(d, str | torch.device)]
+        moved = [str(d).partition(":")[0] for d in asked]
+        if "device" in kwargs:
+            kwargs["device"] = "cpu"
+        args = tuple("cpu" if isinstance(a, str | torch.device) else a for a in args)
+        given = _tensors_in([*args, *kwargs.values()])
+        places = {self.place_of(x) for x in given if x.dim()}
+        if len(places) > 1:
+            raise RuntimeError("Expected all tensors to be on the same device: meta and cpu meet")
+        result = func(*args, **kwargs)
+        carried = not moved and any(map(self.holds, given))
+        if isinstance(result, Tensor) and ("meta" in moved or carried):
+            result = result.view_as(result)
+            self.there.append(result)
+        return result
+
+    def holds(self, x: Any) -> bool:
+        return any(x is tensor for tensor in self.there)
+
+    def place_of(self, x: Tensor) -> str:
+        return "meta" if self.holds(x) else "cpu"
+
+
+def _tensors_in(values: Iterable[Any]) -> list[Tensor]:
+    """Those of an operation's arguments, in lists too (`torch.cat([a, b])`)."""
+    flat = [x for v in values for x in (v if isinstance(v, list | tuple) else [v])]
+    return [x for x in flat if isinstance(x, Tensor)]
 
 
 def trainable(module: nn.Module) -> list[str]:

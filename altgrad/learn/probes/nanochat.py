@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from altgrad.learn.observe import Observation, Probe
 from altgrad.learn.probes.common import (
     B,
+    Pretended,
     RecordingCache,
     T,
     attributes_of,
@@ -379,8 +380,8 @@ def probe_init_weights(ns: Namespace) -> Iterator[Observation]:
 
 
 def probe_tables(ns: Namespace) -> Iterator[Observation]:
-    def make(*args: Any, on: str = "cpu", **kwargs: Any) -> list[Tensor]:
-        model = ns["GPT"](config(ns, n_layer=1)).to(on)
+    def make(*args: Any, **kwargs: Any) -> list[Tensor]:
+        model = ns["GPT"](config(ns, n_layer=1))
         return list(model._precompute_rotary_embeddings(*args, **kwargs))
 
     def double(tables: list[Tensor]) -> list[Tensor]:
@@ -395,14 +396,17 @@ def probe_tables(ns: Namespace) -> Iterator[Observation]:
         lambda: [t[:, 1990:].double() for t in make(2000, HEAD_DIM)],
         TABLE_TOLERANCE,
     )
-    for label, where in {
-        "device asked for, the CPU": {"device": "cpu", "on": "meta"},
-        "device asked for, meta": {"device": "meta"},
-        "device when none is asked for": {"on": "meta"},
-    }.items():
-        yield Observation(
-            label, partial(lambda w: [str(t.device) for t in make(4, HEAD_DIM, **w)], where)
-        )
+
+    def places(**asked: str) -> list[str]:
+        """Where the tables are made; the model itself is not on the CPU."""
+        model = ns["GPT"](config(ns, n_layer=1))
+        with Pretended(*model.parameters()) as pretended:
+            made = model._precompute_rotary_embeddings(4, HEAD_DIM, **asked)
+            return [pretended.place_of(table) for table in made]
+
+    yield Observation("device asked for, the CPU", lambda: places(device="cpu"))
+    yield Observation("device asked for, meta", lambda: places(device="meta"))
+    yield Observation("device when none is asked for", places)
 
 
 # -- GPT: at work ---------------------------------------------------------------------------------
