@@ -29,7 +29,7 @@ KINDS = ("caught", "located", "named")
 SETS = {"outside set": "", "second set": "_second"}
 
 
-def judge(track: Track, variant: Variant, path: Path, names: list[str]) -> dict[str, Any]:
+def judge(track: Track, variant: Variant, path: Path, says: list[str]) -> dict[str, Any]:
     """Check all units of a file with this variant in it (in this process, to save forks)."""
     source = variant.apply(track.source)
     verdicts = [check(track, path, source, unit) for unit in track.units]
@@ -39,7 +39,7 @@ def judge(track: Track, variant: Variant, path: Path, names: list[str]) -> dict[
         "name": variant.name,
         "caught": bool(failed),
         "located": [v.unit for v in failed] == [variant.unit],
-        "named": bool(failed) and failed[0].mistakes[:1] == names,
+        "named": bool(failed) and failed[0].named[:1] == says,
     }
 
 
@@ -111,8 +111,9 @@ def main() -> int:
             outside = {name: from_outside(track, path, which) for name, which in SETS.items()}
             return show_outside(outside, as_json=arguments.json)
         seconds = seconds_to_check(track, path)
-        rows = [judge(track, mistake, path, [mistake.name]) for mistake in track.mistakes]
-        others = [judge(track, stranger, path, [stranger.says]) for stranger in track.strangers]
+        rows = [judge(track, mistake, path, [mistake.says]) for mistake in track.mistakes]
+        says = {(m.unit, m.name): m.says for m in track.mistakes}
+        others = [judge(track, s, path, [says[s.unit, s.says]]) for s in track.strangers]
         styles = [judge(track, style, path, []) for style in track.equivalents]
         outside = {name: from_outside(track, path, which) for name, which in SETS.items()}
     alarms = Counter(row["unit"] for row in styles if row["caught"])

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from altgrad.learn.explain import describe, remark_on, smallest_first, symptoms
-from altgrad.learn.facts import sentences
+from altgrad.learn.facts import SHAPE_WORDS, sentences
 from altgrad.learn.isolate import run_isolated, stream_isolated
 from altgrad.learn.naming import Naming, name_mistakes
 from altgrad.learn.observe import (
@@ -236,7 +236,9 @@ def conclude(track: Track, seen: Seen) -> Verdict:
         left = [label for label in told if label not in naming.explained]
         if named:  # what fails with a cache usually follows from what is named
             left = [x for x in left if not isinstance(seen.got[x], Failure) or "cache" not in x]
-        named += [text for label in left for text in told[label]]
+        more = [text for label in left for text in told[label]]
+        # Another shape beside a named mistake is what that mistake leaves.
+        named += [x for x in more if not (named and x.startswith(SHAPE_WORDS))]
     verdict = Verdict(
         unit,
         WRONG if failure is None else ERROR,
