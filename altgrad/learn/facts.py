@@ -505,7 +505,7 @@ def _plain(value: Any) -> str:
 def _settings(label: str, expected: Any, got: Any) -> Iterator[str]:
     for name, wanted in expected.items():
         mine = got.get(name, []) if isinstance(got, dict) else []
-        if mine and mine != wanted:
+        if mine and wanted and mine[0] != wanted[0]:
             kind = label.removeprefix("settings of ")
             yield f"{kind}'s {name} is {_plain_list(mine[0])}, wanted {_plain_list(wanted[0])}"
 

@@ -129,11 +129,11 @@ class Pretended(TorchFunctionMode):
         kwargs = dict(kwargs or {})
         if getattr(func, "__self__", None) is Tensor.device:
             return torch.device("meta") if self.holds(args[0]) else func(*args, **kwargs)
-        asked = [d for d in (kwargs.get("device"), *args) if isinstance(d, str | torch.device)]
+        asked = [d for d in (kwargs.get("device"), *args) if _is_device(d)]
         moved = [str(d).partition(":")[0] for d in asked]
         if "device" in kwargs:
             kwargs["device"] = "cpu"
-        args = tuple("cpu" if isinstance(a, str | torch.device) else a for a in args)
+        args = tuple("cpu" if _is_device(a) else a for a in args)
         given = _tensors_in([*args, *kwargs.values()])
         places = {self.place_of(x) for x in given if x.dim()}
         if len(places) > 1:
@@ -150,6 +150,12 @@ class Pretended(TorchFunctionMode):
 
     def place_of(self, x: Tensor) -> str:
         return "meta" if self.holds(x) else "cpu"
+
+
+def _is_device(value: Any) -> bool:
+    """A device or its name; not any string (einsum's equation is one)."""
+    named = isinstance(value, str) and value.partition(":")[0] in ("cpu", "meta", "cuda")
+    return named or isinstance(value, torch.device)
 
 
 def _tensors_in(values: Iterable[Any]) -> list[Tensor]:
