@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from altgrad.compare.arm import Arm, Compose, compose_arms
+from altgrad.compare.between import plan_ablation
 from altgrad.compare.budget import Spending, spend_as_declared, spend_equally
 from altgrad.compare.fairness import check_arms
 from altgrad.compare.identity import covers
@@ -43,9 +44,9 @@ class Comparison:
         report: Report | None = None,
         command: str = "",
     ) -> None:
-        self.question = question.complete()
         self.launch = launch or Launch()
         self.launch.check(list(LAUNCHERS))
+        self.question = plan_ablation(question, compose, self.launch.runs).complete()
         self.say, self.report = say, report
         self.folder = comparison_folder(self.question, self.launch.runs)
         self.registry = Registry(self.launch.runs)

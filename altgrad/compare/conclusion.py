@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from altgrad.compare.contrasts import Contrast, judge_contrasts, weigh_contrasts
+from altgrad.compare.designs import DESIGNS
 from altgrad.compare.fairness import Fairness, check_runs
-from altgrad.compare.interaction import Contrast, contrasts
 from altgrad.compare.outcomes import Outcome, read_outcome
 from altgrad.compare.question import Question
 from altgrad.compare.record import Record, read_record
@@ -40,12 +41,15 @@ class Conclusion:
     def control(self) -> str:
         return self.question.control
 
+    @property
+    def arms(self) -> list[str]:
+        """All arms, the control first."""
+        return [self.control, *(arm for arm in self.question.arms if arm != self.control)]
+
     def undecided(self) -> list[str]:
-        """Arms, and interactions of a crossed design, about which nothing is shown yet."""
+        """Arms, and contrasts of a design, about which nothing is shown yet."""
         arms = [e.arm for e in self.evidence if e.verdict == NOT_SHOWN]
-        return arms + [
-            f"{c.first} with {c.second}" for c in self.contrasts if c.verdict == NOT_SHOWN
-        ]
+        return arms + [c.name for c in self.contrasts if c.verdict == NOT_SHOWN]
 
     def to_dict(self) -> dict[str, Any]:
         """For programs: `altgrad compare --json` and `verdict.json`."""
@@ -87,11 +91,7 @@ def conclude(folder: Path) -> Conclusion:
     }
     fairness.notes += _time_notes(outcomes, question) + _damage_notes(outcomes, record)
     values = {arm: np.array([o.outcome for o in row]) for arm, row in outcomes.items()}
-    rules = rules_of(question)
-    others = {arm: v for arm, v in values.items() if arm != question.control}
-    evidence = judge(values[question.control], others, rules, control_name=question.control)
-    in_product_order = {arm: values[arm] for arm in question.arms}
-    found = contrasts(question, in_product_order, rules)
+    evidence, found = judge_all(question, values)
     same = same_arms(runs, values)
     return Conclusion(
         folder,
@@ -100,10 +100,33 @@ def conclude(folder: Path) -> Conclusion:
         runs,
         outcomes,
         [say_the_same(e, same) for e in evidence],
-        void(found, question, same),
+        void(found, same),
         fairness,
         same,
     )
+
+
+def judge_all(
+    question: Question, outcomes: dict[str, np.ndarray]
+) -> tuple[list[Evidence], list[Contrast]]:
+    """Arms against the control, and the contrasts of the design.
+
+    outcomes: arm -> `(seeds,)`, nan for a lost run.
+    """
+    design, rules, control = DESIGNS[question.design], rules_of(question), question.control
+    arms, planned = design.judged(question), design.contrasts(question)
+    one = design.one_family
+    several = len(planned) + len(arms) * one
+    weighed = weigh_contrasts(planned, outcomes, rules, several)
+    evidence = judge(
+        outcomes[control],
+        {arm: outcomes[arm] for arm in arms},
+        rules,
+        control_name=control,
+        beside=[(w.p, w.p_small) for w in weighed] if one else (),
+    )
+    beside = [(e.p, e.p_equivalent) for e in evidence] if one else []
+    return evidence, judge_contrasts(weighed, rules, beside)
 
 
 def _time_notes(outcomes: dict[str, list[Outcome]], question: Question) -> list[str]:

@@ -103,21 +103,25 @@ def judge(
     *,
     control_name: str = "control",
     resamples: int = 9999,
+    beside: Sequence[tuple[float, float]] = (),
 ) -> list[Evidence]:
     """Evidence for every arm. Outcomes are `(seeds,)`, paired by position; nan is a lost run.
 
     resamples: of the bootstrap; 0 leaves out whatever does not decide: bootstrap, sign flips and
-    the advice on seeds.
+    the advice on seeds. beside: (p, p of "delta or more") of further questions that share alpha.
     """
     base = np.asarray(control, dtype=np.float64)
     outcomes = {name: np.asarray(values, dtype=np.float64) for name, values in arms.items()}
-    tests = [_test(base, values, rules, len(arms)) for values in outcomes.values()]
-    corrected = correct([t.p for t in tests], rules)
-    equivalent = correct([t.p_equivalent for t in tests], rules)
+    several = len(arms) + len(beside)
+    tests = [_test(base, values, rules, several) for values in outcomes.values()]
+    corrected = correct([t.p for t in tests] + [p for p, _ in beside], rules)
+    equivalent = correct([t.p_equivalent for t in tests] + [p for _, p in beside], rules)
     less_stable = correct([t.p_less_stable for t in tests], rules)
+    # What stands beside the arms is corrected with them and concluded elsewhere.
+    own = zip(corrected[: len(tests)], equivalent[: len(tests)], less_stable, strict=True)
     return [
         _conclude(name, control_name, base, outcomes[name], t, three, rules, resamples)
-        for name, t, *three in zip(outcomes, tests, corrected, equivalent, less_stable, strict=True)
+        for name, t, three in zip(outcomes, tests, own, strict=True)
     ]
 
 

@@ -3,7 +3,8 @@
 import math
 
 from altgrad.compare.conclusion import Conclusion
-from altgrad.compare.interaction import INTERACTION, Contrast
+from altgrad.compare.contrasts import INTERACTION, Contrast
+from altgrad.compare.report.contributions import ablation_headline
 from altgrad.compare.same_arms import ARE_THE_SAME, SAME
 from altgrad.compare.verdict import BETTER, EQUIVALENT, WORSE, Evidence
 
@@ -34,7 +35,9 @@ def numbers_of(found: Evidence | Contrast) -> str:
 
 
 def headline(conclusion: Conclusion) -> str:
-    """One sentence over all arms, and over the interactions of a crossed design."""
+    """One sentence over all arms, and over what a design contrasts them for."""
+    if conclusion.question.design == "ablation":
+        return ablation_headline(conclusion)
     kinds: dict[str, list[str]] = {BETTER: [], WORSE: [], EQUIVALENT: [], SAME: []}
     for e in conclusion.evidence:
         kinds.get(e.verdict, []).append(e.arm)
