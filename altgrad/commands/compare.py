@@ -21,7 +21,7 @@ COMPARE_HELP = """\
 A word whose value is a list is an axis; its first value is the control. Settings of the question:
   control=NAME  seeds=5 | seeds=[1,2,3] | seeds=auto max_seeds=20 (as you go, peeking allowed)
   budget=tokens|flops|time  delta=0.01  alpha=0.05  correction=holm|none  allow=[setting,…]
-  primary=val_loss last=1   design=crossed   name=…   question='…'
+  primary=val_loss last=1   design=crossed|ablation   name=…   question='…'
   tune=optim.lr tuning.grid=0.001,0.003,0.01 tuning.seeds=1 tuning.extend=2 tuning.search=optuna
 Where it runs (changes no result):
   launcher=local|ray|slurm jobs=2 threads=1 jobs_per_device=4 retries=1 runs=runs
@@ -32,6 +32,7 @@ examples:
   altgrad compare precision=bf16,e5m2 seeds=5
   altgrad compare model=gpt2,llama budget=flops jobs=2
   altgrad compare experiments/muon_vs_adamw.yaml
+  altgrad compare A.yaml B.yaml design=ablation     (two files of settings, or two run folders)
 """
 
 

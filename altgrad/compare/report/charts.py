@@ -298,7 +298,8 @@ def _hover(chart: alt.Chart, x: alt.X, y: alt.Y, tips: list[Any]) -> alt.Chart:
 
 def finish(chart: Any, height: int | None, step: int = 20) -> Spec:
     """As wide as its place on the page; letters large enough for a phone."""
-    size = {"height": height} if height else {"height": alt.Step(step)}
+    rows = {"step": step, "for": "position"}
+    size = {"height": height} if height else {"height": alt.Step.from_dict(rows)}
     made = chart.properties(width="container", **size)
     made = made.configure_axis(labelFontSize=12, titleFontSize=12, labelLimit=170, gridOpacity=0.5)
     made = made.configure_legend(labelFontSize=12).configure_view(stroke="#cccccc")

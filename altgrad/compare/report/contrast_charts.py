@@ -36,6 +36,7 @@ def contribution_forest(conclusion: Conclusion) -> Spec | None:
         {
             "change": row.change,
             "how": row.how,
+            "place": int(row.how in (REMOVAL, TOGETHER)),
             "mean": row.found.mean,
             "low": row.found.low,
             "high": row.found.high,
@@ -52,7 +53,7 @@ def contribution_forest(conclusion: Conclusion) -> Spec | None:
     data = alt.Chart(alt.Data(values=rows))
     title = which_way(conclusion, "with it − without it")
     y = alt.Y("change:N", title=None, sort=changes, axis=LABELS)
-    offset = alt.YOffset("how:N", sort=shown, scale=alt.Scale(domain=shown))
+    offset = alt.YOffset("place:O", scale=alt.Scale(domain=[0, 1]))
     legend = alt.Legend(orient="top", title=None, symbolSize=120)
     colour = alt.Color(
         "how:N", scale=alt.Scale(domain=shown, range=[HOW[h][0] for h in shown]), legend=legend

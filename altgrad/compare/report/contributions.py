@@ -55,7 +55,7 @@ def contributions_table(conclusion: Conclusion) -> Table:
                 "as a removal": _numbers(whole) if change in question.changes else "",
                 "together": "" if change in question.changes else _numbers(whole),
                 "finding": "; ".join(
-                    c.words for c in (one, whole, leans.get(change)) if c is not None
+                    c.words for c in (whole or one, leans.get(change)) if c is not None
                 ),
                 "taken together, since": question.together.get(change, ""),
             }

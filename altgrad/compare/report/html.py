@@ -13,10 +13,19 @@ from altgrad.compare.report.contrast_charts import contribution_forest
 from altgrad.compare.report.meanings import meaning
 from altgrad.compare.report.sections import SECTIONS
 from altgrad.compare.report.tables import Table
-from altgrad.compare.report.words import headline, numbers_of, rules_in_words, same_lines
+from altgrad.compare.report.words import (
+    contrast_is,
+    headline,
+    numbers_of,
+    rules_in_words,
+    same_lines,
+)
 
 PAGE = Path(__file__).parent / "page.html"
-LOOSE = {"verdict", "finding", "found", "value", "why", "run", "control", "arm's value", "chosen"}
+LOOSE = {
+    *("verdict", "finding", "found", "value", "why", "run", "control", "arm's value", "chosen"),
+    *("settings", "taken together, since", "of"),
+}
 """Columns whose cells may be broken into lines."""
 
 OPEN_FIRST = ("grad_norm", "bit_stall", "grad_cos_sim", "grad_snr_db", "effective_rank", "code_use")
@@ -103,7 +112,7 @@ def _verdicts(conclusion: Conclusion) -> str:
     ]
     items += [
         f'<li style="--colour: #333"><b>{html.escape(c.words)}</b>'
-        f"<span>difference of the differences {numbers_of(c)}</span></li>"
+        f"<span>{contrast_is(c)} {numbers_of(c)}</span></li>"
         for c in conclusion.contrasts
     ]
     return "".join(items)

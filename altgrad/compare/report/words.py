@@ -4,6 +4,7 @@ import math
 
 from altgrad.compare.conclusion import Conclusion
 from altgrad.compare.contrasts import INTERACTION, Contrast
+from altgrad.compare.designs import INTERACTIONS
 from altgrad.compare.report.contributions import ablation_headline
 from altgrad.compare.same_arms import ARE_THE_SAME, SAME
 from altgrad.compare.verdict import BETTER, EQUIVALENT, WORSE, Evidence
@@ -24,6 +25,11 @@ def same_lines(conclusion: Conclusion) -> list[str]:
 
 def _after(numbers: str) -> str:
     return f"; difference {numbers}" if numbers else ""
+
+
+def contrast_is(found: Contrast) -> str:
+    """What the number of a contrast is."""
+    return "difference of the differences" if found.kind in INTERACTIONS else "difference"
 
 
 def numbers_of(found: Evidence | Contrast) -> str:
