@@ -74,7 +74,8 @@ def weigh_contrasts(
     for each in planned:
         values = each.values(outcomes)
         d = values[np.isfinite(values)]
-        found.append(Weighed(each, d, len(values) - len(d), *weigh(d, rules, several)))
+        tests = weigh(d, rules, several, each.scale)
+        found.append(Weighed(each, d, len(values) - len(d), *tests))
     return found
 
 
@@ -88,7 +89,7 @@ def judge_contrasts(
     own = len(weighed)
     p = correct([w.p for w in weighed] + [p for p, _ in beside], rules)[:own]
     small = correct([w.p_small for w in weighed] + [s for _, s in beside], rules)[:own]
-    return [_conclude(w, *both, rules) for w, *both in zip(weighed, p, small, strict=True)]
+    return [_conclude(w, own_p, s, rules) for w, own_p, s in zip(weighed, p, small, strict=True)]
 
 
 def _conclude(weighed: Weighed, p: float, p_small: float, rules: Rules) -> Contrast:

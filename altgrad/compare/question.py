@@ -65,6 +65,20 @@ class Tuning:
 
 
 @dataclass
+class KnownSpread:
+    """`spread=FOLDER` of a ledger or of a comparison: standard deviation of a paired difference."""
+
+    source: str = ""
+    """The folder that was named; empty = nothing is known beforehand."""
+    value: float = 0.0
+    """Standard deviation, in units of the outcome."""
+    freedom: float = 0.0
+    """Degrees of freedom it stands on; pairs that share a run count for less than one."""
+    size: dict[str, Any] = field(default_factory=dict)
+    """Settings that say how large those runs were."""
+
+
+@dataclass
 class Question:
     """Fields of an experiment file; all but the arms have a default."""
 
@@ -104,6 +118,8 @@ class Question:
     """Go on from `seeds` up to `max_seeds`, judged after each seed, until there is a verdict."""
     max_seeds: int = 20
     """Largest number of seeds with `until_decided`."""
+    spread: KnownSpread = field(default_factory=KnownSpread)
+    """With `until_decided`: how noisy a difference is, from earlier pairs of the same size."""
     budget: str = "tokens"
     """What all arms get as much of as the control's run: tokens, flops or time."""
     tuning: Tuning = field(default_factory=Tuning)
@@ -163,8 +179,22 @@ class Question:
         require(0 < self.alpha < 0.5, f"alpha={self.alpha} must be between 0 and 0.5.")
         require(self.last >= 1, f"last={self.last} must be at least 1.")
         self._check_seeds()
+        self._check_spread()
         self.tuning.check()
         DESIGNS[self.design].check(self)
+
+    def _check_spread(self) -> None:
+        if not self.spread.source:
+            return
+        source = f"spread={self.spread.source}"
+        require(
+            self.until_decided,
+            f"{source} is for seeds=auto: judged once, a comparison has a spread of its own.",
+        )
+        require(
+            self.spread.value > 0 and self.spread.freedom >= 1,
+            f"{source} knows no spread yet: it has no two pairs of runs.",
+        )
 
     def _check_seeds(self) -> None:
         seeds = self.seed_list()
@@ -253,6 +283,8 @@ def _take_word(word: str, values: dict[str, Any]) -> None:
         kind = hints(Tuning).get(name)
         require(kind is not None, f"unknown setting {key!r}.{nearest(name, hints(Tuning))}")
         values.setdefault("tuning", {})[name] = _read_value(text, kind, key)
+    elif key == "spread":
+        values["spread"] = {"source": text}
     elif key == "seeds" and text == "auto":
         values["until_decided"] = True
     elif key in kinds:

@@ -9,7 +9,7 @@ A new design is a file with a `DESIGN` and a line in `DESIGNS`.
 
 from altgrad.compare.designs import ablation, crossed, one
 from altgrad.compare.designs.design import Design
-from altgrad.compare.designs.planned import INTERACTIONS, Planned
+from altgrad.compare.designs.planned import INTERACTIONS, Planned, scale_of, weighted_sum
 
 DESIGNS: dict[str, Design] = {
     "one": one.DESIGN,
@@ -17,4 +17,4 @@ DESIGNS: dict[str, Design] = {
     "ablation": ablation.DESIGN,
 }
 
-__all__ = ["DESIGNS", "INTERACTIONS", "Design", "Planned"]
+__all__ = ["DESIGNS", "INTERACTIONS", "Design", "Planned", "scale_of", "weighted_sum"]

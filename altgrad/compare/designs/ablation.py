@@ -42,7 +42,7 @@ def lacking(change: str, changes: Sequence[str]) -> str:
 def arms_of(first: str, second: str, changes: dict[str, list[str]]) -> dict[str, list[str]]:
     """Name -> words beside A's, the control first; no arm twice."""
     everything = [w for words in changes.values() for w in words]
-    arms = {first: [], second: everything}
+    arms: dict[str, list[str]] = {first: [], second: everything}
     if len(changes) > 1:
         arms |= {only(name): words for name, words in changes.items()}
     if len(changes) > 2:
@@ -54,9 +54,10 @@ def arms_of(first: str, second: str, changes: dict[str, list[str]]) -> dict[str,
 
 
 def _check(asked: Asked) -> None:
-    missing = set(arms_of(*list(asked.arms)[:2], asked.changes)) ^ set(asked.arms)
+    first, second = list(asked.arms)[:2]
+    made = arms_of(first, second, asked.changes)
     require(
-        bool(asked.changes) and not missing,
+        bool(asked.changes) and set(made) == set(asked.arms),
         "design=ablation takes two files of settings, or two run folders, and makes the arms "
         "itself: altgrad compare A.yaml B.yaml design=ablation.",
     )

@@ -1,8 +1,9 @@
 """What a design plans: which contrasts are judged, and how each finding is worded."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -39,8 +40,24 @@ class Planned:
     first: str = ""
     second: str = ""
 
-    def values(self, outcomes: Mapping[str, np.ndarray]) -> Any:
-        """The weighted sum, one a seed, over the seeds that all its arms have run."""
-        used = {arm: w for arm, w in self.weights.items() if w}
-        seeds = min(len(outcomes[arm]) for arm in used)
-        return sum(w * outcomes[arm][:seeds] for arm, w in used.items())
+    @property
+    def scale(self) -> float:
+        """Its standard deviation in those of a difference of two arms, all arms equally noisy."""
+        return scale_of(self.weights)
+
+    def values(self, outcomes: Mapping[str, np.ndarray]) -> np.ndarray:
+        """As `weighted_sum` has it."""
+        return weighted_sum(self.weights, outcomes)
+
+
+def scale_of(weights: Mapping[str, float]) -> float:
+    """Standard deviation of a weighted sum of arms in those of a difference of two, where all arms
+    are equally noisy."""
+    return math.sqrt(sum(w * w for w in weights.values()) / 2)
+
+
+def weighted_sum(weights: Mapping[str, float], outcomes: Mapping[str, np.ndarray]) -> np.ndarray:
+    """One number a seed, over the seeds that all its arms have run; nan where one was lost."""
+    used = {arm: w for arm, w in weights.items() if w}
+    seeds = min(len(outcomes[arm]) for arm in used)
+    return np.sum([w * outcomes[arm][:seeds] for arm, w in used.items()], axis=0)

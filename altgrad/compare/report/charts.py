@@ -278,7 +278,7 @@ def which_way(conclusion: Conclusion, difference: str) -> str:
     return f"← {left}  ·  {difference}  ·  {right} →"
 
 
-def ground(conclusion: Conclusion) -> alt.LayerChart:
+def ground(conclusion: Conclusion) -> Any:
     """Under differences: no difference as a line, those that do not matter in grey."""
     delta = conclusion.question.delta
     matters = alt.Chart(alt.Data(values=[{"low": -delta, "high": delta}]))

@@ -48,7 +48,7 @@ def contribution_forest(conclusion: Conclusion) -> Spec | None:
     ]
     if not rows:
         return None
-    changes = list(dict.fromkeys(row["change"] for row in rows))
+    changes = list(dict.fromkeys(str(row["change"]) for row in rows))
     shown = [how for how in HOW if any(row["how"] == how for row in rows)]
     data = alt.Chart(alt.Data(values=rows))
     title = which_way(conclusion, "with it − without it")

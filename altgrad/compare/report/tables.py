@@ -142,14 +142,15 @@ def contrasts_table(conclusion: Conclusion) -> Table:
 
 def seeds_table(conclusion: Conclusion) -> Table:
     """Outcome of every run, one row a seed."""
-    seeds = list(conclusion.runs[conclusion.control])
-    columns = {
-        name: [number(o.outcome, ".5f") or o.state for o in conclusion.outcomes[name]]
+    seeds = max(conclusion.runs.values(), key=len)
+    cells = {
+        (name, o.seed): number(o.outcome, ".5f") or o.state
         for name in conclusion.arms
+        for o in conclusion.outcomes[name]
     }
     return [
-        {"seed": str(s), **{name: cells[i] for name, cells in columns.items()}}
-        for i, s in enumerate(seeds)
+        {"seed": str(s), **{name: cells.get((name, s), "") for name in conclusion.arms}}
+        for s in seeds
     ]
 
 

@@ -5,6 +5,7 @@ import math
 from altgrad.compare.conclusion import Conclusion
 from altgrad.compare.contrasts import INTERACTION, Contrast
 from altgrad.compare.designs import INTERACTIONS
+from altgrad.compare.question import Question
 from altgrad.compare.report.contributions import ablation_headline
 from altgrad.compare.same_arms import ARE_THE_SAME, SAME
 from altgrad.compare.verdict import BETTER, EQUIVALENT, WORSE, Evidence
@@ -68,7 +69,18 @@ def rules_in_words(conclusion: Conclusion) -> str:
         f"Outcome: {q.primary}, {last}, {direction} is better. Smallest difference that matters: "
         f"{q.delta:g}. Chance of a false verdict about the outcome, and likewise about lost runs, "
         f"at most {q.alpha:g} over all arms ({correction}), {looks}. "
-        f"Equal {q.budget}.{SEVERAL if uncorrected else ''}"
+        f"Equal {q.budget}.{SEVERAL if uncorrected else ''}{_known_spread(q)}"
+    )
+
+
+def _known_spread(question: Question) -> str:
+    known = question.spread
+    if not known.source:
+        return ""
+    return (
+        f" The spread of a difference, {known.value:.4g} on {known.freedom:.3g} degrees of "
+        f"freedom, is pooled with that of {known.source}, with runs of this size; verdicts "
+        "rest on the new arms being as noisy, unless their own pairs visibly are noisier."
     )
 
 
