@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from altgrad.compare.arm import Arm, differences
+from altgrad.compare.arm import Arm, differences, last_words
 from altgrad.compare.identity import WITHOUT_EFFECT, covers
 from altgrad.compare.question import full_name
 from altgrad.compare.reads import read_differences
@@ -55,16 +55,6 @@ def read_idea(words: Sequence[str], *, why: str = "") -> Idea:
     require(bool(words), "an idea needs at least one KEY=VALUE.")
     full = [f"{full_name(k)}={v}" for k, _, v in (w.partition("=") for w in words)]
     return Idea(tuple(last_words(full)), why)
-
-
-def last_words(words: Sequence[str]) -> list[str]:
-    """Of words with the same key only the last, in the place of the last."""
-    kept: dict[str, str] = {}
-    for word in words:
-        key = word.partition("=")[0]
-        kept.pop(key, None)
-        kept[key] = word
-    return list(kept.values())
 
 
 def refuse_typed(words: Sequence[str]) -> None:

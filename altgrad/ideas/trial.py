@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from altgrad.compare.arm import Arm
+from altgrad.compare.arm import Arm, last_words
 from altgrad.ideas.bench import Bench, Outcomes, costs_of, plain
-from altgrad.ideas.idea import Idea, changes_of, last_words, refuse_typed
+from altgrad.ideas.idea import Idea, changes_of, refuse_typed
 from altgrad.ideas.screening import MOST_SEEDS, NOMINATED, OPEN, Screening, screen
 from altgrad.ideas.state import State, words_of
 from altgrad.settings import ConfigError

@@ -122,7 +122,7 @@ def difference_rows(conclusion: Conclusion) -> list[Row]:
     return [
         {"arm": e.arm, "seed": a.seed, "difference": a.outcome - c.outcome}
         for e in conclusion.evidence
-        for a, c in zip(conclusion.outcomes[e.arm], control, strict=True)
+        for a, c in zip(conclusion.outcomes[e.arm], control, strict=False)  # one may have stopped
         if not (a.lost or c.lost)
     ]
 
