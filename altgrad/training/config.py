@@ -17,6 +17,7 @@ from altgrad.quantization.recipe import PrecisionConfig
 from altgrad.settings import (
     ConfigError,
     coerce,
+    coerce_field,
     from_dict,
     get_setting,
     hints,
@@ -145,11 +146,10 @@ class TrainConfig:
         """Set full names; each group is built anew, so that it checks itself as a whole."""
         for group in {name.partition(".")[0] for name in changes}:
             old = getattr(self, group)
-            kinds = hints(type(old))
             inside = {
                 n.partition(".")[2]: v for n, v in changes.items() if n.startswith(f"{group}.")
             }
-            new = {n: coerce(v, kinds[n], f"{group}.{n}") for n, v in inside.items()}
+            new = {n: coerce_field(type(old), n, v, f"{group}.{n}") for n, v in inside.items()}
             object.__setattr__(self, group, dataclasses.replace(old, **new))
 
     @classmethod
