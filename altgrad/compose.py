@@ -114,7 +114,7 @@ def inherit_settings(
     return inherited, origin | dict.fromkeys(names, f"init_from {run.name}")
 
 
-MAPPINGS = ("precision.modules",)
+MAPPINGS = ("precision.modules", "guards.limits")
 """Settings whose keys are the user's own: Hydra adds to a mapping only where it is told to."""
 
 

@@ -26,7 +26,7 @@ from altgrad.training.checkpoints import Checkpoint, find_checkpoint, load_check
 from altgrad.training.config import TrainConfig
 from altgrad.training.evaluation import Evaluator
 from altgrad.training.health import Emergency, Finding, Health, NonFiniteGuard, StopSignal
-from altgrad.training.instruments import FP32ShadowModel, Numerics, interval
+from altgrad.training.instruments import FP32ShadowModel, Numerics, interval, join
 from altgrad.training.machine import launch, make_fabric, pick_device, readable_compile_errors
 from altgrad.training.metrics import compute_perplexity
 from altgrad.training.randomness import seed_dropout
@@ -226,14 +226,14 @@ class Trainer:
         return self._step_metrics(outcome)
 
     def _step_metrics(self, outcome: StepOutcome) -> Metrics:
-        return {
+        usual = {
             "loss": outcome.loss,
             "perplexity": compute_perplexity(outcome.loss),
             "grad_norm": outcome.grad_norm,
             "lr": self.optimizer.param_groups[0]["lr"],
             "skipped": float(outcome.finding.action != "continue"),
-            **self.numerics.metrics(),
         }
+        return join(usual, self.numerics.metrics())
 
     def _judge(self, loss: float, grad_norm: float) -> Finding:
         """A gradient scaler finds its scale by overflowing: that alone is no finding."""
@@ -270,6 +270,8 @@ class Trainer:
         try:
             with StopSignal() as stop:
                 reached = self._loop(end, stop)
+                for line in self.health.unseen_limits():
+                    self.recorder.note(self.step, line)
                 self.keeper.finish(self.step)
             status, weights = reached, self._last_weights()
         except KeyboardInterrupt:

@@ -227,6 +227,11 @@ FEATURES: list[Feature] = [
         "diagnostics.every_steps=1",
         _counts,
     ),
+    (
+        ("diagnostics.own_every_steps",),
+        "diagnostics.own=[mine:Flips]",
+        lambda c: bool(c.diagnostics.own),
+    ),
     (("guards.dead_neuron_share",), "diagnostics.every_steps=1", _counts),
     (("guards.rank_loss",), "diagnostics.rank_every_steps=100", _ranks),
     (

@@ -29,7 +29,8 @@ READ_BY_ALL = """
     data.path data.val_path data.tokenizer data.batch_size data.order data.mask_documents
     data.share data.text_field data.workers data.cache_dir
     tracker.names guards.nan_patience guards.critical_cooldown_s guards.warning_cooldown_s
-    shadow.enabled diagnostics.every_steps diagnostics.rank_every_steps
+    shadow.enabled guards.limits diagnostics.own
+    diagnostics.every_steps diagnostics.rank_every_steps
     faults.loss_nan_at_step faults.gradient_inf_at_step finetune.name
 """
 ALWAYS = set(READ_BY_ALL.split())
@@ -103,6 +104,7 @@ CASES = {
         ["precision=e4m3", "diagnostics.every_steps=-1"],
         ["precision=fp32", "diagnostics.every_steps=1"],
     ),
+    "diagnostics.own_every_steps": ([], ["diagnostics.own=[mine:Flips]"]),
     "guards.dead_neuron_share": (["precision=fp32"], ["precision=e4m3"]),
     "guards.rank_loss": (["precision=fp32"], ["diagnostics.rank_every_steps=5"]),
     "guards.bit_stall_threshold": (["precision=fp32"], ["precision=e4m3"]),

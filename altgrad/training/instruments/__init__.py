@@ -13,6 +13,7 @@ from altgrad.training.instruments.gradients import (
 )
 from altgrad.training.instruments.instrument import Context, Instrument
 from altgrad.training.instruments.panel import INSTRUMENTS, Numerics
+from altgrad.training.instruments.readout import join
 from altgrad.training.instruments.shadow import FP32ShadowModel
 
 __all__ = [
@@ -26,4 +27,5 @@ __all__ = [
     "compute_gradient_stats",
     "gradient_cosine_similarity",
     "interval",
+    "join",
 ]
