@@ -17,6 +17,8 @@ import typing
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
+from altgrad.synonyms import meant
+
 T = TypeVar("T")
 
 READ = "read"
@@ -34,8 +36,13 @@ def closest(word: str, allowed: Iterable[str], cutoff: float = 0.5) -> str | Non
 
 
 def nearest(word: str, allowed: Iterable[str]) -> str:
-    """` Did you mean 'x'?` for the closest allowed word, or an empty string."""
+    """` Did you mean 'x'?` for the closest allowed word, or an empty string; what other programs
+    call a setting (`d_model`) is known."""
     allowed = list(allowed)
+    name, remark = meant(word)
+    for known in (name, name.rpartition(".")[2]):
+        if known in allowed:
+            return f" Did you mean {known!r}?{remark}"
     close = closest(word, allowed)
     if close is None and "." not in word:
         leaves = {name.rsplit(".", 1)[-1]: name for name in reversed(allowed)}

@@ -436,7 +436,7 @@ class Trainer:
     def _log_if_due(self, metrics: Metrics, end: int) -> None:
         self.recorder.progress(self.step, end, metrics)
         if self._due(self.config.log_interval, end) or "val_loss" in metrics:
-            self.recorder.log(self.step, metrics)
+            self.recorder.log(self.step, {**metrics, **self.clock.so_far()})
 
     def _improved(self, metrics: Metrics) -> bool:
         if metrics.get("val_loss", math.inf) < self.best_val_loss:

@@ -14,7 +14,8 @@ from altgrad.training.instruments.config import DiagnosticsConfig, ShadowConfig
 TABLE = Path(__file__).parents[2] / "docs" / "metrics.md"
 ROW = re.compile(r"^\| (?P<names>`[^|]*) \| (?P<unit>[^|]+) \| (?P<better>[^|]+) \| .+ \|$")
 PLACEHOLDERS = {"NAME": r"[\w.]+", "LAYER": r"[\w.]+", "ROLE": "(?:weight|input|grad_output)"}
-NOT_HERE = {"mfu", "compile_s", "val_bits_per_byte"}  # known peak, compiled run, corpus with bytes
+NOT_HERE = {"mfu", "compile_s", "val_bits_per_byte", "peak_gpu_bytes", "energy_j"}
+"""Known peak, compiled run, corpus with bytes, a GPU, a machine that tells its energy."""
 
 
 @cache

@@ -264,7 +264,7 @@ def test_rounded_storage_trains_and_resumes_bit_for_bit(make_trainer, tmp_path, 
     second.train()
     assert torch.equal(weights(whole), weights(second))
     lines = [list(read_jsonl(tmp_path / n / "metrics.jsonl")) for n in ("whole", "cut")]
-    times = ("step_ms", "tokens_per_s", "train_s", "eval_s")
+    times = ("step_ms", "tokens_per_s", "train_s", "eval_s", "peak_memory_bytes", "energy_j")
     for mine, other in zip(*lines, strict=True):
         assert {k: v for k, v in mine.items() if k not in times} == {
             k: v for k, v in other.items() if k not in times

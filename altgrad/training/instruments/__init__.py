@@ -12,6 +12,7 @@ from altgrad.training.instruments.gradients import (
     gradient_cosine_similarity,
 )
 from altgrad.training.instruments.instrument import Context, Instrument
+from altgrad.training.instruments.own import make_own
 from altgrad.training.instruments.panel import INSTRUMENTS, Numerics
 from altgrad.training.instruments.readout import join
 from altgrad.training.instruments.shadow import FP32ShadowModel
@@ -28,4 +29,5 @@ __all__ = [
     "gradient_cosine_similarity",
     "interval",
     "join",
+    "make_own",
 ]
