@@ -15,6 +15,7 @@ from altgrad.commands.compare import add_compare_commands
 from altgrad.commands.completion import add_completion_command
 from altgrad.commands.config import add_config_command
 from altgrad.commands.data import add_data_commands
+from altgrad.commands.doctor import add_doctor_command
 from altgrad.commands.failures import USER_MISTAKE, tell
 from altgrad.commands.formats import add_formats_command
 from altgrad.commands.ideas import add_ideas_command
@@ -112,6 +113,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_ideas_command(commands, add_command, partial(compose_config, all_read=False))
     add_learn_commands(commands, add_command)
     add_formats_command(commands, add_command)
+    add_doctor_command(commands, add_command)
     add_new_command(commands, add_command)
     add_verify_command(commands, add_command, add_overrides, compose_config)
     add_completion_command(commands, add_command, preset_names)

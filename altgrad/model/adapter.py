@@ -12,7 +12,7 @@ rotary table that nobody applies means a model that does not know the order of i
 
 import inspect
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
@@ -35,7 +35,7 @@ def adapted(kind: str, name: str, part: type[nn.Module]) -> type[nn.Module]:
     made, called = CONTRACT[kind]
     fits = takes(part, "__init__", made) and takes(part, "forward", called)
     special = _wants_bias(kind, part) or "cos_sin" in _needed(part)
-    return part if fits and not special else _adapted(kind, name, part)
+    return part if fits and not special else _adapted(kind, name, cast(Any, part))
 
 
 @lru_cache(maxsize=64)  # one class for one class: copies and compiled graphs go by it

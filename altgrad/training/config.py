@@ -103,6 +103,12 @@ class TrainConfig:
     """Micro-batches per optimiser step; the batch is `accumulation` times larger."""
     eval_interval: int = 100
     """Evaluate the validation split every so many steps, and at the end; -1 = never."""
+    eval_tokens: int | None = None
+    """Evaluate so many tokens, the first of the validation split, the same at every evaluation and
+    in every arm; null = the whole split."""
+    eval_unrounded: bool = False
+    """Of a rounded run, evaluate the same weights without rounding, too (`val_loss_unrounded`):
+    another evaluation each time."""
     checkpoint_interval: int = -1
     """Save every so many steps, -1 = off; the end and the best are saved regardless."""
     checkpoint_minutes: float = 10.0
@@ -209,6 +215,10 @@ def _validate_numbers(config: TrainConfig) -> None:
     require(
         minutes == -1 or minutes > 0,
         f"checkpoint_minutes={minutes} must be more than 0, or -1 for off.",
+    )
+    tokens = config.eval_tokens
+    require(
+        tokens is None or tokens >= 1, f"eval_tokens={tokens} must be at least 1, or null for all."
     )
     require(config.seed >= 0, f"seed={config.seed} must not be negative.")
     require(

@@ -7,6 +7,7 @@ backward, guard, optimiser) -> one `log(step, metrics)` to every tracker.
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,7 +25,7 @@ from altgrad.training import checkpoint_state
 from altgrad.training.checkpoint_state import GlobalRandom, Parts, collect, restore
 from altgrad.training.checkpoints import Checkpoint, find_checkpoint, load_checkpoint
 from altgrad.training.config import TrainConfig
-from altgrad.training.evaluation import Evaluator
+from altgrad.training.evaluation import Evaluator, part_bytes
 from altgrad.training.health import Emergency, Finding, Health, NonFiniteGuard, StopSignal
 from altgrad.training.instruments import FP32ShadowModel, Numerics, interval, join
 from altgrad.training.machine import launch, make_fabric, pick_device, readable_compile_errors
@@ -177,10 +178,11 @@ class Trainer:
         self.evaluator = Evaluator(
             self._network,
             load_tokens(self.data_dir, "val"),
+            limit=self.config.eval_tokens,
+            text_bytes=partial(part_bytes, self.data_dir, self.metadata, self.config),
             block_size=block,
             batch_size=batch,
             device=self.device,
-            metadata=self.metadata,
             average=self.average,
             one_graph=self.config.compile is True and self.fabric.world_size == 1,
         )
@@ -417,7 +419,7 @@ class Trainer:
 
     def _evaluate_into(self, metrics: Metrics) -> None:
         metrics.update(self.evaluator.metrics())
-        if self.rounding.rounds:
+        if self.rounding.rounds and self.config.eval_unrounded:
             with unrounded(self.model):
                 metrics["val_loss_unrounded"] = self.evaluator.loss()
         self._result["val_loss"] = metrics["val_loss"]

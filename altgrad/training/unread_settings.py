@@ -258,6 +258,7 @@ FEATURES: list[Feature] = [
         "data.val_path=null",
         lambda c: c.data.val_path is None,
     ),
+    (("eval_unrounded",), SIMULATE, _rounds),
     (("sample_prompts",), "sample_tokens=80", lambda c: c.sample_tokens > 0),
 ]
 """Settings, the words with which they are read, and whether a run reads them."""

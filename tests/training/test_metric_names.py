@@ -46,6 +46,7 @@ def written(make_config, make_model, data_dir) -> set[str]:
         diagnostics=DiagnosticsConfig(every_steps=1, rank_every_steps=1),
         max_steps=2,
         eval_interval=1,
+        eval_unrounded=True,
     )
     trainer = Trainer(config, make_model(config), data_dir, "cpu")
     trainer.train()

@@ -109,7 +109,13 @@ def test_every_run_argument_takes_a_name_that_holds_an_equals_sign(capsys):
     Path("text.txt").write_text("To be, or not to be.\n" * 40)
     tiny = ["data.path=text.txt", "max_steps=1", "eval_interval=1", "data.batch_size=2"]
     tiny += ["device=cpu", "compile=false", "model.n_layer=1", "model.n_embd=16"]
-    tiny += ["model.n_head=2", "model.block_size=8", "sample_tokens=0", "precision=fp32"]
+    tiny += [
+        "model=gpt2",
+        "model.n_head=2",
+        "model.block_size=8",
+        "sample_tokens=0",
+        "precision=fp32",
+    ]
     name = "lr=0.1,seed=1"
     assert main(["train", *tiny, f"run_dir=runs/{name}"]) == 0
     for command in (["show"], ["resume"], ["plot"], ["gc"], ["sample", "--tokens", "2"]):
