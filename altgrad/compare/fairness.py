@@ -269,12 +269,20 @@ def _same_order(facts: dict[tuple[str, int], dict[str, Any]]) -> Check:
 
 def _same_evaluation(facts: dict[tuple[str, int], dict[str, Any]], question: Question) -> Check:
     blocks = {f["settings"]["model"]["block_size"] for f in facts.values()}
-    found = f"the whole validation split, in blocks of {', '.join(map(str, sorted(blocks)))} tokens"
+    parts = " and ".join(sorted({_evaluated(f["settings"]) for f in facts.values()}))
+    found = f"{parts}, in blocks of {', '.join(map(str, sorted(blocks)))} tokens"
     if len(blocks) > 1 and not covers([*question.axis, *question.allow], "model.block_size"):
         raise Unfair(
             f"the arms evaluate in blocks of {sorted(blocks)} tokens; set model.block_size."
         )
     return Check("evaluation", found)
+
+
+def _evaluated(settings: dict[str, Any]) -> str:
+    limit = settings.get("eval_tokens")
+    if limit is None:
+        return "the whole validation split"
+    return f"the first {limit:,} tokens of the validation split"
 
 
 def _same_compute(facts: dict[tuple[str, int], dict[str, Any]], question: Question) -> Check:

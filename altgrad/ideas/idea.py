@@ -14,6 +14,7 @@ MEASURING = {
     "seed": "the ledger gives every run its seed, idea and champion the same",
     "max_steps": "the ledger's budget says how many steps an idea gets",
     "eval_interval": "it is part of how everything in the ledger is evaluated",
+    "eval_tokens": "it is part of how everything in the ledger is evaluated",
     "log_interval": "it is part of how everything in the ledger is measured",
     "model.block_size": "it is the length in which everything in the ledger is evaluated",
     "model.vocab_size": "it follows the data, which stay",

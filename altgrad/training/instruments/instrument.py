@@ -12,7 +12,7 @@ from altgrad.training.instruments.config import DiagnosticsConfig
 from altgrad.training.instruments.readout import Readout
 
 COUNTS, RANKS = "diagnostics.every_steps", "diagnostics.rank_every_steps"
-SHADOW = "shadow.every_steps"
+SHADOW, OWN = "shadow.every_steps", "diagnostics.own_every_steps"
 
 
 @dataclass
@@ -26,7 +26,8 @@ class Context:
             of the model, where one was asked for. accumulation: micro-batches a step.
         readout: takes an instrument's numbers; all are read from the device at once.
         x, y: the step's batch, each `(accumulation·B, T)` token ids.
-        weights_before: parameter -> copy from before the optimiser's step, where `COUNTS` is due.
+        weights_before: parameter -> copy from before the optimiser's step, where `COUNTS` or `OWN`
+            is due.
         wanted: parameter -> what the optimiser wanted, where it stored something else; likewise.
     """
 
