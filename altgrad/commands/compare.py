@@ -98,12 +98,15 @@ def _help(arguments: argparse.Namespace) -> None:
 def compare(compose: Compose, arguments: argparse.Namespace) -> int:
     from altgrad.compare.comparison import Comparison
     from altgrad.compare.launching import take_launch_words
+    from altgrad.compare.program_comparison import ProgramComparison
     from altgrad.compare.question import read_question
 
     say = partial(words.say, file=sys.stderr if arguments.json else sys.stdout)
     launch, typed = take_launch_words(arguments.words)
-    comparison = Comparison(
-        read_question(typed),
+    question = read_question(typed)
+    kind = ProgramComparison if question.of_programs else Comparison
+    comparison = kind(
+        question,
         partial(_compose_arm, compose, arguments),
         launch=launch,
         say=say,

@@ -50,8 +50,11 @@ class Comparison:
         self.folder = comparison_folder(self.question, self.launch.runs)
         self.registry = Registry(self.launch.runs)
         self.record = Record(command, self.question.control)
-        arms = compose_arms(self.question, compose)
-        refuse_unread_words(arms, self.question)
+        self._compose(self.question, compose)
+
+    def _compose(self, question: Question, compose: Compose) -> None:
+        arms = compose_arms(question, compose)
+        refuse_unread_words(arms, question)
         self.arms, self.data = settle_arms(arms, elsewhere=self.launch.elsewhere)
 
     def run(self) -> Path:
@@ -115,14 +118,17 @@ class Comparison:
         self._write()
 
     def _announce(self, spending: list[Spending]) -> None:
-        seeds = len(self.question.seed_list())
-        more = f", up to {self.question.max_seeds}" if self.question.until_decided else ""
         self.say(f"{self.question.question}")
         for arm, spent in zip(self.arms, spending, strict=True):
             role = "control" if arm.name == self.question.control else "arm"
             cost = f"{spent.steps:,} steps, {spent.total:.4g} {spent.unit} a run"
             self.say(f"{role:>8}  {arm.name}: {cost}")
-        self.say(f"{'seeds':>8}  {seeds}{more}; runs below {self.launch.runs}/")
+        self.say(f"{'seeds':>8}  {self._seeds_in_words()}")
+
+    def _seeds_in_words(self) -> str:
+        seeds = len(self.question.seed_list())
+        more = f", up to {self.question.max_seeds}" if self.question.until_decided else ""
+        return f"{seeds}{more}; runs below {self.launch.runs}/"
 
     def _tune(self) -> None:
         self.say(f"tuning {self.question.tuning.setting} on seeds {self.question.tuning_seeds()}")
@@ -171,12 +177,19 @@ class Comparison:
 
     def _complete_seeds(self, seeds: list[int]) -> None:
         # Seed by seed, not arm by arm: a comparison that is stopped has whole pairs.
-        wanted = {(a.name, s): self._wanted(a, s) for s in seeds for a in self.arms}
-        for arm in self.arms:
-            self.record.runs[arm.name] = {str(s): wanted[arm.name, s].run.name for s in seeds}
+        names = self._arm_names()
+        wanted = {(name, s): self._wanted_run(name, s) for s in seeds for name in names}
+        for name in names:
+            self.record.runs[name] = {str(s): wanted[name, s].run.name for s in seeds}
         self.record.reused = sorted(path.name for path in self.registry.reused)
         self._write()
         complete(list(wanted.values()), self.launch, self.report)
+
+    def _arm_names(self) -> list[str]:
+        return [arm.name for arm in self.arms]
+
+    def _wanted_run(self, name: str, seed: int) -> Wanted:
+        return self._wanted(next(a for a in self.arms if a.name == name), seed)
 
     def _write(self) -> None:
         write_record(self.folder, self.question, self.record)

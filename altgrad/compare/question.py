@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from altgrad.programs import NEVER_SPLIT, key_of_word
 from altgrad.settings import (
     ConfigError,
     coerce,
@@ -129,6 +130,12 @@ class Question:
         made._check()
         return made
 
+    @property
+    def of_programs(self) -> bool:
+        """Whether the arms are somebody's programs instead of settings."""
+        words = [*self.base, *(w for own in self.arms.values() for w in own)]
+        return "program" in self.axes or any(w.startswith("program=") for w in words)
+
     def seed_list(self) -> list[int]:
         """Test seeds at the start; "as you go" adds the numbers after the largest."""
         return list(range(1, self.seeds + 1)) if isinstance(self.seeds, int) else list(self.seeds)
@@ -199,7 +206,8 @@ def _cross(question: Question) -> None:
 
 def _label(axis: str, value: str) -> str:
     """`bf16` for a group, `n_layer=3` for a setting: what a reader needs to tell arms apart."""
-    return f"{axis.rsplit('.', 1)[-1]}={value}" if "." in axis else value
+    named = "." in axis or axis.startswith("-")
+    return f"{axis.rsplit('.', 1)[-1]}={value}" if named else value
 
 
 def _check_crossed(question: Question) -> None:
@@ -234,7 +242,9 @@ def read_question(words: Sequence[str]) -> Question:
     """
     values: dict[str, Any] = {}
     for word in words:
-        if "=" in word:
+        if word.startswith("-") or _is_of_program(word, words, values):
+            take_program_word(word, values)
+        elif "=" in word:
             _take_word(word, values)
         else:
             require(not values, f"{word}: the experiment file comes first, settings after it.")
@@ -252,6 +262,30 @@ def _read_file(path: Path) -> dict[str, Any]:
     require(isinstance(content, dict), f"{path} is not an experiment file: no keys.")
     from_dict(Question, content)
     return dict(content)
+
+
+def _is_of_program(word: str, words: Sequence[str], values: dict[str, Any]) -> bool:
+    """Whether it is no word of the question, and the arms are programs."""
+    key, equals, _ = word.partition("=")
+    typed = any(w.startswith("program=") for w in words)
+    if not equals or key in hints(Question) or not (typed or from_dict(Question, values).of_programs):
+        return False
+    return key not in ("tune",) and not key.startswith("tuning.") and word != "seeds=auto"
+
+
+def take_program_word(word: str, values: dict[str, Any]) -> None:
+    """A list of values, or the same key twice, is an axis. A command's own commas stay in it."""
+    key, text = key_of_word(word), word.partition("=")[2]
+    pieces = [text] if key in NEVER_SPLIT else split_values(text)
+    before = [w for w in values.get("base", []) if key_of_word(w) == key]
+    axes = values.get("axes", {})
+    if key in axes:
+        values["axes"] = {**axes, key: [*axes[key], *pieces]}
+    elif len(pieces) > 1 or (before and key == "program"):
+        values["base"] = [w for w in values.get("base", []) if w not in before]
+        values["axes"] = {**axes, key: [*(w.partition("=")[2] for w in before), *pieces]}
+    else:
+        values["base"] = [*(w for w in values.get("base", []) if w not in before), word]
 
 
 def _take_word(word: str, values: dict[str, Any]) -> None:

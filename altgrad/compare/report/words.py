@@ -59,8 +59,14 @@ def rules_in_words(conclusion: Conclusion) -> str:
         f"Outcome: {q.primary}, {last}, {direction} is better. Smallest difference that matters: "
         f"{q.delta:g}. Chance of a false verdict about the outcome, and likewise about lost runs, "
         f"at most {q.alpha:g} over all arms ({correction}), {looks}. "
-        f"Equal {q.budget}.{SEVERAL if uncorrected else ''}"
+        f"{_spent(conclusion)}{SEVERAL if uncorrected else ''}"
     )
+
+
+def _spent(conclusion: Conclusion) -> str:
+    if conclusion.question.of_programs:
+        return "Each arm spends what its command says."
+    return f"Equal {conclusion.question.budget}."
 
 
 SEVERAL = (
