@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import re
 import selectors
 import signal
 import subprocess
@@ -28,7 +29,7 @@ class Stopped(BaseException):
 @dataclass(frozen=True)
 class Ended:
     """exit_status: negative for a signal's number. seconds: of wall time. peak_bytes: the largest
-    resident size of any of its processes."""
+    resident size of any of its processes, looked at ten times a second."""
 
     exit_status: int
     seconds: float
@@ -65,10 +66,11 @@ def run_command(
         )
         try:
             end = None if timeout_s is None else start + timeout_s
-            timed_out = _follow(process, log, on_line, end)
+            memory = _Memory(process.pid)
+            timed_out = _follow(process, log, on_line, end, memory)
             if timed_out:
                 _stop_group(process)
-            peak = _wait(process)
+            peak = max(memory.peak_bytes, _wait(process))
         except BaseException:
             _stop_group(process)
             raise
@@ -82,6 +84,7 @@ def _follow(
     log: Any,
     on_line: Callable[[str], None],
     end: float | None,
+    memory: "_Memory",
 ) -> bool:
     """Pass its output on until it has ended; True if time ran out before."""
     assert process.stdout is not None
@@ -91,6 +94,7 @@ def _follow(
         while True:
             if end is not None and time.monotonic() >= end:
                 return True
+            memory.look()
             ready = selector.select(0.1 if end is None else min(0.1, end - time.monotonic()))
             if ready:
                 piece = os.read(process.stdout.fileno(), 1 << 16)
@@ -101,12 +105,15 @@ def _follow(
             elif _has_ended(process):
                 break  # a child that it left behind may hold the pipe for ever
     lines.close()
-    return _outlives(process, end)
+    return _outlives(process, end, memory)
 
 
-def _outlives(process: "subprocess.Popen[bytes]", end: float | None) -> bool:
+def _outlives(
+    process: "subprocess.Popen[bytes]", end: float | None, memory: "_Memory"
+) -> bool:
     """It may go on without its output."""
     while not _has_ended(process):
+        memory.look()
         if end is not None and time.monotonic() >= end:
             return True
         time.sleep(0.02)
@@ -120,10 +127,46 @@ def _has_ended(process: "subprocess.Popen[bytes]") -> bool:
 
 
 def _wait(process: "subprocess.Popen[bytes]") -> int:
-    """Its end; returns the largest memory of it and of the children it has waited for, in bytes."""
+    """Its end; returns the largest memory in bytes, as far as the system says it truly: Linux
+    counts what this process had when it was forked."""
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
-    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return usage.ru_maxrss if sys.platform == "darwin" else 0
+
+
+class _Memory:
+    """The largest resident size of a process and its descendants, from Linux's /proc."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid, self.peak_bytes, self._next = pid, 0, 0.0
+
+    def look(self) -> None:
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + 0.1
+        waiting = [self.pid]
+        while waiting:
+            pid = waiting.pop()
+            with suppress(OSError, ValueError):
+                self.peak_bytes = max(self.peak_bytes, _high_water(pid))
+                children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+                waiting += [int(child) for child in children.split()]
+
+
+def _high_water(pid: int) -> int:
+    """Bytes; 0 between fork and exec, when the image is still the parent's, and of the dead."""
+    if os.path.samefile(f"/proc/{pid}/exe", f"/proc/{os.getpid()}/exe") and _is_unborn(pid):
+        return 0
+    status = Path(f"/proc/{pid}/status").read_text()
+    found = re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE)
+    return int(found[1]) * 1024 if found else 0
+
+
+def _is_unborn(pid: int) -> bool:
+    """Whether its command line is still this process's."""
+    mine, its = (Path(f"/proc/{p}/cmdline").read_bytes() for p in (os.getpid(), pid))
+    return mine == its
 
 
 def _stop_group(process: "subprocess.Popen[bytes]") -> None:
