@@ -5,12 +5,11 @@ import resource
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from altgrad.compare.arm import Arm
-from altgrad.compare.launching import Launch, Wanted, as_task
+from altgrad.compare.launching import Launch, Wanted, as_task, server
 from altgrad.ideas.terms import Terms
 
 SMOKE_STEPS = 5
@@ -26,7 +25,7 @@ def failure_of(arm: Arm, launch: Launch, terms: Terms, changed: dict[str, Any]) 
     place = Path(launch.runs) / "ideas" / "smoke"  # never made: no run begins
     task = as_task(Wanted(arm.name, arm.at_seed(0), place), threads)
     network = any(name.startswith("model.") for name in changed)
-    with ProcessPoolExecutor(1, mp_context=get_context("forkserver")) as pool:
+    with ProcessPoolExecutor(1, mp_context=server()) as pool:
         try:
             return pool.submit(_try_out, task, network, terms.memory_gb).result()
         except BrokenProcessPool:
@@ -38,7 +37,8 @@ def _try_out(task: Any, network: bool, memory_gb: float | None) -> str:
 
     settle_in(task)
     try:
-        return (_verify(task) if network else "") or _smoke(task, memory_gb)
+        # The steps first: what verifying needs in memory is none of the idea's.
+        return _smoke(task, memory_gb) or (_verify(task) if network else "")
     except Exception as error:
         return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
 

@@ -15,8 +15,10 @@ from altgrad.compare.outcomes import Outcome, check_evaluations, read_outcome
 from altgrad.compare.question import Question
 from altgrad.compare.reads import refuse_unread_words
 from altgrad.compare.registry import Registry
+from altgrad.ideas.price import SHORTER
 from altgrad.ideas.terms import Terms
 from altgrad.runs import accept_code, code_versions
+from altgrad.settings import ConfigError
 
 Say = Callable[[str], None]
 Outcomes = dict[str, dict[int, Outcome]]
@@ -60,11 +62,11 @@ class Bench:
             config = self.compose(typed)
             accept_code(config.to_dict())
             made.append(self._at_home(Arm(name, tuple(typed), config)))
-        refuse_unread_words(made, self._question(named))
+        refuse_unread_words(made, self.question(named))
         settled, hashes = settle_arms(made, elsewhere=self.launch.elsewhere)
         self.hashes |= hashes
         for arm in settled:
-            check_evaluations(arm.config.to_dict(), self._question(named), arm.name)
+            check_evaluations(arm.config.to_dict(), self.question(named), arm.name)
         return settled
 
     def _at_home(self, arm: Arm) -> Arm:
@@ -72,7 +74,7 @@ class Bench:
             return arm
         return arm.with_settings({**OWN_DATA, "data.path": str(self.data.absolute())})
 
-    def _question(self, named: Mapping[str, Sequence[str]]) -> Question:
+    def question(self, named: Mapping[str, Sequence[str]]) -> Question:
         arms = {name: list(words) for name, words in named.items()}
         last, primary = self.terms.last, self.terms.primary
         return Question(
@@ -89,8 +91,18 @@ class Bench:
         return spend_equally(arms, self.terms.budget, lambda arm: measured[arm.name])[0]
 
     def measure(self, arms: list[Arm], place: Path) -> dict[str, float]:
-        """Arm -> seconds of a step; empty where the budget does not count them."""
-        return measure_arms(arms, self.launch, place) if self.terms.budget == "time" else {}
+        """Arm -> seconds of a step, taken in turn under the same load."""
+        return measure_arms(arms, self.launch, place)
+
+    def shorter(self, arm: Arm) -> Arm | None:
+        """The arm with fewer steps (`price.SHORTER`); None where it would not be evaluated."""
+        steps = round(SHORTER * arm.config.max_steps)
+        made = arm.with_settings({"max_steps": steps})
+        try:
+            check_evaluations(made.config.to_dict(), self.question({arm.name: ()}), arm.name)
+        except ConfigError:
+            return None
+        return made if 0 < steps < arm.config.max_steps else None
 
     def run(self, arms: Sequence[Arm], seeds: Sequence[int]) -> Outcomes:
         """All arms on all seeds: made where they are not there yet, and read."""
@@ -113,7 +125,7 @@ class Bench:
         return Wanted(f"{arm.name} seed {seed}", config, run)
 
     def _read(self, name: str, seed: int, run: Path) -> Outcome:
-        return read_outcome(name, seed, run, self._question({name: ()}))
+        return read_outcome(name, seed, run, self.question({name: ()}))
 
 
 def costs_of(outcomes: Outcomes, known: set[str]) -> dict[str, float]:

@@ -6,32 +6,48 @@ runs and ends as it would have.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import get_context
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from altgrad.compare.arm import Arm, Compose, differences
-from altgrad.compare.launching import LAUNCHERS, Launch, Report
+from altgrad.compare.launching import LAUNCHERS, Launch, Report, server
+from altgrad.compare.question import Tuning
 from altgrad.compare.record import plain_name
+from altgrad.compare.tuning import start_grid
 from altgrad.ideas import heldout
 from altgrad.ideas.admission import failure_of
-from altgrad.ideas.bench import Bench, Say, costs_of
-from altgrad.ideas.idea import Idea, read_idea
+from altgrad.ideas.bench import Bench, Outcomes, Say, costs_of, finite, plain
+from altgrad.ideas.idea import Idea, last_words, read_idea
 from altgrad.ideas.ledger import Entry, LedgerFile
 from altgrad.ideas.noise import pool
+from altgrad.ideas.price import slope_of
 from altgrad.ideas.reckoning import BASELINE, Reckoning, headline_of, plan_of
-from altgrad.ideas.screening import NOMINATED, OPEN, PARKED
+from altgrad.ideas.screening import NOMINATED
 from altgrad.ideas.state import FIRST_SEEDS, State, read_state
 from altgrad.ideas.terms import Terms
-from altgrad.ideas.trial import CRASHED, REFUSED, nomination, screen_idea, settle_idea
+from altgrad.ideas.trial import (
+    CRASHED,
+    REFUSED,
+    Screened,
+    facts_of,
+    nomination,
+    screen_idea,
+    settle_idea,
+)
+from altgrad.ideas.tuned import said, tune_both, words_of_tuned
 from altgrad.settings import ConfigError, require
 
 FOLDER = "ideas"
 DEFAULT_PAIRS = 8
 """The default delta is the smallest gain that so many pairs can see."""
+
+
+class ReckoningOpenError(ConfigError):
+    """Nothing is tried while one is half done: it would change what is being reckoned."""
 
 
 def ledger_folder(name: str, runs: str | Path = "runs") -> Path:
@@ -104,6 +120,8 @@ class Ledger:
             if not self.file.exists():
                 bench = Bench(terms, self.compose, self.launch)
                 (arm,) = bench.arms({BASELINE: []})
+                if tuning := terms.tuning():
+                    start_grid(arm, tuning)
                 heldout.cut(arm.config, terms.heldout, self.folder)
                 self.file.append("new", terms=terms.to_dict(), seeds=list(FIRST_SEEDS))
             state = self.state()
@@ -127,18 +145,29 @@ class Ledger:
                 f"{lost[0].error}): mend it, and begin another ledger"
             )
         outcomes, repeat = [o.outcome for o in row.values()], again.outcome - row[1].outcome
-        noise = pool(outcomes, repeat)
+        noise, made = pool(outcomes, repeat), {"first": row, "again": {1: again}}
         delta = state.terms.delta or _rounded_up(noise.smallest_gain(DEFAULT_PAIRS)) or 1e-6
-        costs = costs_of({"first": row, "again": {1: again}}, set())
+        slope = self._slope(bench, arm, made)
         self.file.append(
             "noise",
             seeds=list(FIRST_SEEDS),
             outcomes=outcomes,
             repeat=repeat,
+            slope=slope,
             delta=delta,
             smallest={str(n): noise.smallest_gain(n) for n in (1, 2, 4, 8)},
-            costs=costs,
+            costs=costs_of(made, set()),
         )
+
+    def _slope(self, bench: Bench, arm: Arm, made: Outcomes) -> float | None:
+        """What steps are worth: the baseline with fewer of them, on two of its seeds."""
+        shorter = bench.shorter(arm)
+        if shorter is None:
+            return None
+        made["shorter"] = bench.run([shorter], FIRST_SEEDS[:2])[arm.name]
+        full = [made["first"][s].outcome for s in FIRST_SEEDS[:2]]
+        fewer, share = made["shorter"].values(), shorter.config.max_steps / arm.config.max_steps
+        return finite(slope_of(full, [o.outcome for o in fewer], share))
 
     # -- the first gear ---------------------------------------------------------------------------
 
@@ -164,7 +193,7 @@ class Ledger:
 
     def _refuse_open_plan(self, state: State) -> None:
         if state.plan is not None:
-            raise ConfigError(
+            raise ReckoningOpenError(
                 f"a reckoning has begun and has not ended: altgrad ideas reckon {self.folder.name}"
             )
 
@@ -197,14 +226,47 @@ class Ledger:
             return {"verdict": CRASHED, "reason": reason, "key": key}
         if state.steps:
             arms[0] = arms[0].with_settings({"max_steps": state.steps})
-        arms = bench.spend_equally(arms, self._measured(bench, arms, key))
-        found, facts = screen_idea(bench, state, arms)
-        verdict = PARKED if found.verdict == OPEN else found.verdict
-        entry = {**facts, "verdict": verdict, "key": key, "reason": facts["error"]}
-        entry |= {"steps": arms[1].config.max_steps}
-        if verdict == NOMINATED:
-            entry |= nomination(bench, state, idea, arms[1])
+        step_s = self._measured(bench, arms, f"{state.reign} {key}")
+        arms = bench.spend_equally(arms, step_s)
+        made = screen_idea(bench, state, arms)
+        spent, more = costs_of(made.outcomes, state.runs()), {}
+        tuning = state.terms.tuning()
+        if tuning is not None and made.verdict == NOMINATED:
+            arms, made, idea, more = self._tuned(bench, state, arms, made, idea, tuning)
+            spent |= more.pop("costs")
+        entry = {**facts_of(state, arms, made, step_s), "key": key, "costs": spent}
+        entry |= {"steps": arms[1].config.max_steps, "reason": entry["error"], **more}
+        if made.verdict == NOMINATED:
+            entry |= {"words": list(idea.words), **nomination(bench, state, idea, arms[1])}
         return entry
+
+    def _tuned(
+        self,
+        bench: Bench,
+        state: State,
+        arms: list[Arm],
+        made: Screened,
+        idea: Idea,
+        tuning: Tuning,
+    ) -> tuple[list[Arm], Screened, Idea, dict[str, Any]]:
+        """A nominated idea and the champion, both tuned, judged again; and what an entry adds."""
+        seeds = [s for s, o in made.outcomes[arms[0].name].items() if not o.lost]
+        self.say(f"{arms[1].name} tuning {tuning.setting}, of the idea and of the champion")
+        best, results, tried = tune_both(bench, arms, seeds, tuning)
+        instead, own = (
+            words_of_tuned(a, b, tuning.setting) for a, b in zip(arms, best, strict=True)
+        )
+        again = screen_idea(bench, state, best)
+        values = f"{tuning.setting} {results[1].value:g}, the champion's {results[0].value:g}"
+        reason = "" if again.verdict == NOMINATED else f"only before both were tuned ({values})"
+        more = {
+            "costs": costs_of({**tried, **again.outcomes}, state.runs()),
+            "tuned": said(results),
+            "untuned": plain(asdict(made.found)),
+            "instead": list(instead),
+            "reason": reason,
+        }
+        return best, again, replace(idea, words=tuple(last_words([*idea.words, *own]))), more
 
     # -- the second gear --------------------------------------------------------------------------
 
@@ -214,8 +276,17 @@ class Ledger:
         Raises:
             ConfigError: there is nothing to reckon.
         """
+        entry = self.reckon_if(lambda _: True)
+        assert entry is not None
+        return entry
+
+    def reckon_if(self, due: Callable[[State], bool]) -> Entry | None:
+        """The same where the ledger, once it is this process's turn, is so that it is due: another
+        may have reckoned meanwhile. A reckoning that has begun is always due."""
         with self._turn():
             state = self.state()
+            if state.plan is None and not due(state):
+                return None
             bench = self._bench(state)
             plan = state.plan or self.file.append("plan", **plan_of(bench, state))
             state = self.state()
@@ -229,7 +300,6 @@ class Ledger:
                 lambda found: self._measured(
                     bench, found, f"{key} {' '.join(a.name for a in found)}"
                 ),
-                state.discoveries,
             ).reckon()
             entry["heldout"] = self._heldout(state, bench, entry)
             made = self.file.append("reckon", **entry)
@@ -242,7 +312,7 @@ class Ledger:
         if not heldout.folder_of(self.folder).is_dir():
             return {}
         runs = {name: self._runs_of(bench, entry, name) for name in entry["folders"]}
-        with ProcessPoolExecutor(1, mp_context=get_context("forkserver")) as process:
+        with ProcessPoolExecutor(1, mp_context=server()) as process:
             losses = process.submit(heldout.losses, runs, heldout.folder_of(self.folder)).result()
         base, final = losses[BASELINE], losses[entry["final"]]
         gains = [base[s] - final[s] for s in base if s in final]
@@ -263,8 +333,9 @@ class Ledger:
     # -- helpers ----------------------------------------------------------------------------------
 
     def _measured(self, bench: Bench, arms: list[Arm], key: str) -> dict[str, float]:
-        """Seconds of a step, measured once: a second measuring would change the runs."""
-        if bench.terms.budget != "time":
+        """Seconds of a step, measured once: a second measuring could change the runs, or what is
+        kept for its speed. Empty where runs are made on machines that this one knows nothing of."""
+        if self.launch.elsewhere:
             return {}
         entries = self.file.entries()
         known = [e for e in entries if e["kind"] == "measured" and e["key"] == key]
@@ -275,6 +346,10 @@ class Ledger:
         return dict(zip((a.name for a in arms), known[-1]["step_s"], strict=True))
 
     def _bench(self, state: State) -> Bench:
+        require(
+            state.terms.budget != "time" or not self.launch.elsewhere,
+            "budget=time is measured on one machine, this one; use launcher=local.",
+        )
         own = self.folder / heldout.TOKENS
         data = own if own.is_dir() else None
         return Bench(state.terms, self.compose, self.launch, data, self.report)
@@ -309,7 +384,11 @@ def event(entry: dict[str, Any]) -> str:
     )
     pairs = f" after {entry['pairs']} pairs" if entry.get("pairs") else ""
     why = f": {entry['reason']}" if entry["reason"] else ""
-    return f"{entry['id']} {entry['name']}: {entry['verdict']}{numbers}{pairs}{why}"
+    noisy = ""
+    if entry.get("own_spread"):
+        spread = f"{entry['spread']:.2g}"
+        noisy = f" (noisier than the ledger's other ideas: judged by its own spread of {spread})"
+    return f"{entry['id']} {entry['name']}: {entry['verdict']}{numbers}{pairs}{noisy}{why}"
 
 
 def findings(entry: Entry) -> list[str]:

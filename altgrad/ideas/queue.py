@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import yaml
 
 from altgrad.ideas.idea import Idea, read_idea
 from altgrad.ideas.ledger import Entry
-from altgrad.ideas.loop import Ledger
+from altgrad.ideas.loop import Ledger, ReckoningOpenError
 from altgrad.ideas.screening import NOMINATED
 from altgrad.ideas.state import State
 from altgrad.settings import ConfigError, require
@@ -67,21 +67,24 @@ def work_off(ledger: Ledger, items: list[tuple[str, Idea]]) -> Iterator[Entry]:
     Yields every new entry; ends early where the budget of hours is spent. A reckoning that had
     begun is ended first.
     """
-    if ledger.state().plan is not None:
-        yield ledger.reckon()
     for item, idea in items:
-        state = ledger.state()
-        if item in state.done():
-            continue
-        if spent(state):
-            return
-        entry = ledger.try_idea(idea, item=item)
+        while item not in (state := ledger.state()).done():
+            if state.plan is None and spent(state):
+                return
+            try:
+                yield (entry := ledger.try_idea(idea, item=item))
+            except ReckoningOpenError:  # begun by a process that was killed
+                yield from _reckon(ledger, lambda _: False)
+                continue
+            if entry["verdict"] == NOMINATED:
+                yield from _reckon(ledger, _due)
+    yield from _reckon(ledger, lambda state: bool(state.provisional) and not spent(state))
+
+
+def _reckon(ledger: Ledger, due: Callable[[State], bool]) -> Iterator[Entry]:
+    entry = ledger.reckon_if(due)
+    if entry is not None:
         yield entry
-        if entry["verdict"] == NOMINATED and _due(ledger.state()):
-            yield ledger.reckon()
-    state = ledger.state()
-    if state.provisional and not spent(state):
-        yield ledger.reckon()
 
 
 def spent(state: State) -> bool:
