@@ -3,10 +3,11 @@
 Settings can name code, `package.module:name`, and a file with settings (a run folder, a model's
 `config.json`, an experiment file, a baseline) can come from anybody. So whoever reads such a file
 hands its content through `said_by`, which notes the names in it, and the one loader of outside code
-asks `require` first. Commands (`program=…`) and patches (`patch=…`) are such names, too. A name out of a file passes only if the person has typed it, in this command
-or earlier with the code in the same folders; those pairs are kept in `trusted.json`, in the
-person's own configuration folder. A file that somebody sent is in another folder, or names
-something that was never typed.
+asks `require` first. Commands (`program=…`) and patches (`patch=…`) are such names, too.
+
+A name out of a file passes only if the person has typed it, in this command or earlier with the
+code in the same folders; those pairs are kept in `trusted.json`, in the person's own configuration
+folder. A file that somebody sent is in another folder, or names something that was never typed.
 """
 
 import json
@@ -56,7 +57,9 @@ def _commands(word: str) -> list[str]:
 def _commands_under(content: dict[Any, Any]) -> list[str]:
     """Of a mapping with `program:` or `patch:`, one value or several."""
     pairs = [(key, content[key]) for key in COMMANDS if key in content]
-    values = [(key, v) for key, value in pairs for v in (value if isinstance(value, list) else [value])]
+    values = [
+        (key, v) for key, value in pairs for v in (value if isinstance(value, list) else [value])
+    ]
     return [f"{key}={value}" for key, value in values if isinstance(value, str)]
 
 

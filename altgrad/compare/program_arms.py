@@ -40,6 +40,11 @@ class ProgramArm:
         return ProgramRun(self.program, seed, self.tree.version, path, below, self.code)
 
     @property
+    def config(self) -> ProgramRun:
+        """Of a run, but for its seed."""
+        return self.at_seed(0)
+
+    @property
     def facts(self) -> dict[str, Any]:
         """What may differ between arms: word -> value, patches and folders by what is in them."""
         p = self.program

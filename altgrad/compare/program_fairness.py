@@ -21,7 +21,9 @@ def check_program_runs(runs: Runs) -> Fairness:
     Raises:
         Unfair: the arms were measured in different ways, or the seed does not reach the program.
     """
-    settings = {a: read_settings(RunFolder(_first(r)).config, programs=True) for a, r in runs.items()}
+    settings = {
+        a: read_settings(RunFolder(_first(r)).config, programs=True) for a, r in runs.items()
+    }
     statement = Fairness()
     add = statement.checks.append
     add(Check("seeds", ", ".join(map(str, next(iter(runs.values()))))))
@@ -59,9 +61,8 @@ def _same_machine(runs: Runs, notes: list[str]) -> Check:
 
 def _refuse_idle_seeds(runs: Runs) -> None:
     """Runs of all seeds that say the same numbers are one run, and its spread is no spread."""
-    idle = {arm: len(r) > 1 and len({_numbers(p) for p in r.values()}) == 1 for arm, r in runs.items()}
-    said = all(_numbers(_first(r)) for r in runs.values())
-    if said and all(idle.values()):
+    said = [[_numbers(run) for run in by_seed.values()] for by_seed in runs.values()]
+    if all(len(row) > 1 and row[0] and len(set(row)) == 1 for row in said):
         raise Unfair(
             "all seeds of each arm gave the same numbers to the last digit: the seed does not "
             "reach the program. Put {seed} where its command takes one, or write seed_by=torch or "
@@ -70,7 +71,8 @@ def _refuse_idle_seeds(runs: Runs) -> None:
 
 
 def _numbers(run: Path) -> str:
-    return repr([sorted(line.items()) for line in read_metrics(RunFolder(run).metrics)])
+    lines = [sorted(line.items()) for line in read_metrics(RunFolder(run).metrics)]
+    return repr(lines) if lines else ""
 
 
 def pairing_notes(control: str, outcomes: dict[str, np.ndarray]) -> list[str]:

@@ -268,9 +268,8 @@ def _is_of_program(word: str, words: Sequence[str], values: dict[str, Any]) -> b
     """Whether it is no word of the question, and the arms are programs."""
     key, equals, _ = word.partition("=")
     typed = any(w.startswith("program=") for w in words)
-    if not equals or key in hints(Question) or not (typed or from_dict(Question, values).of_programs):
-        return False
-    return key not in ("tune",) and not key.startswith("tuning.") and word != "seeds=auto"
+    own = key in hints(Question) or key == "tune" or key.startswith("tuning.")
+    return bool(equals) and not own and (typed or from_dict(Question, values).of_programs)
 
 
 def take_program_word(word: str, values: dict[str, Any]) -> None:

@@ -31,7 +31,9 @@ def slope_of(full: Sequence[float], shorter: Sequence[float], share: float) -> f
 
 def ratios(reference: Arm, arm: Arm, step_s: Mapping[str, float]) -> dict[str, float | None]:
     """What a run of `arm` costs, in runs of `reference`: tokens, and seconds (None where no step
-    was measured). step_s: arm -> seconds of a step, measured in turn."""
+    was measured). step_s: arm -> seconds of a step, measured in turn. Of a program nobody knows."""
+    if not isinstance(reference, Arm):
+        return {"tokens": None, "seconds": None}
 
     def spent(each: Arm, per_step: float) -> float:
         return each.config.max_steps * per_step

@@ -43,7 +43,9 @@ class PatchedCode:
 def is_own(patch: Patch) -> bool:
     """Whether it changes altgrad itself."""
     return any(
-        line.startswith(("+++ b/altgrad/", "--- a/altgrad/", "+++ altgrad/", "diff --git a/altgrad/"))
+        line.startswith(
+            ("+++ b/altgrad/", "--- a/altgrad/", "+++ altgrad/", "diff --git a/altgrad/")
+        )
         for line in patch.text.splitlines()
     )
 

@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,9 @@ Point = tuple[int, dict[str, float]]
 FILE = re.compile(r"(?P<path>[^()\s:]+\.(?:jsonl|json|csv|tsv)):(?P<key>[^()\s:]+)")
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 NOT_FINITE = r"[-+]?(?:[nN][aA][nN]|[iI][nN][fF](?:inity)?)"
-GROUP = re.compile(r"(?<!\\)\((?!\?)(?P<plain>[^()]*)\)|(?<!\\)\(\?P<(?P<name>\w+)>(?P<named>[^()]*)\)")
+GROUP = re.compile(
+    r"(?<!\\)\((?!\?)(?P<plain>[^()]*)\)|(?<!\\)\(\?P<(?P<name>\w+)>(?P<named>[^()]*)\)"
+)
 
 
 @dataclass(frozen=True)
@@ -144,7 +147,7 @@ def read_file(path: Path, metric: Metric) -> list[Point]:
         raise ConfigError(f"it did not write {found['path']}: {error.strerror}") from None
     except (ValueError, csv.Error) as error:
         raise ConfigError(f"{found['path']} is damaged: {error}") from None
-    points = []
+    points: list[Point] = []
     for value, beside in _walk(content, found["key"].split("."), {}):
         number = _plain_number(value)
         if number is not None:
@@ -188,7 +191,7 @@ def _plain_number(value: Any) -> float | None:
 def in_order(points: list[Point]) -> str:
     """What is wrong with the steps, in words; empty if they never go back."""
     steps = [step for step, _ in points]
-    for before, after in zip(steps, steps[1:], strict=False):
+    for before, after in pairwise(steps):
         if after < before:
             return (
                 f"the step goes back from {before} to {after}; let step= find one that counts on, "

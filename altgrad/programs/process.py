@@ -108,9 +108,7 @@ def _follow(
     return _outlives(process, end, memory)
 
 
-def _outlives(
-    process: "subprocess.Popen[bytes]", end: float | None, memory: "_Memory"
-) -> bool:
+def _outlives(process: "subprocess.Popen[bytes]", end: float | None, memory: "_Memory") -> bool:
     """It may go on without its output."""
     while not _has_ended(process):
         memory.look()

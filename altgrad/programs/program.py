@@ -247,6 +247,8 @@ class ProgramRun:
     code: dict[str, str] = field(default_factory=dict)
     device: str = "cpu"
     """It places itself: `jobs=` says how many run at a time."""
+    max_steps: int = 0
+    """Its steps are its own matter."""
 
     def to_dict(self) -> dict[str, Any]:
         p = self.program
@@ -271,6 +273,7 @@ class ProgramRun:
             "patch": "".join(patch.text for patch in p.patches),
             "tree": self.tree,
             "below": self.below,
+            "max_steps": self.max_steps,
         }
 
     @property

@@ -1,11 +1,11 @@
 """One run of a program, written as a run folder.
 
-    config.yaml        the command, what fills it, seed, metric, version   patch.diff  if any
+    config.yaml        the command, what fills it, seed, metric, version; patch.diff
     environment.json   machine, its Python's packages, commit, uncommitted diff
-    output.log         all that it printed, as it came                     metrics.jsonl, events.jsonl
+    output.log         all that it printed, as it came; metrics.jsonl, events.jsonl
 
-A program that crashed, took too long, or never said its number is a lost run, with the last lines of
-its output as the cause.
+A program that crashed, took too long, or never said its number is a lost run, with the last lines
+of its output as the cause.
 """
 
 import json
@@ -28,7 +28,6 @@ from altgrad.programs.program import Program
 from altgrad.programs.source import copied
 from altgrad.runs import LineLog, Record, RunFolder, json_line, read_json, write_atomically
 from altgrad.runs.environment import cpu_name
-from altgrad.runs.metrics_record import step_of_line
 from altgrad.settings import ConfigError
 
 STARTUP = Path(__file__).parent / "startup"
@@ -108,7 +107,7 @@ class _Attempt:
 
     def _describe(self) -> None:
         kept = {k: v for k, v in self.settings.items() if k not in ("patch", "executable")}
-        text = yaml.safe_dump({**kept, "max_steps": 0}, sort_keys=False, allow_unicode=True)
+        text = yaml.safe_dump(kept, sort_keys=False, allow_unicode=True)
         write_atomically(self.folder.config, text)
         if self.settings["patch"]:
             write_atomically(self.folder.root / "patch.diff", self.settings["patch"])
@@ -122,8 +121,7 @@ class _Attempt:
                 "cpu": cpu_name(),
                 "threads": self.threads,
                 "cores": os.cpu_count(),
-                "git": tree["commit"]
-                and {"commit": tree["commit"], "dirty_diff": tree["diff"]},
+                "git": tree["commit"] and {"commit": tree["commit"], "dirty_diff": tree["diff"]},
                 "variables": {n: os.environ[n] for n in NAMED if n in os.environ},
             },
         )
@@ -152,7 +150,7 @@ class _Attempt:
         self.points.append(point)
         line = json_line({"step": point[0], **point[1]}).encode()
         self.log.append_line(line)
-        self.record.add(line, step_of_line(line))
+        self.record.add(line, point[0])
 
     def _read_file(self, place: Path) -> str:
         """Why the file that the metric is in says nothing; empty if it does."""
@@ -211,8 +209,8 @@ NAMED = ("CUDA_VISIBLE_DEVICES", "PYTHONPATH", "OMP_NUM_THREADS", "PYTHONHASHSEE
 
 
 def _there(name: str, executable: str) -> str:
-    """A program of the folder is run from the copy; one that is not copied (`.venv/bin/python`), and
-    one of the machine, from where it is."""
+    """A program of the folder is run from the copy; one that is not copied (`.venv/bin/python`),
+    and one of the machine, from where it is."""
     inside = "/" in name and not name.startswith("/")
     skipped = any(part in executable for part in ("/.venv/", "/venv/", "/node_modules/"))
     return name if inside and not skipped else executable

@@ -10,7 +10,7 @@ import pytest
 
 from altgrad.compare.launching.launch import Launch
 from altgrad.compare.outcomes import Outcome
-from altgrad.ideas import admission, loop
+from altgrad.ideas import admission, bench, heldout
 from altgrad.ideas.bench import Bench
 from altgrad.ideas.loop import Ledger, ledger_folder
 from altgrad.ideas.terms import read_terms
@@ -41,7 +41,7 @@ class Inline:
 def inline(here, monkeypatch):
     """Everything that has a process of its own is done in this one: processes are not tested."""
     monkeypatch.setattr(admission, "ProcessPoolExecutor", Inline)
-    monkeypatch.setattr(loop, "ProcessPoolExecutor", Inline)
+    monkeypatch.setattr(heldout, "ProcessPoolExecutor", Inline)
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def made_up(monkeypatch):
     monkeypatch.setattr(Bench, "run", run)
     monkeypatch.setattr(Bench, "run_again", again)
     monkeypatch.setattr(Bench, "measure", lambda _, arms, __: {a.name: step_s(a) for a in arms})
-    monkeypatch.setattr(loop, "failure_of", lambda *_: "")
+    monkeypatch.setattr(bench, "failure_of", lambda *_: "")
     monkeypatch.setattr(Ledger, "_heldout", lambda *_: {})
     return made
 

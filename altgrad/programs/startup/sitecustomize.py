@@ -72,7 +72,7 @@ CHANGES = {
 
 
 class Changing:
-    """Finds what `CHANGES` names with everybody else's finders, and changes it once it is loaded."""
+    """Finds what `CHANGES` names with the others' finders, and changes it once it is loaded."""
 
     def find_spec(self, name, path=None, target=None):
         change = CHANGES.get(name)
