@@ -195,17 +195,26 @@ class Tree:
         if self._lock is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             handle = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o644)
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            fcntl.flock(handle, fcntl.LOCK_SH)
             try:
-                if not self._whole.is_file():
-                    self._make()
+                # Whoever holds it shared has it whole: only where nobody does is it made.
+                while not self._whole.is_file():
+                    fcntl.flock(handle, fcntl.LOCK_EX)
+                    self._make_once()
+                    fcntl.flock(handle, fcntl.LOCK_SH)
             except BaseException:
-                self._remove()
                 os.close(handle)
                 raise
-            fcntl.flock(handle, fcntl.LOCK_SH)
             self._lock = handle
         return self
+
+    def _make_once(self) -> None:
+        try:
+            if not self._whole.is_file():
+                self._make()
+        except BaseException:
+            self._remove()
+            raise
 
     def release(self) -> None:
         """Remove it unless another process uses it."""
