@@ -234,7 +234,8 @@ class Ledger:
         step_s = self._measured(bench, arms, f"{state.reign} {key}")
         arms = bench.spend_equally(arms, step_s)
         made = screen_idea(bench, state, arms)
-        spent, more = costs_of(made.outcomes, state.runs()), {}
+        spent = costs_of(made.outcomes, state.runs())
+        more: dict[str, Any] = {}
         tuning = state.terms.tuning()
         if tuning is not None and made.verdict == NOMINATED:
             arms, made, idea, more = self._tuned(bench, state, arms, made, idea, tuning)
