@@ -101,13 +101,19 @@ def _help(arguments: argparse.Namespace) -> None:
 def compare(compose: Compose, arguments: argparse.Namespace) -> int:
     from altgrad.compare.comparison import Comparison
     from altgrad.compare.launching import take_launch_words
+    from altgrad.compare.program_comparison import ProgramComparison
     from altgrad.compare.question import read_question
 
     say = partial(words.say, file=sys.stderr if arguments.json else sys.stdout)
     launch, typed = take_launch_words(arguments.words)
     compose_arm = partial(_compose_arm, compose, arguments)
-    comparison = Comparison(
-        _with_spread(read_question(typed), launch.runs, compose_arm),
+    question = read_question(typed)
+    if question.of_programs:
+        kind: type[Comparison] = ProgramComparison
+    else:
+        kind, question = Comparison, _with_spread(question, launch.runs, compose_arm)
+    comparison = kind(
+        question,
         compose_arm,
         launch=launch,
         say=say,

@@ -6,7 +6,6 @@ The same question has the same folder (`record.py`), so asking it again goes on 
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from altgrad.compare.between import plan_ablation
 from altgrad.compare.budget import Spending, spend_as_declared, spend_equally
 from altgrad.compare.fairness import check_arms
 from altgrad.compare.identity import covers
-from altgrad.compare.launching import LAUNCHERS, Launch, Report, Wanted, as_task, complete
+from altgrad.compare.launching import LAUNCHERS, Launch, Report, Wanted, as_task, complete, server
 from altgrad.compare.outcomes import check_evaluations, read_outcome
 from altgrad.compare.question import Question
 from altgrad.compare.reads import refuse_unread_words
@@ -52,10 +51,13 @@ class Comparison:
         self.folder = comparison_folder(self.question, self.launch.runs)
         self.registry = Registry(self.launch.runs)
         self.record = Record(command, self.question.control)
-        arms = compose_arms(self.question, compose)
-        refuse_unread_words(arms, self.question)
-        outcome = {"primary": self.question.primary, "last": self.question.last}
-        refuse_other_size(self.question.spread, arms[0], outcome)
+        self._compose(self.question, compose)
+
+    def _compose(self, question: Question, compose: Compose) -> None:
+        arms = compose_arms(question, compose)
+        refuse_unread_words(arms, question)
+        outcome = {"primary": question.primary, "last": question.last}
+        refuse_other_size(question.spread, arms[0], outcome)
         self.arms, self.data = settle_arms(arms, elsewhere=self.launch.elsewhere)
 
     def run(self) -> Path:
@@ -119,14 +121,17 @@ class Comparison:
         self._write()
 
     def _announce(self, spending: list[Spending]) -> None:
-        seeds = len(self.question.seed_list())
-        more = f", up to {self.question.max_seeds}" if self.question.until_decided else ""
         self.say(f"{self.question.question}")
         for arm, spent in zip(self.arms, spending, strict=True):
             role = "control" if arm.name == self.question.control else "arm"
             cost = f"{spent.steps:,} steps, {spent.total:.4g} {spent.unit} a run"
             self.say(f"{role:>8}  {arm.name}: {cost}")
-        self.say(f"{'seeds':>8}  {seeds}{more}; runs below {self.launch.runs}/")
+        self.say(f"{'seeds':>8}  {self._seeds_in_words()}")
+
+    def _seeds_in_words(self) -> str:
+        seeds = len(self.question.seed_list())
+        more = f", up to {self.question.max_seeds}" if self.question.until_decided else ""
+        return f"{seeds}{more}; runs below {self.launch.runs}/"
 
     def _tune(self) -> None:
         self.say(f"tuning {self.question.tuning.setting} on seeds {self.question.tuning_seeds()}")
@@ -163,7 +168,7 @@ class Comparison:
         from altgrad.compare.conclusion import conclude
 
         everything = self.question.all_seeds()
-        rows = {arm.name: seeds for arm in self.arms}
+        rows = dict.fromkeys(self._arm_names(), seeds)
         for count in range(len(seeds), len(everything) + 1):
             self._complete_seeds(rows)
             if count == len(everything):
@@ -179,14 +184,21 @@ class Comparison:
         """rows: arm -> its seeds."""
         # Seed by seed, not arm by arm: a comparison that is stopped has whole pairs.
         seeds = max(rows.values(), key=len)
+        names = [name for name in self._arm_names() if name in rows]
         wanted = {
-            (a.name, s): self._wanted(a, s) for s in seeds for a in self.arms if s in rows[a.name]
+            (name, s): self._wanted_run(name, s) for s in seeds for name in names if s in rows[name]
         }
         for name, row in rows.items():
             self.record.runs[name] = {str(s): wanted[name, s].run.name for s in row}
         self.record.reused = sorted(path.name for path in self.registry.reused)
         self._write()
         complete(list(wanted.values()), self.launch, self.report)
+
+    def _arm_names(self) -> list[str]:
+        return [arm.name for arm in self.arms]
+
+    def _wanted_run(self, name: str, seed: int) -> Wanted:
+        return self._wanted(next(a for a in self.arms if a.name == name), seed)
 
     def _write(self) -> None:
         write_record(self.folder, self.question, self.record)
@@ -196,7 +208,7 @@ def measure_arms(arms: list[Arm], launch: Launch, place: Path) -> dict[str, floa
     """Arm -> seconds of a step, taken in turn under the same load, in a process of its own."""
     threads = launch.threads_each(len(launch.slots(arms[0].config.device)))
     tasks = [as_task(Wanted(arm.name, arm.config, place), threads) for arm in arms]
-    with ProcessPoolExecutor(1, mp_context=get_context("forkserver")) as pool:
+    with ProcessPoolExecutor(1, mp_context=server()) as pool:
         seconds = pool.submit(_measure, tasks).result()
     return dict(zip((arm.name for arm in arms), seconds, strict=True))
 

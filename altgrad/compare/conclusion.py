@@ -11,6 +11,7 @@ from altgrad.compare.contrasts import Contrast, judge_contrasts, weigh_contrasts
 from altgrad.compare.designs import DESIGNS
 from altgrad.compare.fairness import Fairness, check_runs
 from altgrad.compare.outcomes import Outcome, read_outcome
+from altgrad.compare.program_fairness import check_program_runs, pairing_notes
 from altgrad.compare.question import Question
 from altgrad.compare.record import Record, read_record
 from altgrad.compare.same_arms import same_arms, say_the_same, void
@@ -82,7 +83,8 @@ def conclude(folder: Path) -> Conclusion:
         for arm, by_seed in record.runs.items()
     }
     _refuse_unfinished(runs, record)
-    fairness = check_runs(runs, question)
+    programs = question.of_programs
+    fairness = check_program_runs(runs) if programs else check_runs(runs, question)
     fairness.differing = {
         arm: {n: (v[0], v[1]) for n, v in facts["differs"].items()}
         for arm, facts in record.arms.items()
@@ -94,6 +96,7 @@ def conclude(folder: Path) -> Conclusion:
     }
     fairness.notes += _time_notes(outcomes, question) + _damage_notes(outcomes, record)
     values = {arm: np.array([o.outcome for o in row]) for arm, row in outcomes.items()}
+    fairness.notes += pairing_notes(question.control, values) if programs else []
     evidence, found = judge_all(question, values)
     fairness.notes += _stop_notes(question, evidence, found, values)
     same = same_arms(runs, values)

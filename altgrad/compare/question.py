@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from altgrad.compare.designs import DESIGNS
+from altgrad.programs import NEVER_SPLIT, key_of_word
 from altgrad.settings import (
     ConfigError,
     coerce,
@@ -153,6 +154,12 @@ class Question:
         made.question = made.question or DESIGNS[made.design].sentence(made)
         return made
 
+    @property
+    def of_programs(self) -> bool:
+        """Whether the arms are somebody's programs instead of settings."""
+        words = [*self.base, *(w for own in self.arms.values() for w in own)]
+        return "program" in self.axes or any(w.startswith("program=") for w in words)
+
     def seed_list(self) -> list[int]:
         """Test seeds at the start; "as you go" adds the numbers after the largest."""
         return list(range(1, self.seeds + 1)) if isinstance(self.seeds, int) else list(self.seeds)
@@ -238,7 +245,9 @@ def read_question(words: Sequence[str]) -> Question:
     if len(files) > 1:
         values["between"] = files
     for word in words:
-        if word not in files:
+        if word.startswith("-") or _is_of_program(word, words, values):
+            take_program_word(word, values)
+        elif word not in files:
             _take_word(word, values)
         elif len(files) == 1:
             require(not values, f"{word}: the experiment file comes first, settings after it.")
@@ -249,7 +258,7 @@ def read_question(words: Sequence[str]) -> Question:
 
 def _is_file(word: str) -> bool:
     """A file's or a run's name; runs that `compare` made have a `=` in theirs."""
-    return "=" not in word or Path(word).is_dir()
+    return not word.startswith("-") and ("=" not in word or Path(word).is_dir())
 
 
 def _check_files(files: list[str], design: str) -> None:
@@ -271,6 +280,29 @@ def _read_file(path: Path) -> dict[str, Any]:
     require(isinstance(content, dict), f"{path} is not an experiment file: no keys.")
     from_dict(Question, content)
     return dict(content)
+
+
+def _is_of_program(word: str, words: Sequence[str], values: dict[str, Any]) -> bool:
+    """Whether it is no word of the question, and the arms are programs."""
+    key, equals, _ = word.partition("=")
+    typed = any(w.startswith("program=") for w in words)
+    own = key in hints(Question) or key == "tune" or key.startswith("tuning.")
+    return bool(equals) and not own and (typed or from_dict(Question, values).of_programs)
+
+
+def take_program_word(word: str, values: dict[str, Any]) -> None:
+    """A list of values, or the same key twice, is an axis. A command's own commas stay in it."""
+    key, text = key_of_word(word), word.partition("=")[2]
+    pieces = [text] if key in NEVER_SPLIT else split_values(text)
+    before = [w for w in values.get("base", []) if key_of_word(w) == key]
+    axes = values.get("axes", {})
+    if key in axes:
+        values["axes"] = {**axes, key: [*axes[key], *pieces]}
+    elif len(pieces) > 1 or (before and key == "program"):
+        values["base"] = [w for w in values.get("base", []) if w not in before]
+        values["axes"] = {**axes, key: [*(w.partition("=")[2] for w in before), *pieces]}
+    else:
+        values["base"] = [*(w for w in values.get("base", []) if w not in before), word]
 
 
 def _take_word(word: str, values: dict[str, Any]) -> None:

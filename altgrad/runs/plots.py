@@ -8,6 +8,7 @@ from altgrad.runs.folder import RunFolder
 from altgrad.runs.lines import read_metrics
 from altgrad.runs.metric_table import metric_names, pick
 from altgrad.runs.printable import printable
+from altgrad.runs.reading import read_yaml
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's palette: told apart with any colour vision (jfly.uni-koeln.de/color)."""
@@ -19,6 +20,12 @@ def read_curve(run: Path, name: str) -> Curve:
     """Steps and values of one metric."""
     lines = [m for m in read_metrics(RunFolder(run).metrics) if name in m]
     return [m["step"] for m in lines], [m[name] for m in lines]
+
+
+def judged_by(run: Path) -> str:
+    """What a run is judged by: `val_loss`, or what the metric of a program is called."""
+    settings = read_yaml(RunFolder(run).config) if RunFolder(run).config.is_file() else {}
+    return str(settings.get("name", "val_loss")) if "program" in settings else "val_loss"
 
 
 def smooth(values: Sequence[float]) -> list[float]:
@@ -59,7 +66,9 @@ def plot_runs(runs: Sequence[Path], path: Path) -> Path:
         raise ValueError(f"nothing to plot: no finite loss in {', '.join(map(str, runs))}.")
     if min(losses) > 0:
         axes.set_ylim(bottom=0.95 * min(losses))
-    axes.set(xlabel="step", ylabel="loss (nats per token)")
+    names = {judged_by(run) for run in runs}
+    label = "loss (nats per token)" if names == {"val_loss"} else ", ".join(sorted(names))
+    axes.set(xlabel="step", ylabel=label)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
@@ -143,14 +152,17 @@ def label_of(run: Path) -> str:
 def _draw_run(axes, run: Path, colour: str) -> list[float]:
     """The finite losses that were drawn."""
     steps, losses = _gaps(read_curve(run, "loss"))
-    val_steps, val_losses = _gaps(read_curve(run, "val_loss"))
+    name = judged_by(run)
+    val_steps, val_losses = _gaps(read_curve(run, name))
     label = f"{label_of(run)} training{_not_finite(losses)}"
-    axes.plot(steps, losses, color=colour, alpha=0.25, linewidth=0.8)
-    axes.plot(steps, smooth(losses), color=colour, linewidth=1.6, label=label)
+    if steps or name == "val_loss":
+        axes.plot(steps, losses, color=colour, alpha=0.25, linewidth=0.8)
+        axes.plot(steps, smooth(losses), color=colour, linewidth=1.6, label=label)
     known = _finite(val_losses)
     if val_steps:
-        best = f", best {min(known):.4f}" if known else ""
-        label = f"{label_of(run)} validation{best}{_not_finite(val_losses)}"
+        best = f", best {min(known):.4f}" if known and name == "val_loss" else ""
+        said = "validation" if name == "val_loss" else name
+        label = f"{label_of(run)} {said}{best}{_not_finite(val_losses)}"
         axes.plot(val_steps, val_losses, "o--", color=colour, markersize=4, label=label)
     return _finite(losses) + known
 
@@ -174,15 +186,18 @@ def terminal_plot(run: Path, *, width: int = 76, height: int = 14) -> str:
     import plotext
 
     steps, losses = _known(read_curve(run, "loss"))
-    val_steps, val_losses = _known(read_curve(run, "val_loss"))
-    if len(steps) < 2:
+    name = judged_by(run)
+    val_steps, val_losses = _known(read_curve(run, name))
+    if max(len(steps), len(val_steps)) < 2:
         return ""
     plotext.clear_figure()
     plotext.theme("clear")
     plotext.plot_size(width, height)
-    plotext.plot(steps, smooth(losses), label="training loss", marker="braille")
+    if steps:
+        plotext.plot(steps, smooth(losses), label="training loss", marker="braille")
     if val_steps:
-        plotext.plot(val_steps, val_losses, label="validation loss", marker="o")
+        label = "validation loss" if name == "val_loss" else name
+        plotext.plot(val_steps, val_losses, label=label, marker="o")
     plotext.xlabel("step")
     return plotext.build()
 

@@ -18,6 +18,17 @@ from altgrad.trust import said_by
 
 Tree = dict[str, Any]
 
+PROGRAM: dict[str, type | tuple[type, ...]] = {
+    "program": str,
+    "seed": int,
+    "name": str,
+    "max_steps": int,
+    "cwd": str,
+    "args": list,
+    "patches": dict,
+}
+"""The same of a run of somebody else's program; `max_steps` is 0, its own matter."""
+
 SETTINGS: dict[str, type | tuple[type, ...]] = {
     "max_steps": int,
     "max_checkpoints": int,
@@ -47,14 +58,21 @@ def read_yaml(path: Path) -> Tree:
     return _read(path, _load_yaml)
 
 
-def read_settings(path: Path) -> Tree:
+def read_settings(path: Path, *, programs: bool = False) -> Tree:
     """A run's `config.yaml` as a plain dict.
 
+    programs: a run of somebody else's program is as good (it has the key `program`).
+
     Raises:
-        ConfigError: unreadable, or not the settings of a run.
+        ConfigError: unreadable, or not the settings of such a run.
     """
     tree = read_yaml(path)
-    for name, kind in SETTINGS.items():
+    if "program" in tree and not programs:
+        raise ConfigError(
+            f"{path.parent} is a run of a program ({tree['program']}): of that altgrad has the "
+            "numbers, and neither settings nor weights."
+        )
+    for name, kind in (PROGRAM if "program" in tree else SETTINGS).items():
         group, _, leaf = name.rpartition(".")
         inside = tree.get(group) if group else tree
         if not (isinstance(inside, dict) and isinstance(inside.get(leaf, _Absent), kind)):

@@ -55,7 +55,7 @@ def watch(
         draw: shows one state of affairs: a picture with `curves`, else one line.
     """
     steps = Follower(RunFolder(run).metrics)
-    end = read_settings(RunFolder(run).config)["max_steps"]
+    end = read_settings(RunFolder(run).config, programs=True)["max_steps"]
     newest: dict[str, Any] = {}
     while True:
         status = run_status(run)
@@ -73,12 +73,12 @@ def describe(name: str, status: str, metrics: dict[str, Any], end: int) -> str:
     """One line: where the run is, how fast, how long still."""
     parts = [name, status]
     if "step" in metrics:
-        parts.append(f"step {metrics['step']}/{end}")
+        parts.append(f"step {metrics['step']}/{end}" if end else f"step {metrics['step']}")
     if "loss" in metrics:
         parts.append(f"loss {metrics['loss']:.4f}")
     if "val_loss" in metrics:
         parts.append(f"validation loss {metrics['val_loss']:.4f}")
-    if {"step", "step_ms", "tokens_per_s"} <= set(metrics) and status == "running":
+    if end and {"step", "step_ms", "tokens_per_s"} <= set(metrics) and status == "running":
         left_s = (end - metrics["step"]) * metrics["step_ms"] / 1e3
         parts += [f"{metrics['tokens_per_s']:,.0f} tokens/s", f"about {duration(left_s)} left"]
     return printable(" · ".join(parts))

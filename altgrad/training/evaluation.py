@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from altgrad.data import Metadata, evaluation_batches, load_tokenizer, load_tokens
 from altgrad.data.config import cache_root
@@ -87,8 +88,7 @@ class Evaluator:
         """Every process sees every batch: the sum is the same however many processes there are."""
         losses, counts = [], []
         for x, y in self._batches():
-            _, loss = self.network(x.to(self.device), y.to(self.device))
-            loss = loss.detach()
+            loss = self._loss_of(x.to(self.device), y.to(self.device)).detach()
             losses.append(loss.double().cpu() if self.device.type == "cpu" else loss.double())
             counts.append(int((y != -1).sum()))
         weights = torch.tensor(counts, dtype=torch.double)
@@ -97,6 +97,10 @@ class Evaluator:
     @cached_property
     def _n_bytes(self) -> int | None:
         return self.text_bytes(self.limit)
+
+    def _loss_of(self, x: Tensor, y: Tensor) -> Tensor:
+        _, loss = self.network(x, y)
+        return loss
 
     def metrics(self) -> Metrics:
         """`val_loss`, `val_perplexity`, `val_bits_per_byte` where bytes are known, `eval_s`."""
@@ -108,3 +112,15 @@ class Evaluator:
             metrics["val_bits_per_byte"] = bits_per_byte(val_loss, **how)
         metrics["eval_s"] = time.perf_counter() - start
         return metrics
+
+
+def judge_by_logits() -> None:
+    """From now on, in this process: whatever a network says its loss is, the loss that is judged is
+    computed here, from logits that it gave without having been shown the targets."""
+
+    def loss_of(self: Evaluator, x: Tensor, y: Tensor) -> Tensor:
+        logits, _ = self.network(x)
+        logits = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
+        return functional.cross_entropy(logits.flatten(0, 1), y.flatten().long(), ignore_index=-1)
+
+    Evaluator._loss_of = loss_of  # type: ignore[method-assign]

@@ -14,7 +14,7 @@ FLOORS = (
     ("trust",),
     ("outside",),
     ("runs", "model", "quantization", "optim", "data"),
-    ("training",),
+    ("training", "programs"),
     ("compare", "learn", "evaluate", "interchange"),
     ("compose",),
     ("ideas",),
@@ -26,6 +26,7 @@ FLOORS = (
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 ROOMS_WITH_A_FACE = (
     "runs",
+    "programs",
     "quantization.rounding",
     "training.checkpoints",
     "training.health",

@@ -1,5 +1,6 @@
 """Ledgers of tiny runs: six steps of a model of a few hundred weights, in this process."""
 
+import math
 import random
 from concurrent.futures import Future
 from dataclasses import replace
@@ -9,7 +10,7 @@ import pytest
 
 from altgrad.compare.launching.launch import Launch
 from altgrad.compare.outcomes import Outcome
-from altgrad.ideas import admission, loop
+from altgrad.ideas import admission, bench, heldout
 from altgrad.ideas.bench import Bench
 from altgrad.ideas.loop import Ledger, ledger_folder
 from altgrad.ideas.terms import read_terms
@@ -40,7 +41,7 @@ class Inline:
 def inline(here, monkeypatch):
     """Everything that has a process of its own is done in this one: processes are not tested."""
     monkeypatch.setattr(admission, "ProcessPoolExecutor", Inline)
-    monkeypatch.setattr(loop, "ProcessPoolExecutor", Inline)
+    monkeypatch.setattr(heldout, "ProcessPoolExecutor", Inline)
 
 
 @pytest.fixture
@@ -54,6 +55,16 @@ LOSS = {"optim.lr=0.03": -0.02, "optim.grad_clip=0.5": -0.01, "optim.weight_deca
 NOISE = 0.001
 
 
+SLOPE = 0.1
+"""Loss per e-fold of steps of the made-up runs."""
+
+
+def step_s(arm) -> float:
+    """Seconds of a made-up step: one good change costs a quarter, one idle one saves a fifth."""
+    slow = 1.25 if arm.config.optim.grad_clip == 0.5 else 1.0
+    return slow * (0.8 if arm.config.optim.eps == 3e-8 else 1.0)
+
+
 def made_up_loss(arm, seed: int, key: str) -> float:
     from altgrad.settings import get_setting
 
@@ -64,6 +75,7 @@ def made_up_loss(arm, seed: int, key: str) -> float:
     # Betas and momentum warm-up stand in for each other: either gives all of it.
     if arm.config.optim.betas[1] == 0.99 or arm.config.optim.eps == 1e-6:
         effect -= 0.03
+    effect += SLOPE * math.log(6 / arm.config.max_steps)
     noise = random.Random(f"{key} {seed}").gauss(0, NOISE)
     return 3 + random.Random(seed).gauss(0, 0.01) + effect + noise
 
@@ -88,7 +100,8 @@ def made_up(monkeypatch):
 
     monkeypatch.setattr(Bench, "run", run)
     monkeypatch.setattr(Bench, "run_again", again)
-    monkeypatch.setattr(loop, "failure_of", lambda *_: "")
+    monkeypatch.setattr(Bench, "measure", lambda _, arms, __: {a.name: step_s(a) for a in arms})
+    monkeypatch.setattr(bench, "failure_of", lambda *_: "")
     monkeypatch.setattr(Ledger, "_heldout", lambda *_: {})
     return made
 

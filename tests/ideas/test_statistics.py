@@ -7,8 +7,8 @@ import pytest
 from scipy import integrate, stats
 
 from altgrad.ideas.discovery import Discoveries, bh_rejections, gamma, holm_rejections
-from altgrad.ideas.effects import FEWEST_SEEDS, MOST_SEEDS, harm_p, seeds_for, weigh_changes
-from altgrad.ideas.noise import Noise, pool
+from altgrad.ideas.effects import FEWEST_SEEDS, MOST_SEEDS, Weighing, harm_p, seeds_for
+from altgrad.ideas.noise import Noise, Spread, pool
 from altgrad.ideas.screening import LOST, NO_GAIN, NOMINATED, OPEN, PARKED, e_value, screen
 
 
@@ -105,7 +105,7 @@ def test_the_e_value_is_the_mixture_it_says():
         ([0.01], NOMINATED),
         ([-0.01], NO_GAIN),
         ([0.002], OPEN),
-        ([0.002, 0.0005, 0.0025, 0.001], PARKED),
+        ([0.002, 0.001, 0.0025, 0.0015], PARKED),
         ([0.001, math.nan], LOST),
     ],
 )
@@ -153,12 +153,10 @@ def test_a_lost_run_does_not_poison_the_spread():
 
 def test_a_visibly_noisier_arm_is_judged_with_its_own_spread():
     noise = Noise(spread=0.01, freedom=20, repeat=0.0)
-    assert noise.spread_of([0.1, -0.1, 0.12, -0.09]) == (
-        pytest.approx(np.std([0.1, -0.1, 0.12, -0.09], ddof=1)),
-        True,
-    )
-    assert noise.spread_of([0.01, -0.005, 0.012]) == (0.01, False)
-    assert noise.spread_of([0.5]) == (0.01, False)
+    wild = [0.1, -0.1, 0.12, -0.09]
+    assert noise.spread_of(wild) == Spread(pytest.approx(np.std(wild, ddof=1)), 3, True)
+    assert noise.spread_of([0.01, -0.005, 0.012]) == Spread(0.01, 20, False)
+    assert noise.spread_of([0.5]) == Spread(0.01, 20, False)
 
 
 def test_the_smallest_gain_is_seen_as_often_as_it_says():
@@ -177,7 +175,9 @@ def test_the_p_of_a_harm_is_scipys_one_sided_t():
 
 def test_changes_are_weighed_together():
     rows = {"good": [0.1, 0.11, 0.12], "idle": [0.01, -0.01, 0.0], "gone": [math.nan, math.nan]}
-    good, idle, gone = weigh_changes(rows, Discoveries())
+    weighing = Weighing(list(rows), 1, 0.05, Discoveries())
+    weighing.look(rows)
+    good, idle, gone = weighing.end()
     assert (good.found, idle.found, gone.found) == (True, False, False)
     assert good.low < 0.11 < good.high
     assert gone.pairs == 0

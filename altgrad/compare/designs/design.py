@@ -28,4 +28,5 @@ def all_but_the_control(asked: Asked) -> list[str]:
 
 def label(axis: str, value: str) -> str:
     """`bf16` for a group, `n_layer=3` for a setting: what a reader needs to tell arms apart."""
-    return f"{axis.rsplit('.', 1)[-1]}={value}" if "." in axis else value
+    named = "." in axis or axis.startswith("-")
+    return f"{axis.rsplit('.', 1)[-1]}={value}" if named else value

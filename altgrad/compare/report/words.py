@@ -69,7 +69,7 @@ def rules_in_words(conclusion: Conclusion) -> str:
         f"Outcome: {q.primary}, {last}, {direction} is better. Smallest difference that matters: "
         f"{q.delta:g}. Chance of a false verdict about the outcome, and likewise about lost runs, "
         f"at most {q.alpha:g} over all arms ({correction}), {looks}. "
-        f"Equal {q.budget}.{SEVERAL if uncorrected else ''}{_known_spread(q)}"
+        f"{_spent(conclusion)}{SEVERAL if uncorrected else ''}{_known_spread(q)}"
     )
 
 
@@ -82,6 +82,12 @@ def _known_spread(question: Question) -> str:
         f"freedom, is pooled with that of {known.source}, with runs of this size; verdicts "
         "rest on the new arms being as noisy, unless their own pairs visibly are noisier."
     )
+
+
+def _spent(conclusion: Conclusion) -> str:
+    if conclusion.question.of_programs:
+        return "Each arm spends what its command says."
+    return f"Equal {conclusion.question.budget}."
 
 
 SEVERAL = (
