@@ -15,11 +15,13 @@ from altgrad.commands.compare import add_compare_commands
 from altgrad.commands.completion import add_completion_command
 from altgrad.commands.config import add_config_command
 from altgrad.commands.data import add_data_commands
+from altgrad.commands.doctor import add_doctor_command
 from altgrad.commands.failures import USER_MISTAKE, tell
 from altgrad.commands.formats import add_formats_command
 from altgrad.commands.ideas import add_ideas_command
 from altgrad.commands.learn import add_learn_commands
 from altgrad.commands.models import add_model_commands
+from altgrad.commands.new import add_new_command
 from altgrad.commands.runs import add_run_commands
 from altgrad.commands.train import INTERRUPTED, add_train_commands
 from altgrad.commands.verify import add_verify_command
@@ -41,6 +43,7 @@ examples:
   altgrad show                                      all runs: status, best loss
   altgrad sample --prompt 'ROMEO:'                  text from the latest run
   altgrad compare optim=adamw,muon seeds=5          which is better, and how sure is that
+  altgrad new attention mine.py                     begin a part of your own
 """
 
 
@@ -110,6 +113,8 @@ def build_parser() -> argparse.ArgumentParser:
     add_ideas_command(commands, add_command, partial(compose_config, all_read=False))
     add_learn_commands(commands, add_command)
     add_formats_command(commands, add_command)
+    add_doctor_command(commands, add_command)
+    add_new_command(commands, add_command)
     add_verify_command(commands, add_command, add_overrides, compose_config)
     add_completion_command(commands, add_command, preset_names)
     return parser

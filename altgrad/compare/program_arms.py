@@ -173,6 +173,11 @@ def refuse_question(question: Question) -> None:
         f"tune={question.tuning.setting}: settings of a program cannot be tuned here; make each "
         "value an arm (--lr=0.001,0.01).",
     )
+    require(
+        not question.spread.source,
+        f"spread={question.spread.source}: nothing says that two programs' runs are of one size; "
+        "leave it out.",
+    )
     words = [*question.base, *(w for own in question.arms.values() for w in own)]
     strange = [w for w in words if "=" not in w and not w.startswith("-")]
     require(not strange, f"{strange[:1]} is neither KEY=VALUE ({', '.join(KEYS)}) nor an argument.")

@@ -127,16 +127,17 @@ class Judged:
 
 
 def _loss(run: Path, folder: Path, judged: Callable[[Any], Any] = lambda m: m) -> float:
-    """In the arithmetic the run was trained in."""
+    """In the arithmetic the run was trained in; of the tokens alone, whatever text they are."""
     from altgrad import trust
-    from altgrad.evaluate.corpus import evaluate_split
+    from altgrad.evaluate.corpus import mean_loss
     from altgrad.evaluate.run import arithmetic
-    from altgrad.training.loading import load_run, read_config
+    from altgrad.training.loading import pick_checkpoint, read_config, rounding_network
     from altgrad.training.machine import pick_device
 
-    trust.allow(trust.names_in(read_config(run).to_dict()))
-    loaded = load_run(run, which="latest")
-    device = pick_device(loaded.config.device)
-    with arithmetic(loaded.config.precision.compute, device):
-        model, batch = loaded.model.to(device), loaded.config.data.batch_size
-        return evaluate_split(judged(model), folder, "val", batch_size=batch).loss
+    config = read_config(run)
+    trust.allow(trust.names_in(config.to_dict()))
+    device = pick_device(config.device)
+    with arithmetic(config.precision.compute, device):
+        model = rounding_network(config, pick_checkpoint(run, "latest")).to(device)
+        batch = config.data.batch_size
+        return mean_loss(judged(model), load_tokens(folder, "val"), batch_size=batch)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from altgrad.compare.arm import Arm, differences
+from altgrad.compare.arm import Arm, differences, last_words
 from altgrad.compare.identity import WITHOUT_EFFECT, covers
 from altgrad.compare.question import full_name
 from altgrad.compare.reads import read_differences
@@ -15,6 +15,7 @@ MEASURING = {
     "seed": "the ledger gives every run its seed, idea and champion the same",
     "max_steps": "the ledger's budget says how many steps an idea gets",
     "eval_interval": "it is part of how everything in the ledger is evaluated",
+    "eval_tokens": "it is part of how everything in the ledger is evaluated",
     "log_interval": "it is part of how everything in the ledger is measured",
     "model.block_size": "it is the length in which everything in the ledger is evaluated",
     "model.vocab_size": "it follows the data, which stay",
@@ -64,16 +65,6 @@ def read_idea(words: Sequence[str], *, why: str = "", patched: bool = False) -> 
 def _full(word: str) -> str:
     key, _, value = word.partition("=")
     return f"{full_name(key)}={value}"
-
-
-def last_words(words: Sequence[str]) -> list[str]:
-    """Of words with the same key only the last, in the place of the last."""
-    kept: dict[str, str] = {}
-    for word in words:
-        key = word.partition("=")[0]
-        kept.pop(key, None)
-        kept[key] = word
-    return list(kept.values())
 
 
 def refuse_typed(words: Sequence[str]) -> None:

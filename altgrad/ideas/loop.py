@@ -299,14 +299,12 @@ class Ledger:
             seeds, arms = len(plan["seeds"]), len(plan["groups"]) + 2
             self.say(f"reckoning: {arms} arms on {seeds} fresh seeds")
             key = f"plan {plan['n']}"
-            entry = Reckoning(
-                bench,
-                state,
-                plan,
-                lambda found: self._measured(
-                    bench, found, f"{key} {' '.join(a.name for a in found)}"
-                ),
-            ).reckon()
+
+            def measured(arms: list[Arm], more: str = "") -> dict[str, float]:
+                named = " ".join([*(a.name for a in arms), more]).strip()
+                return self._measured(bench, arms, f"{key} {named}")
+
+            entry = Reckoning(bench, state, plan, measured).reckon()
             entry["heldout"] = self._heldout(state, bench, entry)
             made = self.file.append("reckon", **entry)
             for line in findings(made):
@@ -410,7 +408,8 @@ def event(entry: dict[str, Any]) -> str:
     numbers = (
         f" {gain:+.5f} [{entry['low']:+.5f}, {entry['high']:+.5f}]" if gain is not None else ""
     )
-    pairs = f" after {entry['pairs']} pairs" if entry.get("pairs") else ""
+    count = entry.get("pairs", 0)
+    pairs = f" after {count} pair{'s' if count > 1 else ''}" if count else ""
     why = f": {entry['reason']}" if entry["reason"] else ""
     noisy = ""
     if entry.get("own_spread"):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from altgrad.compare.arm import Arm
+from altgrad.compare.dependence import moved_together
 from altgrad.compare.statistics.paired import paired_t, tost_p
 from altgrad.ideas.bench import Bench, Outcomes, costs_of, finite, plain
 from altgrad.ideas.effects import Effect, Weighing, harm_p, looks_of, planned_seeds
@@ -25,6 +26,9 @@ from altgrad.settings import ConfigError, require
 BASELINE, CHAMPION, REDUCED = "baseline", "champion", "reckoned"
 FASTER = 1.02
 """A useless change stays if the run is so much faster with it, and it is equivalent."""
+
+MEASURED_AGAIN = 2
+"""How often more it must turn out to be faster: one measuring is some percent off."""
 
 EQUIVALENT = 0.05
 REDUNDANT = 0.05
@@ -56,15 +60,13 @@ def depending(bench: Bench, champion: Sequence[Change], id_: str) -> list[str]:
     Raises:
         ConfigError: the rest cannot be run even without all that came later.
     """
-    group = [id_]
     later = [c.id for c in champion[[c.id for c in champion].index(id_) + 1 :]]
-    for more in [None, *later]:
-        if more is not None:
-            alone = _works(bench, champion, [id_, more])
-            group = [id_, more] if alone else [*group, more]
-        if _works(bench, champion, group):
-            return group
-    raise ConfigError(f"the champion cannot be run without {id_}, nor without all that came later")
+    group = moved_together(id_, later, lambda gone: _works(bench, champion, gone))
+    if group is None:
+        raise ConfigError(
+            f"the champion cannot be run without {id_}, nor without all that came later"
+        )
+    return group
 
 
 def _works(bench: Bench, champion: Sequence[Change], gone: Sequence[str]) -> bool:
@@ -79,7 +81,8 @@ def _works(bench: Bench, champion: Sequence[Change], gone: Sequence[str]) -> boo
 class Reckoning:
     """One reckoning as it goes on.
 
-    measured: arms -> seconds of a step of each, taken in turn, once; empty = not measured here.
+    measured: arms (and a word, to measure them again) -> seconds of a step of each, taken in turn,
+    once; empty = not measured here.
     batches: p-values in the order in which they were spent. gone: arm -> changes it lacks.
     cost_ratio: arm -> what the champion costs, in its runs.
     """
@@ -87,7 +90,7 @@ class Reckoning:
     bench: Bench
     state: State
     plan: Entry
-    measured: Callable[[list[Arm]], dict[str, float]]
+    measured: Callable[..., dict[str, float]]
     outcomes: Outcomes = field(default_factory=dict)
     batches: list[dict[str, Any]] = field(default_factory=list)
     arms: dict[str, Arm] = field(default_factory=dict)
@@ -182,8 +185,15 @@ class Reckoning:
         )
         if self.state.terms.budget == "time" or not seconds or len(harms) < 2:
             return ""
-        equal, ratio = tost_p(harms, self.state.delta) < EQUIVALENT, 1 / seconds
-        return f"the run is {ratio:.2f} times as fast with it" if equal and ratio > FASTER else ""
+        if tost_p(harms, self.state.delta) >= EQUIVALENT:
+            return ""
+        pair, ratio = [self.arms[CHAMPION], self.arms[without(effect.change)]], 1 / seconds
+        for again in range(1, MEASURED_AGAIN + 1):
+            if ratio <= FASTER:
+                return ""
+            once_more = ratios(pair[1], pair[0], self.measured(pair, f"again {again}"))["seconds"]
+            ratio = min(ratio, 1 / once_more) if once_more else 0.0
+        return f"the run is {ratio:.2f} times as fast with it" if ratio > FASTER else ""
 
     def _without_all(self, effects: list[Effect], gone: list[str]) -> tuple[list[str], set[str]]:
         """What is really taken out, and what turns out to be a finding once its double is gone.
@@ -260,7 +270,7 @@ class Reckoning:
     def _headline(self, gains: Sequence[float], final: str) -> dict[str, Any]:
         """Champion against baseline, and the same per token and per second."""
         pair = [self.arms[BASELINE], self.arms[final]]
-        cost = ratios(*pair, self.measured(pair))
+        cost = ratios(pair[0], pair[1], self.measured(pair))
         whole = [g for g in gains if math.isfinite(g)]
         ways = reckoned_both_ways(whole, shifts(self.state.slope, cost))
         return {**headline_of(gains), "costs_ratio": cost, **ways}
@@ -269,10 +279,10 @@ class Reckoning:
         """An effect with its price per token and per second, and what pairing was worth."""
         arm, cost = without(effect.change), self.cost_ratio[without(effect.change)]
         seeds = self._seeds_of(effect.change)
-        rows = [[self.outcomes[n][s].outcome for s in seeds] for n in (CHAMPION, arm)]
+        champion, rest = ([self.outcomes[n][s].outcome for s in seeds] for n in (CHAMPION, arm))
         return {
             **plain(asdict(effect)),
-            **pairing(*rows, self.state.known_noise()),
+            **pairing(champion, rest, self.state.known_noise()),
             "costs_ratio": cost,
             **reckoned_both_ways(self._pairs(effect.change), shifts(self.state.slope, cost)),
         }

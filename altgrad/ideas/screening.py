@@ -59,7 +59,7 @@ def e_value(mean: float, n: int, spread: float, freedom: float = math.inf) -> fl
     x = z * z / freedom
     log += (freedom + 1) / 2 * (math.log1p(x) - math.log1p(x / (n + 1)))
     # What is known of the gain then: Student's t around the shrunken mean.
-    scale = math.sqrt((freedom + shrink * z * z) / (freedom + 1))
+    scale = math.sqrt((freedom + z * z / (n + 1)) / (freedom + 1))
     above = float(special.stdtr(freedom + 1, z * math.sqrt(shrink) / scale))
     return math.exp(min(log, 700.0)) * above
 

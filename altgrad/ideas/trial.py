@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from altgrad.compare.arm import Arm
+from altgrad.compare.arm import Arm, last_words
 from altgrad.ideas.bench import Bench, Outcomes, finite, plain
-from altgrad.ideas.idea import Idea, last_words
+from altgrad.ideas.idea import Idea
 from altgrad.ideas.ledger import Entry
 from altgrad.ideas.noise import Spread, pairing
 from altgrad.ideas.price import UNITS, ratios, screened_both_ways, shifts

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from altgrad.runs.folder import RunFolder
 from altgrad.runs.lines import read_metrics
+from altgrad.runs.metric_table import metric_names, pick
 from altgrad.runs.printable import printable
 from altgrad.runs.reading import read_yaml
 
@@ -74,6 +75,72 @@ def plot_runs(runs: Sequence[Path], path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
     return path
+
+
+def plot_metrics(runs: Sequence[Path], patterns: Sequence[str], path: Path) -> Path:
+    """Any metrics, by name or pattern: a panel for each kind (`sqnr_db/weight`), as a PNG.
+
+    Raises:
+        ValueError: a pattern that fits nothing, or nothing finite.
+    """
+    from matplotlib.figure import Figure
+
+    names = pick(patterns, metric_names(runs))
+    kinds: dict[str, list[str]] = {}
+    for name in names:
+        kinds.setdefault(name.rpartition("/")[0] or name, []).append(name)
+    rows = -(-len(kinds) // 2)
+    size = (8 if len(kinds) == 1 else 14, max(4.5, 3.6 * rows))
+    figure = Figure(figsize=size, dpi=130, layout="constrained")
+    panels = figure.subplots(rows, min(len(kinds), 2), squeeze=False).flatten()
+    drawn = [_draw_kind(axes, runs, kinds[k], k) for axes, k in zip(panels, kinds, strict=False)]
+    if not any(drawn):
+        raise ValueError(f"nothing to plot: no finite value of {', '.join(patterns)}.")
+    for axes in panels[len(kinds) :]:
+        axes.set_axis_off()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+    return path
+
+
+LEGEND = 14
+"""Lines that a legend can still tell apart."""
+
+
+def _draw_kind(axes, runs: Sequence[Path], names: list[str], kind: str) -> int:
+    """One metric of several runs by colour, several metrics by shade and the runs by dashes;
+    returns how many finite values there were."""
+    from matplotlib import colormaps
+
+    count, shades = 0, colormaps["viridis"]
+    for i, run in enumerate(runs):
+        for j, name in enumerate(names):
+            steps, values = _gaps(read_curve(run, name))
+            colour = COLOURS[i % len(COLOURS)] if len(names) == 1 else shades(j / len(names))
+            item = name.removeprefix(f"{kind}/") if len(names) > 1 else ""
+            label = " ".join(filter(None, [label_of(run) if len(runs) > 1 else "", item]))
+            dots = "o-" if len(steps) < 20 else "-"
+            style = dots if len(names) == 1 else dots.replace("-", ("-", "--", ":", "-.")[i % 4])
+            how = {"color": colour, "label": (label or label_of(run)) + _not_finite(values)}
+            axes.plot(steps, values, style, markersize=3, linewidth=1.2, **how)
+            count += len(_finite(values))
+    axes.set_title(kind, loc="left", fontsize=10)
+    axes.set_xlabel("step")
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    if len(runs) * len(names) <= LEGEND:
+        axes.legend(frameon=False, fontsize=7)
+    else:
+        axes.text(
+            0.99,
+            0.98,
+            f"{len(runs) * len(names)} curves",
+            transform=axes.transAxes,
+            ha="right",
+            va="top",
+            fontsize=8,
+        )
+    return count
 
 
 def label_of(run: Path) -> str:

@@ -5,9 +5,11 @@ import random
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
+from typing import ClassVar
 
 import pytest
 
+from altgrad.compare import comparison
 from altgrad.compare.launching.launch import Launch
 from altgrad.compare.outcomes import Outcome
 from altgrad.ideas import admission, bench, heldout
@@ -20,7 +22,9 @@ __all__ = ["compose", "here"]
 
 
 class Inline:
-    """A process pool that is this process."""
+    """A process pool that is this process. submitted: what it was asked for."""
+
+    submitted: ClassVar[list] = []
 
     def __init__(self, *_, **__):
         pass
@@ -32,6 +36,7 @@ class Inline:
         return None
 
     def submit(self, call, *arguments):
+        self.submitted.append(call)
         future = Future()
         future.set_result(call(*arguments))
         return future
@@ -40,6 +45,8 @@ class Inline:
 @pytest.fixture
 def inline(here, monkeypatch):
     """Everything that has a process of its own is done in this one: processes are not tested."""
+    monkeypatch.setattr(Inline, "submitted", [])
+    monkeypatch.setattr(comparison, "ProcessPoolExecutor", Inline)
     monkeypatch.setattr(admission, "ProcessPoolExecutor", Inline)
     monkeypatch.setattr(heldout, "ProcessPoolExecutor", Inline)
 
@@ -60,8 +67,8 @@ SLOPE = 0.1
 
 
 def step_s(arm) -> float:
-    """Seconds of a made-up step: one good change costs a quarter, one idle one saves a fifth."""
-    slow = 1.25 if arm.config.optim.grad_clip == 0.5 else 1.0
+    """Seconds of a made-up step: one good change costs a half, one idle one saves a fifth."""
+    slow = 1.5 if arm.config.optim.grad_clip == 0.5 else 1.0
     return slow * (0.8 if arm.config.optim.eps == 3e-8 else 1.0)
 
 
@@ -108,7 +115,7 @@ def made_up(monkeypatch):
 
 def _outcome(arm, seed, key):
     loss = made_up_loss(arm, seed, key)
-    name = f"runs/{arm.name}-seed{seed}-{key}"
+    name = f"runs/made-up-seed{seed}-{key}"
     return Outcome(arm.name, seed, name, "finished", loss, 6, 1.0, 100.0, None, "")
 
 

@@ -35,12 +35,23 @@ AGGREGATES = ("mean", "min", "max", "total", "so_far")
 
 
 def plot_numerics(run: Path) -> list[Path]:
-    """Both pictures, into the run's `figures`.
+    """Both pictures, into the run's `figures`; of a run that rounds nothing (a bf16 control with
+    a shadow) the second alone: there is no number format to lie within.
 
     Raises:
-        ValueError: the run rounds nothing, or has logged no counts.
+        ValueError: there is nothing to draw: it has logged no counts and had no shadow.
     """
-    return [*plot_histograms(run), plot_over_time(run)]
+    from altgrad.training.loading import read_config
+
+    settings = read_config(run)
+    if settings.precision.simulate:
+        return [*plot_histograms(run), plot_over_time(run)]
+    if not settings.shadow.enabled and settings.diagnostics.every_steps is None:
+        raise ValueError(
+            f"{run} rounds nothing and had no shadow: --numerics has nothing to draw; train it "
+            "with shadow.enabled=true or diagnostics.every_steps=1"
+        )
+    return [plot_over_time(run)]
 
 
 # -- where the operands lie -----------------------------------------------------------------------
@@ -73,8 +84,6 @@ def _spreads_of(run: Path) -> list[Spread]:
     from altgrad.training.token_hashes import tokens_again
 
     settings = read_config(run)
-    if not settings.precision.simulate:
-        raise ValueError(f"{run} rounds nothing; --numerics is for runs with a number format")
     model = stored_network(settings, pick_checkpoint(run, "latest"))
     recipe = replace(settings.precision, native=False)
     apply_recipe(model, Recipe.of(recipe), seed=settings.seed)
