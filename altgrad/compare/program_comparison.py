@@ -14,6 +14,7 @@ from altgrad.compare.program_arms import (
     refuse_question,
 )
 from altgrad.compare.question import Question
+from altgrad.compare.state import failure_of, state_of
 
 
 class ProgramComparison(Comparison):
@@ -30,9 +31,19 @@ class ProgramComparison(Comparison):
 
     def run(self) -> Path:
         try:
-            return super().run()
+            folder = super().run()
         finally:
             self.make.release()
+        self._say_lost()
+        return folder
+
+    def _say_lost(self) -> None:
+        """Why each lost run was lost: most often it is the command, not the idea."""
+        for arm, by_seed in self.record.runs.items():
+            for seed, name in by_seed.items():
+                run = self.folder.parent.parent / name
+                if state_of(run) == "failed":
+                    self.say(f"{arm} seed {seed} is lost: {failure_of(run)}")
 
     def prepare(self) -> None:
         self._check()

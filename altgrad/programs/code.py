@@ -110,7 +110,7 @@ def call(code: PatchedCode, target: str, *arguments: Any, cwd: str = ".") -> Any
         path = [*code.path, *(os.path.abspath(p) for p in sys.path if p)]
         status = call_and_forward(
             # -P: the folder it is called in must not stand before the patched one
-            [sys.executable, "-P", "-m", "altgrad.programs.code", str(asked), str(answer)],
+            [sys.executable, "-P", "-c", ANSWER, str(asked), str(answer)],
             environment={**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(path))},
             cwd=code.cwd or cwd,
         )
@@ -122,8 +122,12 @@ def call(code: PatchedCode, target: str, *arguments: Any, cwd: str = ".") -> Any
     return said["result"]
 
 
-def _answer(asked: Path, answer: Path) -> None:
+ANSWER = "import sys; from altgrad.programs.code import answer_to; answer_to(*sys.argv[1:])"
+
+
+def answer_to(asked_file: str, answer_file: str) -> None:
     """The other side of `call`."""
+    asked, answer = Path(asked_file), Path(answer_file)
     target, arguments = json.loads(asked.read_text())
     module, _, name = target.partition(":")
     try:
@@ -132,6 +136,3 @@ def _answer(asked: Path, answer: Path) -> None:
         said = {"error": f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]}
     answer.write_text(json.dumps(said))
 
-
-if __name__ == "__main__":
-    _answer(Path(sys.argv[1]), Path(sys.argv[2]))

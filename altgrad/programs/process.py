@@ -1,6 +1,7 @@
 """One command, run to its end or stopped with everything that it has started."""
 
 import ctypes
+import math
 import os
 import re
 import selectors
@@ -76,6 +77,8 @@ def run_command(
             raise
         finally:
             _kill_group(process.pid)
+            if process.stdout is not None:
+                process.stdout.close()
     return Ended(process.returncode, time.monotonic() - start, peak, timed_out)
 
 
@@ -95,7 +98,8 @@ def _follow(
             if end is not None and time.monotonic() >= end:
                 return True
             memory.look()
-            ready = selector.select(0.1 if end is None else min(0.1, end - time.monotonic()))
+            left_s = math.inf if end is None else max(0.0, end - time.monotonic())
+            ready = selector.select(min(memory.patience_s, left_s))
             if ready:
                 piece = os.read(process.stdout.fileno(), 1 << 16)
                 if not piece:
@@ -136,13 +140,19 @@ class _Memory:
     """The largest resident size of a process and its descendants, from Linux's /proc."""
 
     def __init__(self, pid: int) -> None:
-        self.pid, self.peak_bytes, self._next = pid, 0, 0.0
+        self.pid, self.peak_bytes = pid, 0
+        self._start = self._next = time.monotonic()
+
+    @property
+    def patience_s(self) -> float:
+        return min(0.1, 0.01 + (time.monotonic() - self._start) / 20)
 
     def look(self) -> None:
         now = time.monotonic()
         if now < self._next:
             return
-        self._next = now + 0.1
+        # Often at first: a short run is over before a tenth of a second has gone by.
+        self._next = now + self.patience_s
         waiting = [self.pid]
         while waiting:
             pid = waiting.pop()

@@ -17,6 +17,9 @@ import sys
 SHIFT = 1_000_003
 """A prime far above the differences of seeds that scripts use for their processes."""
 
+_first = {}
+"""Library -> its own call for seeding, as it was."""
+
 _inside = []
 """Not empty while a shifted call runs: what it calls itself is not shifted again."""
 
@@ -45,11 +48,15 @@ def shifted(call, largest):
     return seeding
 
 
-def change_torch(module):
-    start = module.manual_seed
-    module.manual_seed = shifted(start, 2**63)
+def change_torch_random(module):
+    _first["torch"] = module.manual_seed
+    module.manual_seed = shifted(module.manual_seed, 2**63)
+
+
+def start_torch(_):
+    """Seeding needs the whole of torch, and its `random` is loaded in the middle of it."""
     if shift():
-        start(shift())
+        _first["torch"](shift())
 
 
 def change_cuda(module):
@@ -65,7 +72,8 @@ def change_numpy(module):
 
 
 CHANGES = {
-    "torch.random": change_torch,
+    "torch.random": change_torch_random,
+    "torch": start_torch,
     "torch.cuda.random": change_cuda,
     "numpy.random": change_numpy,
 }
