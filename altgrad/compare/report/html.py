@@ -2,7 +2,6 @@
 
 import html
 import json
-from collections.abc import Callable
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -12,6 +11,7 @@ from altgrad.compare.report.charts import Charts, Spec
 from altgrad.compare.report.meanings import meaning
 from altgrad.compare.report.sections import SECTIONS
 from altgrad.compare.report.tables import Table
+from altgrad.compare.report.vega import javascript_bundle
 from altgrad.compare.report.words import headline, numbers_of, rules_in_words, same_lines
 
 PAGE = Path(__file__).parent / "page.html"
@@ -64,11 +64,6 @@ def fill_page(
     datasets: dict[str, str],
 ) -> str:
     """A file that carries its libraries. Texts are escaped here; verdicts and body are HTML."""
-    import vl_convert
-    from altair.utils._importers import vl_version_for_vl_convert
-
-    make_bundle: Callable[..., str] = vl_convert.javascript_bundle
-    bundle = make_bundle(vl_version=vl_version_for_vl_convert())
     return Template(PAGE.read_text(encoding="utf-8")).substitute(
         title=html.escape(title),
         question=html.escape(question),
@@ -76,7 +71,7 @@ def fill_page(
         verdicts=verdicts,
         rules=html.escape(rules),
         body=body,
-        bundle=bundle.replace("</script", "<\\/script"),
+        bundle=javascript_bundle().replace("</script", "<\\/script"),
         specs=_script_json(specs),
         datasets=_script_json(datasets),
     )
