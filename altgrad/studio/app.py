@@ -8,6 +8,7 @@ GET  /report/NAME                            a comparison's own report, in a san
 POST /api/run/NAME/stop|resume|…             only with the token of the printed link
 """
 
+import asyncio
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,7 @@ from altgrad.studio.libraries import PAGE, Vega, report_sheet, static_file
 from altgrad.studio.live import changes
 from altgrad.studio.numerics import heat_maps
 from altgrad.studio.places import NotHereError
+from altgrad.studio.plain import plain
 from altgrad.studio.query import COLUMNS, Query, differences, table
 from altgrad.studio.run_page import run_page
 from altgrad.studio.workshop import Workshop
@@ -92,7 +94,7 @@ def make_app(studio: Studio, hosts: Collection[str] | None = None) -> Any:
     from starlette.applications import Starlette
 
     app: Any = Starlette(routes=_routes(studio))
-    app = _with_headers(app)
+    app = _with_headers(app, studio)
     return app if hosts is None else only_for(hosts, app)
 
 
@@ -303,7 +305,7 @@ def _answer(studio: Studio, make: Callable[[Studio, Any], Any]) -> Any:
     from starlette.responses import JSONResponse
 
     def answer(request: Any) -> Any:
-        return JSONResponse(make(studio, request))
+        return JSONResponse(plain(make(studio, request)))
 
     return _refusing(answer)
 
@@ -320,7 +322,7 @@ def _deed(studio: Studio, do: Callable[[Studio, Card, dict[str, Any]], Any]) -> 
         try:
             body = await read_body(request) if await _has_body(request) else {}
             card = await run_in_threadpool(studio.card, request.path_params["name"])
-            return JSONResponse(await run_in_threadpool(do, studio, card, body))
+            return JSONResponse(plain(await run_in_threadpool(do, studio, card, body)))
         except NotHereError as error:
             return JSONResponse(error_of(error), 404)
         except (ValueError, OSError) as error:
@@ -348,7 +350,7 @@ def _refusing(make: Callable[[Any], Any]) -> Any:
     return answer
 
 
-def _with_headers(app: Any) -> Any:
+def _with_headers(app: Any, studio: Studio) -> Any:
     """Every answer says what its page may do; nothing is kept by the browser."""
 
     async def wrapped(scope: Any, receive: Any, send: Any) -> None:
@@ -359,7 +361,11 @@ def _with_headers(app: Any) -> Any:
                 message["headers"] = [*given.items(), *_headers(policy)]
             await send(message)
 
-        await app(scope, receive, with_headers if scope["type"] == "http" else send)
+        try:
+            await app(scope, receive, with_headers if scope["type"] == "http" else send)
+        except asyncio.CancelledError:  # Ctrl-C does not wait for what a thread still reads
+            if not studio.stopping():
+                raise
 
     return wrapped
 

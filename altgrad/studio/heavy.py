@@ -4,6 +4,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+from altgrad.studio.plain import plain
+
 
 def flops_per_step(run: Path) -> float:
     """Of the run's network, counted without making weights."""
@@ -87,12 +89,3 @@ def ledger(folder: Path) -> dict[str, Any]:
         "reckoned": plain([vars(r) for r in reckoned(state)]),
         "colours": COLOUR,
     }
-
-
-def plain(content: Any) -> Any:
-    """For JSON: what is not finite becomes null."""
-    if isinstance(content, dict):
-        return {str(k): plain(v) for k, v in content.items()}
-    if isinstance(content, list | tuple):
-        return [plain(v) for v in content]
-    return None if isinstance(content, float) and not math.isfinite(content) else content

@@ -3,14 +3,15 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from functools import cache
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
 
 import altgrad
 from altgrad.compare.report import style_sheet
+from altgrad.runs import write_atomically
 
 STATIC = Path(__file__).parent / "static"
 KINDS = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
@@ -32,11 +33,11 @@ def report_sheet() -> bytes:
 
 
 class Vega:
-    """Made once, when a browser first wants it, by a process that ends: the maker of the bundle
-    needs more memory than the page has for everything."""
+    """Made once for the libraries that are installed, when a browser first wants it, by a process
+    that ends: the maker of the bundle needs more memory than the page has for everything. What was
+    made stays in altgrad's cache."""
 
-    def __init__(self, make: Callable[[], bytes] | None = None) -> None:
-        self._make = make or _bundle
+    def __init__(self) -> None:
         self._made: bytes | None = None
         self._lock = Lock()
 
@@ -44,12 +45,30 @@ class Vega:
         """None without the extra `report`."""
         with self._lock:
             if self._made is None and has_the_extra():
-                self._made = self._make()
+                self._made = self._kept() or _bundle()
             return self._made
+
+    @staticmethod
+    def _kept() -> bytes | None:
+        """From the cache; made and put there first, where there is a place."""
+        path = _cache_file()
+        try:
+            if not path.is_file():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(path, _bundle().decode())
+            return path.read_bytes()
+        except OSError:  # a cache that cannot be written
+            return None
 
 
 def has_the_extra() -> bool:
     return all(find_spec(name) for name in ("altair", "vl_convert"))
+
+
+def _cache_file() -> Path:
+    versions = "-".join(version(name) for name in ("altair", "vl-convert-python"))
+    root = Path(os.environ.get("ALTGRAD_CACHE") or "~/.cache/altgrad").expanduser()
+    return root / "studio" / f"vega-{versions}.js"
 
 
 def _bundle() -> bytes:

@@ -8,6 +8,7 @@ from typing import Any
 from altgrad.settings import require_choice
 from altgrad.studio.card import Card
 from altgrad.studio.index import Index
+from altgrad.studio.plain import finite
 
 MOST_ROWS = 200
 MOST_DIFFERENCES = 6
@@ -130,8 +131,3 @@ def differences(cards: Sequence[Card]) -> list[tuple[str, list[str | None]]]:
         columns = ((each.get(name) for each in known) for name in names)  # type: ignore[assignment]
     rows = ((name, list(values)) for name, values in zip(names, columns, strict=True))
     return [(name, values) for name, values in rows if len(set(values)) > 1]
-
-
-def finite(value: Any) -> float | None:
-    """For JSON, which has no NaN and no infinity."""
-    return value if isinstance(value, int | float) and math.isfinite(value) else None

@@ -9,7 +9,8 @@ from altgrad.runs.printable import printable
 from altgrad.runs.summary import summarise_run
 from altgrad.studio.card import Card
 from altgrad.studio.places import NotHereError, leads_out, read_text, require_inside
-from altgrad.studio.query import finite, row_of
+from altgrad.studio.plain import finite
+from altgrad.studio.query import row_of
 
 MOST_SAMPLES = 40
 FACTS = ("python", "torch", "platform", "cpu", "cores", "threads", "gpus", "cuda")
@@ -23,7 +24,7 @@ def run_page(card: Card, base: Path) -> dict[str, Any]:
     """
     if leads_out(card.path, base):
         raise NotHereError(f"a file of {card.name} is a link out of {base}")
-    summary = {k: _plain(v) for k, v in summarise_run(card.path).to_dict().items()}
+    summary = summarise_run(card.path).to_dict()
     del summary["path"]
     return {
         "row": {**row_of(card, None), "status": summary["status"]},
@@ -35,10 +36,6 @@ def run_page(card: Card, base: Path) -> dict[str, Any]:
         "checkpoints": checkpoints(card.path, base),
         "commands": commands(card.path, summary["status"]),
     }
-
-
-def _plain(value: Any) -> Any:
-    return finite(value) if isinstance(value, float) else value
 
 
 def _event(event: dict[str, Any]) -> dict[str, Any]:

@@ -76,7 +76,7 @@ async function drawLooks(c, s) {
       { data: { values: [{ low: -c.question.delta, high: c.question.delta }] }, mark: { type: "rect", color: "#999999", opacity: 0.18 }, encoding: { y: { field: "low", ...within }, y2: { field: "high" } } },
       { data: { values: [{ at: 0 }] }, mark: { type: "rule", color: "#888888" }, encoding: { y: { field: "at", ...within } } },
       { transform: [{ filter: "isValid(datum.low)" }], mark: { type: "rule", strokeWidth: 3, clip: true }, encoding: { x, xOffset: shift, y: { field: "low", ...within }, y2: { field: "high" }, color: colour, tooltip: tips } },
-      { mark: { type: "point", filled: true, size: 90, opacity: 1 }, encoding: { x, xOffset: shift, y: { field: "mean", ...within }, color: colour, shape: { field: "arm", legend: null, scale: { domain: others, range: s.shapes } }, tooltip: tips } },
+      { mark: { type: "point", filled: true, size: 90, opacity: 1 }, encoding: { x, xOffset: shift, y: { field: "mean", ...within }, color: colour, shape: { field: "arm", legend: colour.legend, scale: { domain: others, range: s.shapes } }, tooltip: tips } },
     ],
   });
 }

@@ -41,7 +41,7 @@ function numbers(chosen) {
   const cell = r => (r.chances ? r.chances.map(([v, p]) => `${some(v, 6)} (${some(100 * p, 3)} %)`).join(", ") : `${some(r.value, 6)}  (${r.error > 0 ? "+" : ""}${some(r.error, 3)})`);
   const rounded = table(["format", "spacing there", ...modes.map(m => m.replace("_", " "))], chosen.map((c, i) => [names[i], some(c.ulp), ...c.rounded.map(cell)]));
   const codes = chosen.map((c, i) => h("div", {}, h("h3", {}, `${names[i]} near ${x}`), c.near.length ? table(["code", "bits", "number"], c.near.map(n => [`0x${n.code.toString(16).padStart(2, "0")}`, h("code", {}, n.bits), some(n.value, 8)]), ["number"]) : h("p", { class: "soft" }, "too many codes to list")));
-  return [h("h2", {}, `${x} rounded, with its error`), rounded, h("details", { open: true }, h("summary", {}, "The codes around it"), h("div", { class: "three" }, codes))];
+  return [h("h2", {}, `${x} rounded, with its error`), rounded, h("details", { open: true }, h("summary", {}, "The codes around it"), h("div", { class: "many" }, codes))];
 }
 
 async function drawAll(chosen, s) {

@@ -20,7 +20,7 @@ export async function open() {
   const address = new URLSearchParams(location.search);
   for (const key of Object.keys(wish)) if (address.has(key)) wish[key] = address.get(key);
   const filter = h("input", { type: "search", class: "grow", id: "filter", value: wish.words, placeholder: "words: muon e4m3 optim.lr=0.02 -failed   ( / )", "aria-label": "Filter by words", oninput: e => { wish.words = e.target.value; anew(); } });
-  curves = h("a", { class: "curves", href: "#", role: "button" }, "");
+  curves = h("a", { class: "curves", href: "#", hidden: true });
   head = h("div", { class: "run head", role: "row" });
   body = h("div", { class: "runs", role: "rowgroup", "aria-label": "Runs" });
   none = h("div");
@@ -114,6 +114,7 @@ function choose(name, on) {
 
 function drawChosen() {
   const names = [...chosen];
+  curves.hidden = !names.length;
   curves.textContent = names.length ? `curves of ${names.length} run${names.length > 1 ? "s" : ""} (c)` : "";
   curves.href = `/curves?${new URLSearchParams(names.map(n => ["run", n]))}`;
 }
