@@ -23,6 +23,7 @@ from altgrad.commands.learn import add_learn_commands
 from altgrad.commands.models import add_model_commands
 from altgrad.commands.new import add_new_command
 from altgrad.commands.runs import add_run_commands
+from altgrad.commands.studio import add_studio_command
 from altgrad.commands.train import INTERRUPTED, add_train_commands
 from altgrad.commands.verify import add_verify_command
 from altgrad.commands.words import add_command, add_overrides, own_words
@@ -41,6 +42,7 @@ examples:
   altgrad watch                                     follow the latest run from another terminal
   altgrad reproduce runs/20261120-143000-3fa9c1     the same again? bit for bit?
   altgrad show                                      all runs: status, best loss
+  altgrad studio --open                             the same as a page, alive
   altgrad sample --prompt 'ROMEO:'                  text from the latest run
   altgrad compare optim=adamw,muon seeds=5          which is better, and how sure is that
   altgrad new attention mine.py                     begin a part of your own
@@ -108,6 +110,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_config_command(commands)
     add_run_commands(commands)
     add_model_commands(commands)
+    add_studio_command(commands, add_command)
     add_data_commands(commands, add_command, add_overrides, compose_config)
     add_compare_commands(commands, add_command, partial(compose_config, all_read=False))
     add_ideas_command(commands, add_command, partial(compose_config, all_read=False))

@@ -15,7 +15,8 @@
 The last query is always at the last key: with a cache there are more keys than queries.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -64,10 +65,20 @@ def explicit(
     documents: Int[Tensor, "B 1 Tk 1"] | None = None,
 ) -> Float[Tensor, "B H Tq D"]:
     """softmax(q·k / sqrt(D) + mask)·v, with every score in memory."""
+    return F.dropout(attention_weights(q, k, window=window, documents=documents), dropout_p) @ v
+
+
+def attention_weights(
+    q: Float[Tensor, "B H Tq D"],
+    k: Float[Tensor, "B H Tk D"],
+    *,
+    window: int,
+    documents: Int[Tensor, "B 1 Tk 1"] | None = None,
+) -> Float[Tensor, "B H Tq Tk"]:
+    """How much each query takes of each key's value: rows of sum 1."""
     mask = visible(q, k, window=window, documents=documents)
     scores = (q @ k.transpose(-2, -1)) / q.size(-1) ** 0.5
-    weights = scores.masked_fill(~mask, float("-inf")).softmax(dim=-1)
-    return F.dropout(weights, dropout_p) @ v
+    return scores.masked_fill(~mask, float("-inf")).softmax(dim=-1)
 
 
 def chunked(
@@ -236,4 +247,20 @@ def attend(
     how: dict[str, Any] = {"window": window, "dropout_p": dropout_p}
     if documents is not None:
         how["documents"] = documents[:, None, :, None]
+    for see in _watchers:
+        see(attention_weights(q, k, window=window, documents=how.get("documents")))
     return BACKENDS[backend](q, k, v, **how)
+
+
+_watchers: list[Callable[[Tensor], None]] = []
+
+
+@contextmanager
+def watched(see: Callable[[Tensor], None]) -> Iterator[None]:
+    """Inside, `see` gets the weights of every layer's attention, [B, H, Tq, Tk], layer by layer;
+    they are computed once more for it, whatever the backend."""
+    _watchers.append(see)
+    try:
+        yield
+    finally:
+        _watchers.remove(see)

@@ -135,4 +135,3 @@ def answer_to(asked_file: str, answer_file: str) -> None:
     except Exception as error:
         said = {"error": f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]}
     answer.write_text(json.dumps(said))
-

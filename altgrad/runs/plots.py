@@ -13,6 +13,12 @@ from altgrad.runs.reading import read_yaml
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's palette: told apart with any colour vision (jfly.uni-koeln.de/color)."""
 
+GREY = "#777777"
+"""Of a control."""
+DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 4], [10, 2], [3, 1])
+SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "stroke")
+"""With a colour each, so that neither colour vision nor a printer is needed to tell arms apart."""
+
 Curve = tuple[list[int], list[float]]
 
 
@@ -28,9 +34,10 @@ def judged_by(run: Path) -> str:
     return str(settings.get("name", "val_loss")) if "program" in settings else "val_loss"
 
 
-def smooth(values: Sequence[float]) -> list[float]:
+def smooth(values: Sequence[float], *, share: int = 40) -> list[float]:
     """Without noise and without lag: at every point the line of least squares through its
-    neighbours, a fortieth of the curve on either side, fewer near the start, where it is steep.
+    neighbours, a fortieth of the curve (or another `share`) on either side, fewer near the start,
+    where it is steep.
 
     What is not finite is no neighbour, and has no value itself (NaN).
     """
@@ -38,7 +45,7 @@ def smooth(values: Sequence[float]) -> list[float]:
 
     y = np.array(values, float)
     at, there = np.arange(len(y)), np.isfinite(y)
-    half = np.minimum(len(y) // 40, at // 4)
+    half = np.minimum(len(y) // share, at // 4)
     first, last = at - half, np.minimum(at + half + 1, len(y))
     kept = np.where(there, y, 0.0)
     columns = [there, there * at, there * at**2.0, kept, kept * at]

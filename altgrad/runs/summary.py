@@ -105,6 +105,12 @@ def costs_of(lines: list[dict[str, Any]], events: list[dict[str, Any]]) -> dict[
     }
 
 
+def tokens_per_step(settings: dict[str, Any]) -> int:
+    """Tokens an optimiser step learns from, over all processes."""
+    batch = settings["data"]["batch_size"] * settings["accumulation"] * settings["devices"]
+    return int(batch * settings["model"]["block_size"])
+
+
 def describe_precision(settings: dict[str, Any]) -> str:
     """`bf16-mixed`, or `e4m3/e5m2 in bf16-mixed` for a rounded run: weights and inputs in E4M3,
     gradients in E5M2. What is stored on the grid is said, too."""
@@ -134,4 +140,5 @@ __all__ = [
     "describe_precision",
     "read_settings",
     "summarise_run",
+    "tokens_per_step",
 ]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from altgrad.runs.disk import PIECE_BYTES
 from altgrad.runs.folder import RunFolder, run_status
 from altgrad.runs.lines import metrics_in
 from altgrad.runs.printable import printable
@@ -14,31 +15,48 @@ from altgrad.runs.view import duration
 
 
 class Follower:
-    """New lines of a growing JSONL file; starts over when the file was replaced or cut."""
+    """New lines of a growing JSONL file; starts over when the file was replaced or cut.
+
+    Attributes:
+        starts: how often it began at the file's first line.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.starts = 0
         self._place: tuple[int, int] = (-1, 0)
 
     def new_lines(self) -> Iterator[dict[str, Any]]:
         """Whole lines since the last call; a line still being written waits for its end."""
+        for texts in self.new_texts():
+            yield from metrics_in(text.decode(errors="replace") for text in texts)
+
+    def new_texts(self) -> Iterator[list[bytes]]:
+        """The same before anybody has parsed them, some megabytes at a time."""
         try:
             with self.path.open("rb") as file:
-                content = self._rest(file)
+                self._seek(file)
+                while whole := self._whole_lines(file):
+                    yield whole
         except FileNotFoundError:
             return
-        yield from metrics_in(content.decode(errors="replace").splitlines())
 
-    def _rest(self, file: Any) -> bytes:
+    def _seek(self, file: Any) -> None:
         found = os.fstat(file.fileno())
         inode, offset = self._place
         if inode != found.st_ino or offset > found.st_size:
-            offset = 0
+            offset, self.starts = 0, self.starts + 1
+        self._place = (found.st_ino, offset)
+
+    def _whole_lines(self, file: Any) -> list[bytes]:
+        inode, offset = self._place
         file.seek(offset)
-        content = file.read()
+        content = file.read(PIECE_BYTES)
+        while b"\n" not in content and (more := file.read(PIECE_BYTES)):
+            content += more
         whole = content[: content.rfind(b"\n") + 1]
-        self._place = (found.st_ino, offset + len(whole))
-        return whole
+        self._place = (inode, offset + len(whole))
+        return whole.splitlines()
 
 
 def watch(

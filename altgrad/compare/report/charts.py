@@ -19,11 +19,8 @@ from altgrad.compare.report.curves import (
     natural,
     tuning_rows,
 )
-from altgrad.runs.plots import COLOURS
+from altgrad.runs.plots import COLOURS, DASHES, GREY, SHAPES
 
-GREY = "#777777"
-DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 4], [10, 2], [3, 1])
-SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-left")
 ROW_HEIGHT = 46
 _PAGE = "containerSize()[0]"
 LABELS = alt.Axis(labelLimit=alt.ExprRef(f"isFinite({_PAGE}) ? min(460, {_PAGE} * 0.4) : 300"))

@@ -2,7 +2,6 @@
 
 import html
 import json
-from collections.abc import Callable
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -13,6 +12,7 @@ from altgrad.compare.report.contrast_charts import contribution_forest
 from altgrad.compare.report.meanings import meaning
 from altgrad.compare.report.sections import SECTIONS
 from altgrad.compare.report.tables import Table
+from altgrad.compare.report.vega import javascript_bundle
 from altgrad.compare.report.words import (
     contrast_is,
     headline,
@@ -77,11 +77,6 @@ def fill_page(
     datasets: dict[str, str],
 ) -> str:
     """A file that carries its libraries. Texts are escaped here; verdicts and body are HTML."""
-    import vl_convert
-    from altair.utils._importers import vl_version_for_vl_convert
-
-    make_bundle: Callable[..., str] = vl_convert.javascript_bundle
-    bundle = make_bundle(vl_version=vl_version_for_vl_convert())
     return Template(PAGE.read_text(encoding="utf-8")).substitute(
         title=html.escape(title),
         question=html.escape(question),
@@ -89,7 +84,7 @@ def fill_page(
         verdicts=verdicts,
         rules=html.escape(rules),
         body=body,
-        bundle=bundle.replace("</script", "<\\/script"),
+        bundle=javascript_bundle().replace("</script", "<\\/script"),
         specs=_script_json(specs),
         datasets=_script_json(datasets),
     )
