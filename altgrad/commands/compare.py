@@ -101,7 +101,7 @@ def _help(arguments: argparse.Namespace) -> None:
 def compare(compose: Compose, arguments: argparse.Namespace) -> int:
     from altgrad.compare.comparison import Comparison
     from altgrad.compare.launching import take_launch_words
-    from altgrad.compare.program_comparison import ProgramComparison
+    from altgrad.compare.programs.comparison import ProgramComparison
     from altgrad.compare.question import read_question
 
     say = partial(words.say, file=sys.stderr if arguments.json else sys.stdout)

@@ -11,7 +11,7 @@ from altgrad.compare.contrasts import Contrast, judge_contrasts, weigh_contrasts
 from altgrad.compare.designs import DESIGNS
 from altgrad.compare.fairness import Fairness, check_runs
 from altgrad.compare.outcomes import Outcome, read_outcome
-from altgrad.compare.program_fairness import check_program_runs, pairing_notes
+from altgrad.compare.programs.fairness import check_program_runs, pairing_notes
 from altgrad.compare.question import Question
 from altgrad.compare.record import Record, read_record
 from altgrad.compare.same_arms import same_arms, say_the_same, void

@@ -7,7 +7,7 @@ from typing import Any
 
 from altgrad import trust
 from altgrad.compare.launching import Wanted
-from altgrad.compare.program_arms import (
+from altgrad.compare.programs.arms import (
     ProgramArm,
     ProgramArms,
     differing_facts,

@@ -10,12 +10,14 @@ from typing import ClassVar
 import pytest
 
 from altgrad.compare import comparison
+from altgrad.compare.arm import differences
 from altgrad.compare.launching.launch import Launch
 from altgrad.compare.outcomes import Outcome
 from altgrad.ideas import admission, bench, heldout
 from altgrad.ideas.bench import Bench
 from altgrad.ideas.loop import Ledger, ledger_folder
 from altgrad.ideas.terms import read_terms
+from altgrad.training import TrainConfig
 from tests.compare.conftest import compose, here
 
 __all__ = ["compose", "here"]
@@ -56,6 +58,8 @@ def said():
     return []
 
 
+PLAIN = TrainConfig()
+
 LOSS = {"optim.lr=0.03": -0.02, "optim.grad_clip=0.5": -0.01, "optim.weight_decay=0.3": +0.01}
 """What a change does to the made-up loss; others do nothing."""
 
@@ -83,7 +87,9 @@ def made_up_loss(arm, seed: int, key: str) -> float:
     if arm.config.optim.betas[1] == 0.99 or arm.config.optim.eps == 1e-6:
         effect -= 0.03
     effect += SLOPE * math.log(6 / arm.config.max_steps)
-    noise = random.Random(f"{key} {seed}").gauss(0, NOISE)
+    found = differences(PLAIN, arm.config).items()
+    changed = sorted(f"{n} {v}" for n, (_, v) in found if n.startswith(("optim.", "max_steps")))
+    noise = random.Random(f"{changed} {seed}").gauss(0, NOISE)
     return 3 + random.Random(seed).gauss(0, 0.01) + effect + noise
 
 

@@ -9,7 +9,7 @@ import pytest
 from altgrad import trust
 from altgrad.compare.conclusion import conclude
 from altgrad.compare.launching import take_launch_words
-from altgrad.compare.program_comparison import ProgramComparison
+from altgrad.compare.programs.comparison import ProgramComparison
 from altgrad.compare.question import read_question
 from tests.compare.conftest import compose, here
 

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from altgrad.compare.conclusion import conclude
-from altgrad.compare.program_fairness import correlation
+from altgrad.compare.programs.fairness import correlation
 from altgrad.compare.question import read_question
 from altgrad.compare.regroup import compare_runs
 from altgrad.compare.report import write_reports
@@ -203,7 +203,7 @@ def test_a_patch_that_does_not_fit_is_told_by_file_and_line(ask, script):
 
 def test_a_file_does_not_run_what_nobody_typed(script, here):
     from altgrad.compare.launching import Launch
-    from altgrad.compare.program_comparison import ProgramComparison
+    from altgrad.compare.programs.comparison import ProgramComparison
 
     words = ["program={python} train.py", "cwd=theirs", "metric=val loss (.*)", "seed_by=torch"]
     Path("q.yaml").write_text(

@@ -6,7 +6,7 @@ from typing import Any
 
 from altgrad.compare.comparison import Comparison
 from altgrad.compare.launching import Wanted
-from altgrad.compare.program_arms import (
+from altgrad.compare.programs.arms import (
     ProgramArm,
     ProgramArms,
     differing_facts,
