@@ -171,16 +171,14 @@ def test_a_spread_needs_looks_and_pairs():
 
 
 def test_a_decided_arm_costs_nothing_more(ask, here):
-    arms = {"c": ["optim.lr=0.001"], "clear": ["optim.lr=0.1"], "none": ["optim.eps=0.000000011"]}
-    content = {"arms": arms, "axis": ["optim"], "until_decided": True, "max_seeds": 5}
+    arms = {"c": ["optim.lr=0.0001"], "clear": ["optim.lr=0.1"], "none": ["optim.lr=0.00010"]}
+    content = {"arms": arms, "axis": ["optim"], "until_decided": True, "max_seeds": 8}
     Path("asked.yaml").write_text(yaml.safe_dump({**content, "delta": 1e-12}))
-    words = "asked.yaml max_steps=4 eval_interval=4"
+    words = "asked.yaml max_steps=30 eval_interval=30"
     conclusion = conclude(ask(words).run())
     runs = {arm: len(row) for arm, row in conclusion.runs.items()}
     assert runs == {"c": 4, "clear": 4, "none": 3}
     assert conclusion.evidence[0].verdict == "better"
-    again = conclude(ask(words).run())
-    assert [e.to_dict() for e in again.evidence] == [e.to_dict() for e in conclusion.evidence]
     assert seeds_table(conclusion)[3]["none"] == ""
 
 
