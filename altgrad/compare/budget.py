@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from altgrad.compare.arm import Arm
-from altgrad.runs.summary import tokens_per_step as tokens_of_settings
+from altgrad.runs import tokens_per_step as tokens_of_settings
 from altgrad.training.config import TrainConfig
 
 UNITS = {"tokens": "tokens", "flops": "FLOPs", "time": "seconds"}
