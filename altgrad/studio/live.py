@@ -30,14 +30,20 @@ def others_state(base: Path) -> float:
 async def changes(
     index: Index, gone: Callable[[], Awaitable[bool]], *, every_s: float = EVERY_S
 ) -> AsyncIterator[str]:
-    """`data: {"runs": [names], "others": …, "total": …}` whenever something is new."""
+    """`data: {"runs": [names], "all": …, "others": …, "total": …}` whenever something is new.
+
+    all: more may have changed than is named. others: grows with comparisons and ledgers.
+    """
     version, others, quiet = -1, -1.0, 0.0
     while not await gone():
         now = await asyncio.to_thread(others_state, index.base)
         if index.version != version or now != others:
-            names = index.changed_since(version) if version >= 0 else []
-            version, others, quiet = index.version, now, 0.0
-            yield event({"runs": names[:MOST_NAMES], "others": others, **index.counts()})
+            first, seen = version < 0, index.version  # before the names: none falls in between
+            names = [] if first else index.changed_since(version)
+            version, others, quiet = seen, now, 0.0
+            missed = first or len(names) > MOST_NAMES
+            told = {"runs": names[:MOST_NAMES], "all": missed, "others": others}
+            yield event({**told, **index.counts()})
         elif (quiet := quiet + every_s) >= ALIVE_S:
             quiet = 0.0
             yield ": still here\n\n"

@@ -14,7 +14,7 @@ export async function open(which) {
   await redraw();
   const again = calmly(redraw, 1500);
   let others;
-  onNews(news => { if (news.runs.length || news.others !== others) again(); others = news.others; });
+  onNews(news => { if (news.all || news.runs.length || news.others !== others) again(); others = news.others; });
 }
 
 async function redraw() {

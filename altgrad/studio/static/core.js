@@ -63,6 +63,9 @@ export function onNews(listen) {
   listeners.add(listen);
 }
 
+// Whether one of the runs may have changed; the first news of a connection cannot know what was missed.
+export const touches = (news, names) => news.all || news.runs.some(name => names.includes(name));
+
 export function follow() {
   const pulse = document.getElementById("pulse");
   const source = new EventSource("/api/live");

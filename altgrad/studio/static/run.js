@@ -1,7 +1,7 @@
 // One run: curves with its alerts, samples, numerics, costs, environment, commands, checkpoints.
 
 import { curves, draw, heat, place } from "./charts.js";
-import { calmly, duration, empty, facts, get, h, loss, onNews, post, select, show, size, some, table, toast, token, TONE, whole } from "./core.js";
+import { calmly, duration, empty, facts, get, h, loss, onNews, post, select, show, size, some, table, toast, token, TONE, touches, whole } from "./core.js";
 import { histograms } from "./histograms.js";
 
 let name, plots, parts, metric = "grad_norm";
@@ -15,7 +15,7 @@ export async function open(run) {
   await redraw();
   drawHistogramButton();
   const again = calmly(redraw, 1500);
-  onNews(news => news.runs.includes(name) && again());
+  onNews(news => touches(news, [name]) && again());
 }
 
 async function redraw() {

@@ -1,7 +1,7 @@
 // Curves of several runs, and the settings in which they differ.
 
 import { scales, curves, draw, place, about } from "./charts.js";
-import { calmly, get, h, onNews, select, show, table, toast } from "./core.js";
+import { calmly, get, h, onNews, select, show, table, toast, touches } from "./core.js";
 
 const address = new URLSearchParams(location.search);
 const names = address.getAll("run");
@@ -17,7 +17,7 @@ export async function open() {
   show(h("h1", { class: "title" }, "Curves"), chips, bar, plot, h("h2", {}, "Settings in which they differ"), differing);
   await Promise.all([drawChips(), redraw(), drawDifferences()]);
   const again = calmly(redraw, 1500);
-  onNews(news => news.runs.some(n => names.includes(n)) && again());
+  onNews(news => touches(news, names) && again());
 }
 
 async function drawChips() {
