@@ -218,7 +218,9 @@ def test_ctrl_c_takes_the_program_and_its_children_along(script, tmp_path):
     """In a process of its own: it is the one that gets the signal."""
     (script / "train.py").write_text(
         "import subprocess, sys, time\n"
-        "p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
+        "deaf = 'import signal, time; signal.signal(15, 1); print(\"deaf\", flush=True); '\n"
+        "deaf += 'time.sleep(60)'\n"
+        "p = subprocess.Popen([sys.executable, '-c', deaf])\n"
         "print('child', p.pid, 'val loss 1', flush=True)\ntime.sleep(60)\n"
     )
     made = (
@@ -232,12 +234,13 @@ def test_ctrl_c_takes_the_program_and_its_children_along(script, tmp_path):
     )
     process = subprocess.Popen([sys.executable, "-c", made], cwd=tmp_path, stdout=subprocess.PIPE)
     log = tmp_path / "runs" / "x" / "output.log"
-    while not (log.is_file() and "child" in log.read_text()):
+    while not (log.is_file() and {"child", "deaf"} <= set(log.read_text().split())):
         time.sleep(0.05)
-    child = int(log.read_text().split()[1])
+    said = log.read_text().split()
+    child = int(said[said.index("child") + 1])
     process.send_signal(signal.SIGINT)
-    said, _ = process.communicate(timeout=30)
-    assert said.decode().split() == ["interrupted"]
+    out, _ = process.communicate(timeout=30)
+    assert out.decode().split() == ["interrupted"]
     assert run_status(tmp_path / "runs" / "x") == "interrupted"
     for _ in range(100):
         if not Path(f"/proc/{child}").exists() or "Z" in Path(f"/proc/{child}/stat").read_text():
