@@ -123,4 +123,4 @@ def judge_by_logits() -> None:
         logits = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
         return functional.cross_entropy(logits.flatten(0, 1), y.flatten().long(), ignore_index=-1)
 
-    Evaluator._loss_of = loss_of
+    Evaluator._loss_of = loss_of  # type: ignore[method-assign]
