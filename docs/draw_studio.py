@@ -1,7 +1,7 @@
 """Pictures of the studio for docs/studio.md, from real runs: `python docs/draw_studio.py RUNS`.
 
 RUNS holds the runs whose names stand in `PICTURES`, a comparison `formats` and a ledger `rates`;
-the words that made them stand at the end of docs/studio.md. Needs playwright, Pillow and a Chromium.
+the words that made them stand at the end of docs/studio.md. Needs playwright, Pillow, Chromium.
 """
 
 import shutil
@@ -49,9 +49,7 @@ def main(runs: str) -> None:
 
 
 def draw(browser, address, token, name, place, width, height, scheme, wanted) -> None:
-    context = browser.new_context(
-        viewport={"width": width, "height": height}, color_scheme=scheme
-    )
+    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
     page = context.new_page()
     page.goto(f"{address}{place}#{token}")
     page.locator(wanted).first.wait_for(timeout=120_000)
