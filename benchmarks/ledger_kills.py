@@ -83,6 +83,16 @@ class Ledgers:
     def run(self, name: str) -> subprocess.Popen[str]:
         return self.start(name, "run", str(self.root / "queue.yaml"))
 
+    def until_something_new(self, name: str, process: subprocess.Popen[str]) -> None:
+        """A run was begun, or an entry written: so that kills fall all over the night."""
+        before = self.written(name)
+        while process.poll() is None and self.written(name) == before:
+            time.sleep(0.05)
+
+    def written(self, name: str) -> tuple[int, int]:
+        runs = self.root / name / "runs"
+        return len(list(runs.iterdir())), (runs / "ideas/night/ledger.jsonl").stat().st_size
+
     def entries(self, name: str) -> list[Any]:
         return [stripped(e) for e in LedgerFile(self.root / name / "runs/ideas/night").entries()]
 
@@ -121,11 +131,12 @@ def main() -> None:
         kills, lives = Counter[str](), 0
         while True:
             process, lives = ledgers.run("killed"), lives + 1
-            # Lives long enough to get somewhere, and enough of them for all the kills.
-            patience_s = ledgers.random.uniform(0, 3 * life_s / arguments.kills)
+            patience_s = ledgers.random.uniform(0, 1.5 * life_s / arguments.kills)
             if sum(kills.values()) >= arguments.kills:
                 ledgers.finish(process)
                 break
+            if ledgers.random.random() < 0.8:  # the others at any moment, the start included
+                ledgers.until_something_new("killed", process)
             try:
                 process.wait(patience_s)
                 if process.returncode:

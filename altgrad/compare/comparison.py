@@ -4,7 +4,6 @@ The same question has the same folder (`record.py`), so asking it again goes on 
 """
 
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from altgrad.compare.between import plan_ablation
 from altgrad.compare.budget import Spending, spend_as_declared, spend_equally
 from altgrad.compare.fairness import check_arms
 from altgrad.compare.identity import covers
-from altgrad.compare.launching import LAUNCHERS, Launch, Report, Wanted, as_task, complete, server
+from altgrad.compare.launching import LAUNCHERS, Launch, Report, Wanted, apart, as_task, complete
 from altgrad.compare.outcomes import check_evaluations, read_outcome
 from altgrad.compare.question import Question
 from altgrad.compare.reads import refuse_unread_words
@@ -208,8 +207,7 @@ def measure_arms(arms: list[Arm], launch: Launch, place: Path) -> dict[str, floa
     """Arm -> seconds of a step, taken in turn under the same load, in a process of its own."""
     threads = launch.threads_each(len(launch.slots(arms[0].config.device)))
     tasks = [as_task(Wanted(arm.name, arm.config, place), threads) for arm in arms]
-    with ProcessPoolExecutor(1, mp_context=server()) as pool:
-        seconds = pool.submit(_measure, tasks).result()
+    seconds = apart(_measure, tasks)
     return dict(zip((arm.name for arm in arms), seconds, strict=True))
 
 

@@ -3,14 +3,13 @@
 import math
 import resource
 import sys
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from altgrad.compare.arm import Arm
-from altgrad.compare.launching import Launch, Task, Wanted, as_task, server
+from altgrad.compare.launching import Launch, Task, Wanted, apart, as_task
 from altgrad.ideas.terms import Terms
 from altgrad.programs import PatchedCode, call
 from altgrad.settings import ConfigError
@@ -35,13 +34,12 @@ def failure_of(
     place = Path(launch.runs) / "ideas" / "smoke"  # never made: no run begins
     task = as_task(Wanted(arm.name, arm.at_seed(0), place), threads)
     network = any(name.startswith("model.") for name in changed)
-    if code is not None:
-        return _failure_of_patched(task, code, terms.memory_gb)
-    with ProcessPoolExecutor(1, mp_context=server()) as pool:
-        try:
-            return pool.submit(_try_out, task, network, terms.memory_gb).result()
-        except BrokenProcessPool:
-            return "its process died in the smoke run"
+    try:
+        if code is not None:
+            return _failure_of_patched(task, code, terms.memory_gb)
+        return str(apart(_try_out, task, network, terms.memory_gb))
+    except BrokenProcessPool:
+        return "its process died in the smoke run"
 
 
 def _failure_of_patched(task: Any, code: PatchedCode, memory_gb: float | None) -> str:

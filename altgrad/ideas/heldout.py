@@ -7,12 +7,11 @@ which lacks the part in `heldout/`.
 import os
 import shutil
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from altgrad.compare.launching import server
+from altgrad.compare.launching import apart
 from altgrad.data import load_metadata, load_tokens, prepare
 from altgrad.data.files import sha256_of, whole_folder
 from altgrad.programs import PatchedCode, call
@@ -89,8 +88,8 @@ def losses_apart(
 ) -> dict[str, dict[int, float]]:
     """`losses`, in a process of its own; of a patched network by the code it was trained with."""
     if code is None:
-        with ProcessPoolExecutor(1, mp_context=server()) as process:
-            return process.submit(losses, runs, folder).result()
+        found_here: dict[str, dict[int, float]] = apart(losses, runs, folder)
+        return found_here
     asked = {arm: list(row.items()) for arm, row in runs.items()}
     where = str(folder.absolute())
     found = call(code, "altgrad.ideas.heldout:losses_judged", asked, where)

@@ -112,13 +112,14 @@ def draw(state: State, path: Path) -> Path:
         _draw_verdict(axes, [p for p in made if p.verdict == verdict], verdict, low, high)
     if whole:
         steps = [(p.x - 0.5, p.champion) for p in made] + [(made[-1].x + 0.5, made[-1].champion)]
-        line: dict[str, Any] = {
-            "color": "black",
-            "lw": 1,
-            "alpha": 0.6,
-            "label": "provisional champion",
-        }
-        axes.step(*zip(*steps, strict=True), where="post", **line)
+        axes.step(
+            *zip(*steps, strict=True),
+            where="post",
+            color="black",
+            lw=1,
+            alpha=0.6,
+            label="provisional champion",
+        )
     _draw_reckoned(axes, reckoned(state), made[-1].x if made else 0)
     axes.set_ylim(low, high)
     axes.set_xlim(0, (made[-1].x if made else 0) + (4 if reckoned(state) else 1))

@@ -20,6 +20,10 @@ from altgrad.programs import is_program
 SHORTER = 0.75
 """Share of its steps that the baseline is run with, to know what steps are worth."""
 
+TIMING_ERROR = 0.07
+"""Standard deviation of ln(ratio) where two steps are measured in turn: that of 17 ideas which cost
+the same, on a busy machine (experiments/LOG.md, the forty ideas). It blurs gains per second."""
+
 UNITS = {"per_token": "tokens", "per_second": "seconds"}
 
 
@@ -56,20 +60,33 @@ def shifts(slope: float | None, cost: Mapping[str, float | None]) -> dict[str, f
     return found
 
 
+def blur(unit: str, slope: float | None) -> float:
+    """Standard deviation that timing adds to a gain told in `unit`."""
+    return abs(slope or 0.0) * TIMING_ERROR if unit == "per_second" else 0.0
+
+
 def screened_both_ways(
-    gains: Sequence[float], spread: Spread, delta: float, taken: Mapping[str, float | None]
+    gains: Sequence[float],
+    spread: Spread,
+    delta: float,
+    taken: Mapping[str, float | None],
+    slope: float | None,
 ) -> dict[str, Any]:
     """What screening says of the same gains per token and per second."""
     found: dict[str, Any] = dict.fromkeys(UNITS)
     for unit, shift in taken.items():
         if shift is not None:
-            s = screen([g - shift for g in gains], spread.value, delta, spread.freedom)
+            # One timing for all pairs: more of them do not make it better.
+            blurred = math.hypot(spread.value, math.sqrt(len(gains)) * blur(unit, slope))
+            s = screen([g - shift for g in gains], blurred, delta, spread.freedom)
             verdict = PARKED if s.verdict == OPEN else s.verdict
             found[unit] = {"gain": s.gain, "low": s.low, "high": s.high, "verdict": verdict}
     return found
 
 
-def reckoned_both_ways(harms: Sequence[float], taken: Mapping[str, float | None]) -> dict[str, Any]:
+def reckoned_both_ways(
+    harms: Sequence[float], taken: Mapping[str, float | None], slope: float | None
+) -> dict[str, Any]:
     """The effect of a removal per token and per second: helps, hurts or open by its 95 % interval.
 
     harms: of whole pairs. taken: off each of them.
@@ -78,7 +95,8 @@ def reckoned_both_ways(harms: Sequence[float], taken: Mapping[str, float | None]
     for unit, shift in taken.items():
         if shift is not None and len(harms) > 1:
             t = paired_t([h - shift for h in harms])
-            low, high = t.interval.low, t.interval.high
+            half = math.hypot(t.interval.high - t.mean, 1.96 * blur(unit, slope))
+            low, high = t.mean - half, t.mean + half
             verdict = "helps" if low > 0 else "hurts" if high < 0 else "open"
             found[unit] = {"gain": t.mean, "low": low, "high": high, "verdict": verdict}
     return found

@@ -269,22 +269,24 @@ class Reckoning:
 
     def _headline(self, gains: Sequence[float], final: str) -> dict[str, Any]:
         """Champion against baseline, and the same per token and per second."""
-        pair = [self.arms[BASELINE], self.arms[final]]
-        cost = ratios(pair[0], pair[1], self.measured(pair))
+        base, champion = self.arms[BASELINE], self.arms[final]
+        cost = ratios(base, champion, self.measured([base, champion]))
         whole = [g for g in gains if math.isfinite(g)]
-        ways = reckoned_both_ways(whole, shifts(self.state.slope, cost))
+        ways = reckoned_both_ways(whole, shifts(self.state.slope, cost), self.state.slope)
         return {**headline_of(gains), "costs_ratio": cost, **ways}
 
     def _told(self, effect: Effect) -> dict[str, Any]:
         """An effect with its price per token and per second, and what pairing was worth."""
         arm, cost = without(effect.change), self.cost_ratio[without(effect.change)]
         seeds = self._seeds_of(effect.change)
-        champion, rest = ([self.outcomes[n][s].outcome for s in seeds] for n in (CHAMPION, arm))
+        kept, gone = ([self.outcomes[n][s].outcome for s in seeds] for n in (CHAMPION, arm))
         return {
             **plain(asdict(effect)),
-            **pairing(champion, rest, self.state.known_noise()),
+            **pairing(kept, gone, self.state.known_noise()),
             "costs_ratio": cost,
-            **reckoned_both_ways(self._pairs(effect.change), shifts(self.state.slope, cost)),
+            **reckoned_both_ways(
+                self._pairs(effect.change), shifts(self.state.slope, cost), self.state.slope
+            ),
         }
 
     def _shown(self, name: str) -> dict[int, Any]:

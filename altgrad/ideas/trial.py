@@ -104,7 +104,7 @@ def facts_of(state: State, arms: list[Arm], made: Screened, step_s: Mapping[str,
     cost = ratios(champion, idea, step_s)
     lost = made.found.verdict == LOST or not made.gains
     taken = dict.fromkeys(UNITS) if lost else shifts(state.slope, cost)
-    ways = screened_both_ways(made.gains, made.spread, state.delta, taken)
+    ways = screened_both_ways(made.gains, made.spread, state.delta, taken, state.slope)
     return {
         **plain(asdict(made.found)),
         "verdict": made.verdict,

@@ -9,11 +9,10 @@ from typing import ClassVar
 
 import pytest
 
-from altgrad.compare import comparison
 from altgrad.compare.arm import differences
+from altgrad.compare.launching import local
 from altgrad.compare.launching.launch import Launch
 from altgrad.compare.outcomes import Outcome
-from altgrad.ideas import admission, bench, heldout
 from altgrad.ideas.bench import Bench
 from altgrad.ideas.loop import Ledger, ledger_folder
 from altgrad.ideas.terms import read_terms
@@ -48,9 +47,7 @@ class Inline:
 def inline(here, monkeypatch):
     """Everything that has a process of its own is done in this one: processes are not tested."""
     monkeypatch.setattr(Inline, "submitted", [])
-    monkeypatch.setattr(comparison, "ProcessPoolExecutor", Inline)
-    monkeypatch.setattr(admission, "ProcessPoolExecutor", Inline)
-    monkeypatch.setattr(heldout, "ProcessPoolExecutor", Inline)
+    monkeypatch.setattr(local, "ProcessPoolExecutor", Inline)
 
 
 @pytest.fixture

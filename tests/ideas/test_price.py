@@ -3,9 +3,17 @@
 import math
 
 import pytest
+from scipy import stats
 
 from altgrad.ideas.loop import Ledger
-from altgrad.ideas.price import reckoned_both_ways, shifts, slope_of
+from altgrad.ideas.noise import Spread
+from altgrad.ideas.price import (
+    TIMING_ERROR,
+    reckoned_both_ways,
+    screened_both_ways,
+    shifts,
+    slope_of,
+)
 from altgrad.settings import ConfigError
 from tests.ideas import conftest
 from tests.ideas.conftest import SLOPE
@@ -29,7 +37,7 @@ def test_the_slope_is_the_loss_of_an_e_fold_of_steps():
 def test_what_is_not_known_is_not_told():
     assert shifts(0.2, {"tokens": 1.0, "seconds": None}) == {"per_token": 0.0, "per_second": None}
     assert shifts(None, {"tokens": 1.0, "seconds": 1.1}) == {"per_token": 0.0, "per_second": None}
-    assert reckoned_both_ways([0.1], {"per_token": 0.0})["per_token"] is None
+    assert reckoned_both_ways([0.1], {"per_token": 0.0}, 0.2)["per_token"] is None
 
 
 def test_a_slow_gain_is_less_per_second(ledger):
@@ -42,6 +50,21 @@ def test_a_slow_gain_is_less_per_second(ledger):
         "nominated",
         "no gain",
     )
+
+
+def test_timing_blurs_what_is_told_per_second():
+    """An idea that does nothing, timed wrongly by as much as happens, is not nominated for it."""
+    taken, spread = (
+        {"per_token": 0.0, "per_second": -2 * TIMING_ERROR * 0.2},
+        Spread(0.001, 30, False),
+    )
+    found = screened_both_ways([0.0], spread, 0.002, taken, 0.2)
+    assert (found["per_token"]["verdict"], found["per_second"]["verdict"]) == ("no gain", "parked")
+    harms = [0.0, 0.001, -0.001]
+    found = reckoned_both_ways(harms, {"per_token": 0.0, "per_second": 0.0}, 0.2)
+    half = stats.t.ppf(0.975, 2) * 0.001 / math.sqrt(3)
+    assert found["per_token"]["high"] == pytest.approx(half)
+    assert found["per_second"]["high"] == pytest.approx(math.hypot(half, 1.96 * 0.2 * TIMING_ERROR))
 
 
 def test_under_the_budget_of_time_a_slow_idea_gets_fewer_steps(ledger):

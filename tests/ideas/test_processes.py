@@ -4,13 +4,15 @@ import multiprocessing
 import os
 import random
 import signal
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from altgrad import trust
 from altgrad.compare.arm import Arm
-from altgrad.compare.launching import Launch
+from altgrad.compare.launching import Launch, apart
 from altgrad.ideas import heldout
 from altgrad.ideas.admission import failure_of
 from altgrad.ideas.loop import Ledger
@@ -64,6 +66,29 @@ def test_two_processes_that_share_the_folder_work_off_one_queue(ledger, queue):
         process.join()
     assert [p.exitcode for p in both] == [0, 0]
     assert without_times(shared.file.entries()) == without_times(whole.file.entries())
+
+
+def test_a_process_of_its_own_ends_with_the_one_that_was_killed(tmp_path):
+    """Else every kill would leave one behind, with all of torch in memory, for ever."""
+    pid = tmp_path / "pid"
+    process = CONTEXT.Process(target=apart, args=(write_pid_and_wait, pid))
+    process.start()
+    until(lambda: pid.exists() and pid.read_text().endswith("."))
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    until(lambda: not Path(f"/proc/{pid.read_text()[:-1]}").exists())
+
+
+def write_pid_and_wait(path) -> None:
+    path.write_text(f"{os.getpid()}.")
+    time.sleep(600)
+
+
+def until(true, limit_s: float = 60) -> None:
+    start = time.monotonic()
+    while not true():
+        assert time.monotonic() - start < limit_s
+        time.sleep(0.05)
 
 
 # -- what is held out -----------------------------------------------------------------------------

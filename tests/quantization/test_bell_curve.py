@@ -18,7 +18,7 @@ def test_the_closed_form_is_the_integral(name, out, compared):
     sigma = f.max / out
     values = f.values()
     middles = [(a + b) / 2 for a, b in pairwise(values)]
-    # Between its jumps the error is smooth; pieces of half a standard deviation are integrated well.
+    # Between its jumps the error is smooth; half a standard deviation is integrated well.
     steps = [0.5 * sigma * i for i in range(-24, 25)]
     edges = sorted({*(m for m in middles if abs(m) < 12 * sigma), *steps})
 

@@ -7,6 +7,7 @@ apart: one that is killed, or that dies in native code, takes nothing along.
 import contextlib
 import multiprocessing
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import connection
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,23 @@ def server() -> Any:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["altgrad.compare.launching.worker"])
     return context
+
+
+def apart(call: Callable[..., Any], *arguments: Any) -> Any:
+    """`call(*arguments)` in a process of its own, which ends with this one.
+
+    Raises:
+        BrokenProcessPool: it died.
+    """
+    # A pool's worker holds both ends of its queue, so it would never notice that nobody is left.
+    with ProcessPoolExecutor(1, mp_context=server(), initializer=_end_with_parent) as pool:
+        return pool.submit(call, *arguments).result()
+
+
+def _end_with_parent() -> None:
+    from altgrad.compare.launching.worker import stop_with_parent
+
+    stop_with_parent()
 
 
 def run_locally(

@@ -154,7 +154,7 @@ def main(task: Task, gpu: int | None, log: str) -> None:
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu)
     _write_to(Path(log))
-    _stop_with_parent()
+    stop_with_parent()
     run_task(task)
 
 
@@ -168,8 +168,8 @@ def _write_to(log: Path) -> None:
     os.close(handle)
 
 
-def _stop_with_parent() -> None:
-    """A comparison that is killed takes its runs along: they save and stop as on SIGTERM."""
+def stop_with_parent() -> None:
+    """A comparison that is killed takes its processes along: runs save and stop as on SIGTERM."""
     parent = parent_process()
     if parent is None:
         return
