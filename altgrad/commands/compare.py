@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,9 @@ Compose = Callable[..., Any]
 COMPARE_HELP = """\
 A word whose value is a list is an axis; its first value is the control. Settings of the question:
   control=NAME  seeds=5 | seeds=[1,2,3] | seeds=auto max_seeds=20 (as you go, peeking allowed)
+  spread=LEDGER|COMPARISON (with seeds=auto: how noisy earlier pairs of the same size were)
   budget=tokens|flops|time  delta=0.01  alpha=0.05  correction=holm|none  allow=[setting,…]
-  primary=val_loss last=1   design=crossed   name=…   question='…'
+  primary=val_loss last=1   design=crossed|ablation   name=…   question='…'
   tune=optim.lr tuning.grid=0.001,0.003,0.01 tuning.seeds=1 tuning.extend=2 tuning.search=optuna
 Where it runs (changes no result):
   launcher=local|ray|slurm jobs=2 threads=1 jobs_per_device=4 retries=1 runs=runs
@@ -32,6 +34,7 @@ examples:
   altgrad compare precision=bf16,e5m2 seeds=5
   altgrad compare model=gpt2,llama budget=flops jobs=2
   altgrad compare experiments/muon_vs_adamw.yaml
+  altgrad compare A.yaml B.yaml design=ablation     (two files of settings, or two run folders)
 """
 
 
@@ -98,13 +101,20 @@ def _help(arguments: argparse.Namespace) -> None:
 def compare(compose: Compose, arguments: argparse.Namespace) -> int:
     from altgrad.compare.comparison import Comparison
     from altgrad.compare.launching import take_launch_words
+    from altgrad.compare.programs.comparison import ProgramComparison
     from altgrad.compare.question import read_question
 
     say = partial(words.say, file=sys.stderr if arguments.json else sys.stdout)
     launch, typed = take_launch_words(arguments.words)
-    comparison = Comparison(
-        read_question(typed),
-        partial(_compose_arm, compose, arguments),
+    compose_arm = partial(_compose_arm, compose, arguments)
+    question = read_question(typed)
+    if question.of_programs:
+        kind: type[Comparison] = ProgramComparison
+    else:
+        kind, question = Comparison, _with_spread(question, launch.runs, compose_arm)
+    comparison = kind(
+        question,
+        compose_arm,
         launch=launch,
         say=say,
         report=partial(_progress, say),
@@ -120,6 +130,23 @@ def compare(compose: Compose, arguments: argparse.Namespace) -> int:
         say(f"\nstopped; everything so far is kept. Go on with: {_command(arguments)}")
         raise
     return _finish(folder, arguments.json, say)
+
+
+def _with_spread(question: Any, runs: str, compose: Compose) -> Any:
+    """The question with the noise that `spread=FOLDER` knows: of a ledger, or of a comparison."""
+    from altgrad.compare.regroup import find_comparison
+    from altgrad.compare.spread import spread_of_comparison
+    from altgrad.ideas.ledger import LedgerFile
+    from altgrad.ideas.loop import ledger_folder
+    from altgrad.ideas.spread import spread_of_ledger
+
+    source = question.spread.source
+    if not source or question.spread.value:
+        return question
+    ledger = Path(source) if Path(source).is_dir() else ledger_folder(source, runs)
+    if LedgerFile(ledger).exists():
+        return replace(question, spread=spread_of_ledger(ledger, compose))
+    return replace(question, spread=spread_of_comparison(find_comparison([source], runs)))
 
 
 def _compose_arm(compose: Compose, arguments: argparse.Namespace, words: list[str]) -> Any:

@@ -4,30 +4,55 @@ import math
 import resource
 import sys
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from altgrad.compare.arm import Arm
-from altgrad.compare.launching import Launch, Wanted, apart, as_task
+from altgrad.compare.launching import Launch, Task, Wanted, apart, as_task
 from altgrad.ideas.terms import Terms
+from altgrad.programs import PatchedCode, call
+from altgrad.settings import ConfigError
 
 SMOKE_STEPS = 5
 
 
-def failure_of(arm: Arm, launch: Launch, terms: Terms, changed: dict[str, Any]) -> str:
+def failure_of(
+    arm: Arm,
+    launch: Launch,
+    terms: Terms,
+    changed: dict[str, Any],
+    code: PatchedCode | None = None,
+) -> str:
     """Why an idea may not run; empty if it may. Takes its steps in a process of its own, which may
     crash, and leaves no folder.
 
-    changed: the settings it changes; where the network is among them it is verified first.
+    changed: the settings it changes; where the network is among them it is verified. code: the
+    altgrad it runs with, where that is patched: then it is verified in any case.
     """
     threads = launch.threads_each(len(launch.slots(arm.config.device)))
     place = Path(launch.runs) / "ideas" / "smoke"  # never made: no run begins
     task = as_task(Wanted(arm.name, arm.at_seed(0), place), threads)
     network = any(name.startswith("model.") for name in changed)
     try:
+        if code is not None:
+            return _failure_of_patched(task, code, terms.memory_gb)
         return str(apart(_try_out, task, network, terms.memory_gb))
     except BrokenProcessPool:
         return "its process died in the smoke run"
+
+
+def _failure_of_patched(task: Any, code: PatchedCode, memory_gb: float | None) -> str:
+    plain = {**asdict(task), "code": None, "cwd": code.cwd or task.cwd}
+    try:
+        return str(call(code, "altgrad.ideas.admission:try_out_patched", plain, memory_gb))
+    except ConfigError as error:
+        return str(error)
+
+
+def try_out_patched(task: dict[str, Any], memory_gb: float | None) -> str:
+    """In a process whose altgrad is the patched one."""
+    return _try_out(Task(**task), True, memory_gb)
 
 
 def _try_out(task: Any, network: bool, memory_gb: float | None) -> str:

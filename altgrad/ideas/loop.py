@@ -12,21 +12,22 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from altgrad.compare.arm import Arm, Compose, differences
-from altgrad.compare.launching import LAUNCHERS, Launch, Report, apart
+from altgrad.compare.arm import Arm, Compose
+from altgrad.compare.launching import LAUNCHERS, Launch, Report
 from altgrad.compare.question import Tuning
 from altgrad.compare.record import plain_name
 from altgrad.compare.tuning import start_grid
 from altgrad.ideas import heldout
-from altgrad.ideas.admission import failure_of
 from altgrad.ideas.bench import Bench, Outcomes, Say, costs_of, finite, plain
 from altgrad.ideas.idea import Idea, last_words, read_idea
 from altgrad.ideas.ledger import Entry, LedgerFile
 from altgrad.ideas.noise import pool
+from altgrad.ideas.patches import keep, with_patch
 from altgrad.ideas.price import slope_of
+from altgrad.ideas.program_bench import ProgramBench
 from altgrad.ideas.reckoning import BASELINE, Reckoning, headline_of, plan_of
 from altgrad.ideas.screening import NOMINATED
-from altgrad.ideas.state import FIRST_SEEDS, State, read_state
+from altgrad.ideas.state import FIRST_SEEDS, State, read_state, words_of
 from altgrad.ideas.terms import Terms
 from altgrad.ideas.trial import (
     CRASHED,
@@ -91,6 +92,7 @@ class Ledger:
         self.launch = launch or Launch(runs=str(folder.parent.parent))
         self.launch.check(list(LAUNCHERS))
         self.say, self.report = say, report
+        self._benches: list[Bench] = []
 
     @classmethod
     def open(cls, path: str | Path, **how: Any) -> "Ledger":
@@ -117,12 +119,14 @@ class Ledger:
         """
         with self._turn():
             if not self.file.exists():
-                bench = Bench(terms, self.compose, self.launch)
+                bench = self._bench_of(terms, None)
                 (arm,) = bench.arms({BASELINE: []})
                 if tuning := terms.tuning():
                     start_grid(arm, tuning)
                 heldout.cut(arm.config, terms.heldout, self.folder)
-                self.file.append("new", terms=terms.to_dict(), seeds=list(FIRST_SEEDS))
+                self.file.append(
+                    "new", terms=terms.to_dict(), seeds=list(FIRST_SEEDS), **bench.facts(arm)
+                )
             state = self.state()
             if state.terms != terms:
                 raise ConfigError(
@@ -170,14 +174,17 @@ class Ledger:
 
     # -- the first gear ---------------------------------------------------------------------------
 
-    def try_(self, words: Sequence[str] = (), *, why: str = "") -> Entry:
+    def try_(
+        self, words: Sequence[str] = (), *, why: str = "", patch: str | Path | None = None
+    ) -> Entry:
         """Try one idea; its entry, whose `verdict` is nominated, no gain, parked, lost, crashed or
         refused (with a `reason`). A failure is an outcome, not an exception.
 
         Raises:
             ConfigError: no KEY=VALUE, or the ledger cannot go on.
         """
-        return self.try_idea(read_idea(words, why=why))
+        idea = read_idea(words, why=why, patched=patch is not None)
+        return self.try_idea(idea if patch is None else with_patch(idea, patch))
 
     def try_idea(self, idea: Idea, *, item: str = "") -> Entry:
         """item: which of a queue's it is, so that it is not tried again by the same queue."""
@@ -187,7 +194,7 @@ class Ledger:
             self._refuse_open_plan(state)
             if item and item in state.done():
                 return next(e for e in state.entries if e.get("item") == item)
-            entry = self._entry_of(state, idea)
+            entry = self._entry_of(state, keep(idea, self.folder))
             return self.file.append("try", **entry, item=item)
 
     def _refuse_open_plan(self, state: State) -> None:
@@ -220,8 +227,7 @@ class Ledger:
             arms, key = settle_idea(bench, state, idea, id_)
         except (ValueError, ImportError) as error:
             return {"verdict": REFUSED, "reason": " ".join(str(error).split())}
-        changed = differences(arms[0].config, arms[1].config)
-        if reason := failure_of(arms[1], self.launch, state.terms, changed):
+        if reason := bench.failure_of(*arms):
             return {"verdict": CRASHED, "reason": reason, "key": key}
         if state.steps:
             arms[0] = arms[0].with_settings({"max_steps": state.steps})
@@ -310,11 +316,17 @@ class Ledger:
         if not heldout.folder_of(self.folder).is_dir():
             return {}
         runs = {name: self._runs_of(bench, entry, name) for name in entry["folders"]}
-        losses = apart(heldout.losses, runs, heldout.folder_of(self.folder))
+        arms = {a.name: a for a in bench.arms({BASELINE: [], entry["final"]: self._final(entry)})}
+        losses = bench.heldout_losses(runs, arms, heldout.folder_of(self.folder))
         base, final = losses[BASELINE], losses[entry["final"]]
         gains = [base[s] - final[s] for s in base if s in final]
         readings = 1 + sum(e["kind"] == "reckon" and bool(e["heldout"]) for e in state.entries)
         return {"reading": readings, **headline_of(gains)}
+
+    def _final(self, entry: dict[str, Any]) -> list[str]:
+        """Words of the champion that a reckoning leaves."""
+        kept = set(entry["champion"])
+        return words_of(c for c in self.state().champion if c.id in kept)
 
     def _runs_of(self, bench: Bench, entry: dict[str, Any], name: str) -> dict[int, str]:
         return {s: str(bench.registry.base / run) for s, run in entry["folders"][name].items()}
@@ -332,7 +344,7 @@ class Ledger:
     def _measured(self, bench: Bench, arms: list[Arm], key: str) -> dict[str, float]:
         """Seconds of a step, measured once: a second measuring could change the runs, or what is
         kept for its speed. Empty where runs are made on machines that this one knows nothing of."""
-        if self.launch.elsewhere:
+        if self.launch.elsewhere or not bench.measures(arms):
             return {}
         entries = self.file.entries()
         known = [e for e in entries if e["kind"] == "measured" and e["key"] == key]
@@ -347,22 +359,39 @@ class Ledger:
             state.terms.budget != "time" or not self.launch.elsewhere,
             "budget=time is measured on one machine, this one; use launcher=local.",
         )
+        return self._bench_of(state.terms, state)
+
+    def _bench_of(self, terms: Terms, state: State | None) -> Bench:
+        """state: None = the ledger is just being begun."""
         own = self.folder / heldout.TOKENS
-        data = own if own.is_dir() else None
-        return Bench(state.terms, self.compose, self.launch, data, self.report)
+        data = own if state is not None and own.is_dir() else None
+        made: Bench
+        if terms.of_programs:
+            version = state.entries[0]["version"] if state is not None else ""
+            made = ProgramBench(
+                terms, self.compose, self.launch, None, self.report, self.folder, version
+            )
+        else:
+            made = Bench(terms, self.compose, self.launch, data, self.report, self.folder)
+        self._benches.append(made)
+        return made
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
         try:
-            with self.file.lock(wait=False):
+            try:
+                with self.file.lock(wait=False):
+                    yield
+                    return
+            except ConfigError as error:
+                if "another process" not in str(error):
+                    raise
+            self.say(f"another process works on {self.folder}: waiting for my turn")
+            with self.file.lock():
                 yield
-                return
-        except ConfigError as error:
-            if "another process" not in str(error):
-                raise
-        self.say(f"another process works on {self.folder}: waiting for my turn")
-        with self.file.lock():
-            yield
+        finally:
+            while self._benches:
+                self._benches.pop().release()
 
 
 def _rounded_up(value: float) -> float:

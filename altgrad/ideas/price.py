@@ -15,6 +15,7 @@ from altgrad.compare.budget import tokens_per_step
 from altgrad.compare.statistics.paired import paired_t
 from altgrad.ideas.noise import Spread
 from altgrad.ideas.screening import OPEN, PARKED, screen
+from altgrad.programs import is_program
 
 SHORTER = 0.75
 """Share of its steps that the baseline is run with, to know what steps are worth."""
@@ -35,7 +36,9 @@ def slope_of(full: Sequence[float], shorter: Sequence[float], share: float) -> f
 
 def ratios(reference: Arm, arm: Arm, step_s: Mapping[str, float]) -> dict[str, float | None]:
     """What a run of `arm` costs, in runs of `reference`: tokens, and seconds (None where no step
-    was measured). step_s: arm -> seconds of a step, measured in turn."""
+    was measured). step_s: arm -> seconds of a step, measured in turn. Of a program nobody knows."""
+    if is_program(reference.config.to_dict()):
+        return {"tokens": None, "seconds": None}
 
     def spent(each: Arm, per_step: float) -> float:
         return each.config.max_steps * per_step

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from altgrad.compare.arm import Arm
+from altgrad.compare.dependence import moved_together
 from altgrad.compare.statistics.paired import paired_t, tost_p
 from altgrad.ideas.bench import Bench, Outcomes, costs_of, finite, plain
 from altgrad.ideas.effects import Effect, Weighing, harm_p, looks_of, planned_seeds
@@ -59,15 +60,13 @@ def depending(bench: Bench, champion: Sequence[Change], id_: str) -> list[str]:
     Raises:
         ConfigError: the rest cannot be run even without all that came later.
     """
-    group = [id_]
     later = [c.id for c in champion[[c.id for c in champion].index(id_) + 1 :]]
-    for more in [None, *later]:
-        if more is not None:
-            alone = _works(bench, champion, [id_, more])
-            group = [id_, more] if alone else [*group, more]
-        if _works(bench, champion, group):
-            return group
-    raise ConfigError(f"the champion cannot be run without {id_}, nor without all that came later")
+    group = moved_together(id_, later, lambda gone: _works(bench, champion, gone))
+    if group is None:
+        raise ConfigError(
+            f"the champion cannot be run without {id_}, nor without all that came later"
+        )
+    return group
 
 
 def _works(bench: Bench, champion: Sequence[Change], gone: Sequence[str]) -> bool:

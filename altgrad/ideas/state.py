@@ -5,8 +5,8 @@ from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from altgrad.compare.arm import last_words
 from altgrad.ideas.discovery import Discoveries
-from altgrad.ideas.idea import last_words
 from altgrad.ideas.ledger import Entry
 from altgrad.ideas.noise import Noise, pool
 from altgrad.ideas.screening import NOMINATED

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,13 +49,37 @@ class Terms:
         """Raises ConfigError for terms that no ledger can have."""
         require_choice(self.budget, UNITS, "budget")
         require_choice(self.guarantee, GUARANTEES, "guarantee")
-        require_choice(self.primary, LOWER_IS_BETTER, "primary")
+        if self.of_programs:
+            self._check_program()
+        else:
+            require_choice(self.primary, LOWER_IS_BETTER, "primary")
         require(self.delta is None or self.delta > 0, f"delta={self.delta} must be above 0.")
         require(self.hours is None or self.hours > 0, f"hours={self.hours} must be above 0.")
         require(0 <= self.heldout < 1, f"heldout={self.heldout} must be from 0 to below 1.")
         require(self.reckon_at >= 1, f"reckon_at={self.reckon_at} must be at least 1.")
         require(self.last >= 1, f"last={self.last} must be at least 1.")
         self.tuning()
+
+    @property
+    def of_programs(self) -> bool:
+        """Whether the baseline is somebody's program."""
+        return any(word.startswith("program=") for word in self.base)
+
+    def _check_program(self) -> None:
+        require(
+            self.heldout in (0, Terms.heldout),
+            "heldout= cuts altgrad's own validation data; a program's are its own: leave it out.",
+        )
+        require(
+            self.budget == "tokens" and not self.tune and self.memory_gb is None,
+            "budget=, tune= and memory_gb= are not known of a program: leave them out.",
+        )
+        patches = [word for word in self.base if word.startswith("patch=")]
+        require(
+            not patches,
+            f"{''.join(patches)}: the baseline is the folder as it is; a patch is an idea "
+            "(altgrad ideas try NAME --patch FILE).",
+        )
 
     def tuning(self) -> Tuning | None:
         """What `tune` says; None = nothing is tuned.
@@ -89,16 +113,22 @@ def read_terms(words: Sequence[str]) -> Terms:
         ConfigError: an unreadable file, an unknown key, a value that cannot be.
     """
     values: dict[str, Any] = {}
+    program = any(word.startswith("program=") for word in words)
     for word in words:
         key, equals, text = word.partition("=")
-        if not equals:
+        if word.startswith("-"):
+            values["base"] = [*values.get("base", []), word]
+        elif not equals:
             require(not values, f"{word}: the file comes first, settings after it.")
             values = _read_file(Path(word))
         elif key in hints(Terms) and key != "base":
             values[key] = _read(text, hints(Terms)[key], key)
         else:
-            values["base"] = [*values.get("base", []), f"{full_name(key)}={text}"]
+            name = key if program else full_name(key)
+            values["base"] = [*values.get("base", []), f"{name}={text}"]
     terms = from_dict(Terms, values)
+    if terms.of_programs:
+        terms = replace(terms, heldout=0 if terms.heldout == Terms.heldout else terms.heldout)
     terms.check()
     return terms
 

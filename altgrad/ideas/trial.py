@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from altgrad.compare.arm import Arm
+from altgrad.compare.arm import Arm, last_words
 from altgrad.ideas.bench import Bench, Outcomes, finite, plain
-from altgrad.ideas.idea import Idea, changes_of, last_words, refuse_typed
+from altgrad.ideas.idea import Idea
 from altgrad.ideas.ledger import Entry
 from altgrad.ideas.noise import Spread, pairing
 from altgrad.ideas.price import UNITS, ratios, screened_both_ways, shifts
@@ -26,10 +26,10 @@ def settle_idea(bench: Bench, state: State, idea: Idea, name: str) -> tuple[list
         ValueError: the idea cannot be run, touches the measuring, changes nothing, or has been
             tried under this champion.
     """
-    refuse_typed(idea.words)
+    bench.refuse(idea.words)
     words = last_words([*state.words, *idea.words])
     champion, arm = bench.arms({CHAMPION: state.words, name: words})
-    changes_of(champion, arm)
+    bench.changes(champion, arm)
     key = bench.key(arm)
     if key in state.tried:
         before = state.entries[state.tried[key]]

@@ -227,6 +227,11 @@ FEATURES: list[Feature] = [
         "diagnostics.every_steps=1",
         _counts,
     ),
+    (
+        ("diagnostics.own_every_steps",),
+        "diagnostics.own=[mine:Flips]",
+        lambda c: bool(c.diagnostics.own),
+    ),
     (("guards.dead_neuron_share",), "diagnostics.every_steps=1", _counts),
     (("guards.rank_loss",), "diagnostics.rank_every_steps=100", _ranks),
     (
@@ -253,6 +258,7 @@ FEATURES: list[Feature] = [
         "data.val_path=null",
         lambda c: c.data.val_path is None,
     ),
+    (("eval_unrounded",), SIMULATE, _rounds),
     (("sample_prompts",), "sample_tokens=80", lambda c: c.sample_tokens > 0),
 ]
 """Settings, the words with which they are read, and whether a run reads them."""

@@ -34,6 +34,7 @@ COMMANDS = {
     "import": ["import", "runs/a/export/hf", "--out", "runs/c", "--tokenizer", "byte"],
     "lora": ["train", *TINY[8:], "finetune=lora", "init_from=runs/a", "data.path=my.txt"],
     "serve": ["serve", "runs/a"],
+    "studio": ["studio", "runs"],
     "prepare": ["data", "prepare", "shakespeare_bpe", "data.path=my.txt", "data.tokenizer=byte"],
     "tokenizer": ["tokenizer", "train", "data.path=my.txt", "vocab_size=300"],
     "parquet": ["train", *TINY, "data.path=my.parquet", "run_dir=runs/d"],

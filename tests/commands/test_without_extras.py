@@ -19,6 +19,7 @@ NEEDS = {
     "export with tokenizer": "hf",
     "lora": "lora",
     "serve": "serve",
+    "studio": "serve",
     "tokenizer": "hf",
     "parquet": "hf",
     "zst": "hf",

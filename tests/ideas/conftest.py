@@ -9,13 +9,14 @@ from typing import ClassVar
 
 import pytest
 
+from altgrad.compare.arm import differences
 from altgrad.compare.launching import local
 from altgrad.compare.launching.launch import Launch
 from altgrad.compare.outcomes import Outcome
-from altgrad.ideas import loop
 from altgrad.ideas.bench import Bench
 from altgrad.ideas.loop import Ledger, ledger_folder
 from altgrad.ideas.terms import read_terms
+from altgrad.training import TrainConfig
 from tests.compare.conftest import compose, here
 
 __all__ = ["compose", "here"]
@@ -54,6 +55,8 @@ def said():
     return []
 
 
+PLAIN = TrainConfig()
+
 LOSS = {"optim.lr=0.03": -0.02, "optim.grad_clip=0.5": -0.01, "optim.weight_decay=0.3": +0.01}
 """What a change does to the made-up loss; others do nothing."""
 
@@ -81,8 +84,10 @@ def made_up_loss(arm, seed: int, key: str) -> float:
     if arm.config.optim.betas[1] == 0.99 or arm.config.optim.eps == 1e-6:
         effect -= 0.03
     effect += SLOPE * math.log(6 / arm.config.max_steps)
-    noise = random.Random(f"{key} {seed}").gauss(0, NOISE)
-    return 3 + random.Random(seed).gauss(0, 0.005) + effect + noise
+    found = differences(PLAIN, arm.config).items()
+    changed = sorted(f"{n} {v}" for n, (_, v) in found if n.startswith(("optim.", "max_steps")))
+    noise = random.Random(f"{changed} {seed}").gauss(0, NOISE)
+    return 3 + random.Random(seed).gauss(0, 0.01) + effect + noise
 
 
 @pytest.fixture
@@ -106,7 +111,7 @@ def made_up(monkeypatch):
     monkeypatch.setattr(Bench, "run", run)
     monkeypatch.setattr(Bench, "run_again", again)
     monkeypatch.setattr(Bench, "measure", lambda _, arms, __: {a.name: step_s(a) for a in arms})
-    monkeypatch.setattr(loop, "failure_of", lambda *_: "")
+    monkeypatch.setattr(bench, "failure_of", lambda *_: "")
     monkeypatch.setattr(Ledger, "_heldout", lambda *_: {})
     return made
 

@@ -119,7 +119,7 @@ def test_nothing_is_reckoned_twice(ledger):
 
 def test_of_two_changes_that_stand_in_for_each_other_one_is_kept(ledger):
     """Each is useless beside the other; without both, much is lost."""
-    made = ledger("optim.lr=0.0011 delta=0.001")
+    made = ledger(BASE)
     for words in (["optim.eps=1.0e-6"], ["optim.betas=[0.9,0.99]"]):
         made.file.append("try", **_forced(made, words))
     entry = made.reckon()

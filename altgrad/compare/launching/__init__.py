@@ -4,7 +4,7 @@
 process of its own; `local`, `ray` and `slurm` start workers, a file a launcher.
 """
 
-from altgrad.compare.launching.launch import Launch, take_launch_words
+from altgrad.compare.launching.launch import Launch, Task, take_launch_words
 from altgrad.compare.launching.local import apart
 from altgrad.compare.launching.sweep import LAUNCHERS, Report, Wanted, as_task, complete
 
@@ -12,6 +12,7 @@ __all__ = [
     "LAUNCHERS",
     "Launch",
     "Report",
+    "Task",
     "Wanted",
     "apart",
     "as_task",

@@ -19,12 +19,13 @@ from altgrad.compare.report.curves import (
     natural,
     tuning_rows,
 )
-from altgrad.runs.plots import COLOURS
+from altgrad.runs.plots import COLOURS, DASHES, GREY, SHAPES
 
-GREY = "#777777"
-DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 4], [10, 2], [3, 1])
-SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "stroke")
 ROW_HEIGHT = 46
+_PAGE = "containerSize()[0]"
+LABELS = alt.Axis(labelLimit=alt.ExprRef(f"isFinite({_PAGE}) ? min(460, {_PAGE} * 0.4) : 300"))
+"""Names of arms get up to two fifths of the page's width before they are cut."""
+
 FEW_TICKS = alt.ExprRef("max(2, floor(width / 110))")
 
 Spec = dict[str, Any]
@@ -42,10 +43,11 @@ class Charts:
         self.conclusion = conclusion
         self.datasets: dict[str, str] = {}
         self.primary = conclusion.question.primary
-        self.arms = [conclusion.control, *(e.arm for e in conclusion.evidence)]
+        self.arms = conclusion.arms
         others = len(self.arms) - 1
         self.colours = [GREY, *(COLOURS[i % len(COLOURS)] for i in range(others))]
         self.dashes = [DASHES[i % len(DASHES)] for i in range(others + 1)]
+        self.colour_of = dict(zip(self.arms, self.colours, strict=True))
         self.shapes = [SHAPES[i % len(SHAPES)] for i in range(others + 1)]
 
     def curves(self, name: str, title: str) -> Spec | None:
@@ -73,7 +75,7 @@ class Charts:
             strokeDash=self._dash(),
             opacity=solid,
         )
-        tips = ["arm:N", "step:Q", _tip("mean"), _tip("low"), _tip("high")]
+        tips = ["arm:N", "step:Q", tip("mean"), tip("low"), tip("high")]
         hover = _hover(means, x, self._loss_axis("mean:Q", title), tips)
         band = means.mark_area().encode(
             x=x,
@@ -82,7 +84,7 @@ class Charts:
             color=self._colour(),
             opacity=alt.condition(pick, alt.value(0.16), alt.value(0.02)),
         )
-        return _finish(alt.layer(band, seeds, line.add_params(pick), hover), 320)
+        return finish(alt.layer(band, seeds, line.add_params(pick), hover), 320)
 
     def differences(self) -> Spec | None:
         """Forest plot: each arm's mean paired difference with its interval, seeds as dots."""
@@ -99,16 +101,10 @@ class Charts:
             if e.pairs > 1 and e.low > float("-inf")
         ]
         dots = difference_rows(self.conclusion)
-        higher = self.conclusion.question.higher_is_better
         if not dots:
             return None
-        y = alt.Y("arm:N", title=None, sort=self.arms[1:])
-        good, bad = ("worse", "better") if higher else ("better", "worse")
-        title = f"← {good}  ·  arm − control  ·  {bad} →"
-        delta = self.conclusion.question.delta
-        matters = alt.Chart(alt.Data(values=[{"low": -delta, "high": delta}]))
-        shade = matters.mark_rect(color="#999999", opacity=0.15).encode(x="low:Q", x2="high:Q")
-        zero = alt.Chart(alt.Data(values=[{"x": 0}])).mark_rule(color="#333333").encode(x="x:Q")
+        y = alt.Y("arm:N", title=None, sort=self.arms[1:], axis=LABELS)
+        title = which_way(self.conclusion, "arm − control")
         seeds = (
             alt.Chart(alt.Data(values=dots))
             .mark_tick(thickness=2, size=14, yOffset=12)
@@ -116,22 +112,23 @@ class Charts:
                 x=alt.X("difference:Q", title=title, axis=alt.Axis(tickCount=FEW_TICKS)),
                 y=y,
                 color=self._colour(legend=False),
-                tooltip=["arm:N", "seed:Q", _tip("difference")],
+                tooltip=["arm:N", "seed:Q", tip("difference")],
             )
         )
         means = alt.Chart(alt.Data(values=intervals))
-        tips = ["arm:N", "verdict:N", _tip("mean"), _tip("low"), _tip("high"), "pairs:Q"]
+        tips = ["arm:N", "verdict:N", tip("mean"), tip("low"), tip("high"), "pairs:Q"]
         rule = means.mark_rule(strokeWidth=3).encode(
             x="low:Q", x2="high:Q", y=y, color=self._colour(legend=False), tooltip=tips
         )
-        point = means.mark_point(filled=True, size=130, opacity=1).encode(
+        # Where the interval is narrower than its point, the white edge keeps them apart.
+        point = means.mark_point(filled=True, size=130, opacity=1, stroke="white").encode(
             x="mean:Q",
             y=y,
             color=self._colour(legend=False),
             shape=self._shape(),
             tooltip=tips,
         )
-        return _finish(alt.layer(shade, zero, rule, seeds, point), None, ROW_HEIGHT)
+        return finish(alt.layer(ground(self.conclusion), rule, seeds, point), None, ROW_HEIGHT)
 
     def sensitivity(self) -> Spec | None:
         """Outcome over the tuned setting's values; the chosen one is large."""
@@ -157,9 +154,9 @@ class Charts:
             shape=self._shape(),
             size=alt.condition("datum.chosen", alt.value(170), alt.value(45)),
             opacity=shown,
-            tooltip=["arm:N", "value:Q", _tip("outcome"), "chosen:N"],
+            tooltip=["arm:N", "value:Q", tip("outcome"), "chosen:N"],
         )
-        return _finish(alt.layer(line, points.add_params(pick)), 280)
+        return finish(alt.layer(line, points.add_params(pick)), 280)
 
     def mechanisms(self) -> dict[str, list[Spec]]:
         """Group of metrics -> its plots: over time, and layer by layer where there are layers."""
@@ -208,12 +205,12 @@ class Charts:
             )
             .add_params(pick)
         )
-        tips = ["arm:N", "item:N", "step:Q", _tip("value", ".4g")]
+        tips = ["arm:N", "item:N", "step:Q", tip("value", ".4g")]
         both = alt.layer(chart, _hover(alt.Chart(), x, y, tips), data=alt.NamedData(group))
         both = self._named(both, items)
         if len(items) > 1:
             both = both.add_params(shown).transform_filter("datum.item == shown_item")
-        return _finish(both, 240)
+        return finish(both, 240)
 
     def _by_layer(self, group: str, items: list[str], layers: list[str]) -> Spec:
         arm = alt.param(
@@ -229,12 +226,12 @@ class Charts:
                 x=alt.X("step:O", title="step", axis=alt.Axis(labelOverlap=True, labelAngle=0)),
                 y=alt.Y("item:N", title=None, sort=layers),
                 color=alt.Color("value:Q", title=group, scale=alt.Scale(scheme="viridis")),
-                tooltip=["arm:N", "item:N", "step:O", _tip("value", ".4g")],
+                tooltip=["arm:N", "item:N", "step:O", tip("value", ".4g")],
             )
             .add_params(arm)
             .transform_filter(kept)
         )
-        return _finish(chart, None, 18)
+        return finish(chart, None, 18)
 
     # -- what all plots share -------------------------------------------------------------------
 
@@ -271,7 +268,23 @@ AGGREGATES = ("mean", "all", "total", "so_far", "min", "max", "median", "std")
 """Items of a group that summarise its layers, the preferred one first."""
 
 
-def _tip(field: str, form: str = ".5f") -> alt.Tooltip:
+def which_way(conclusion: Conclusion, difference: str) -> str:
+    """`← better · arm − control · worse →`: the title of an axis of differences."""
+    higher = conclusion.question.higher_is_better
+    left, right = ("worse", "better") if higher else ("better", "worse")
+    return f"← {left}  ·  {difference}  ·  {right} →"
+
+
+def ground(conclusion: Conclusion) -> Any:
+    """Under differences: no difference as a line, those that do not matter in grey."""
+    delta = conclusion.question.delta
+    matters = alt.Chart(alt.Data(values=[{"low": -delta, "high": delta}]))
+    shade = matters.mark_rect(color="#999999", opacity=0.15).encode(x="low:Q", x2="high:Q")
+    zero = alt.Chart(alt.Data(values=[{"x": 0}])).mark_rule(color="#333333").encode(x="x:Q")
+    return alt.layer(shade, zero)
+
+
+def tip(field: str, form: str = ".5f") -> alt.Tooltip:
     return alt.Tooltip(f"{field}:Q", format=form)
 
 
@@ -280,9 +293,10 @@ def _hover(chart: alt.Chart, x: alt.X, y: alt.Y, tips: list[Any]) -> alt.Chart:
     return chart.mark_point(size=90, opacity=0).encode(x=x, y=y, tooltip=tips)
 
 
-def _finish(chart: Any, height: int | None, step: int = 20) -> Spec:
+def finish(chart: Any, height: int | None, step: int = 20) -> Spec:
     """As wide as its place on the page; letters large enough for a phone."""
-    size = {"height": height} if height else {"height": alt.Step(step)}
+    rows = {"step": step, "for": "position"}
+    size = {"height": height} if height else {"height": alt.Step.from_dict(rows)}
     made = chart.properties(width="container", **size)
     made = made.configure_axis(labelFontSize=12, titleFontSize=12, labelLimit=170, gridOpacity=0.5)
     made = made.configure_legend(labelFontSize=12).configure_view(stroke="#cccccc")
