@@ -13,6 +13,7 @@ from altgrad.compare.arm import differences
 from altgrad.compare.launching import local
 from altgrad.compare.launching.launch import Launch
 from altgrad.compare.outcomes import Outcome
+from altgrad.ideas import bench
 from altgrad.ideas.bench import Bench
 from altgrad.ideas.loop import Ledger, ledger_folder
 from altgrad.ideas.terms import read_terms

@@ -103,11 +103,11 @@ def test_the_page_needs_no_network(typed):
 @pytest.fixture
 def outcome(monkeypatch):
     """`outcome("lost")`: what the next idea's screening, or its smoke run, says."""
-    from altgrad.ideas import loop
+    from altgrad.ideas import bench
 
     def ends(verdict: str) -> None:
         if verdict == "crashed":
-            monkeypatch.setattr(loop, "failure_of", lambda *_: "the loss is nan at step 1")
+            monkeypatch.setattr(bench, "failure_of", lambda *_: "the loss is nan at step 1")
         gain = {"nominated": 0.5, "no gain": -0.5, "lost": math.nan, "parked": 0.0}.get(verdict, 0)
         monkeypatch.setitem(conftest.LOSS, "optim.lr=0.03", -gain)
 
