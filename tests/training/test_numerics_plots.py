@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from altgrad.quantization import PrecisionConfig, Recipe, apply_recipe
+from altgrad.runs.layers import layer_table
 from altgrad.training import Trainer
 from altgrad.training.instruments.config import ShadowConfig
-from altgrad.runs.layers import layer_table
 from altgrad.training.recording import numerics_plots
 from altgrad.training.recording.operands import operand_spreads
 
