@@ -1,11 +1,11 @@
 """A run on disk, read without torch: its folder, its lines, what it says about itself.
 
 `folder` knows where everything lies and who may write, `lines` reads and writes JSON lines that
-survive a kill (`metrics_record` says whether they are whole), `layers` makes tables of them, `reading` reads the small files,
-`disk` flushes and renames, `summary` makes a row of a table out of a folder, `history` and
-`code_version` say whether two runs could be the same run, `environment` what machine made it,
-`view`, `watch` and `plots` show it to a person (`printable`: no escapes reach a terminal). Whoever
-only looks at runs needs nothing from `training`.
+survive a kill (`metrics_record` says whether they are whole), `layers` makes tables of them,
+`reading` reads the small files, `disk` flushes and renames, `summary` makes a row of a table out
+of a folder, `history` and `code_version` say whether two runs could be the same run, `environment`
+what machine made it, `view`, `watch` and `plots` show it to a person (`printable`: no escapes reach
+a terminal). Whoever only looks at runs needs nothing from `training`.
 """
 
 from altgrad.runs.code_version import accept_code, changed_sources, code_versions, keep_sources
