@@ -1,11 +1,11 @@
 """A run on disk, read without torch: its folder, its lines, what it says about itself.
 
 `folder` knows where everything lies and who may write, `lines` reads and writes JSON lines that
-survive a kill (`metrics_record` says whether they are whole), `reading` reads the small files,
-`disk` flushes and renames, `summary` makes a row of a table out of a folder, `history` and
-`code_version` say whether two runs could be the same run, `environment` what machine made it,
-`view`, `watch` and `plots` show it to a person (`printable`: no escapes reach a terminal). Whoever
-only looks at runs needs nothing from `training`.
+survive a kill (`metrics_record` says whether they are whole), `layers` makes tables of them,
+`reading` reads the small files, `disk` flushes and renames, `summary` makes a row of a table out
+of a folder, `history` and `code_version` say whether two runs could be the same run, `environment`
+what machine made it, `view`, `watch` and `plots` show it to a person (`printable`: no escapes reach
+a terminal). Whoever only looks at runs needs nothing from `training`.
 """
 
 from altgrad.runs.code_version import accept_code, changed_sources, code_versions, keep_sources
@@ -34,7 +34,16 @@ from altgrad.runs.history import (
     last_weights,
     read_initial,
 )
-from altgrad.runs.lines import LineLog, Metrics, json_line, read_events, read_metrics
+from altgrad.runs.layers import AGGREGATES, OVER_TIME, LayerTable, layer_table, short_name
+from altgrad.runs.lines import (
+    LineLog,
+    Metrics,
+    json_line,
+    metrics_in,
+    read_events,
+    read_jsonl,
+    read_metrics,
+)
 from altgrad.runs.metrics_record import Record, record_of, what_is_missing
 from altgrad.runs.reading import SettingsReader, read_json, read_yaml
 from altgrad.runs.summary import (
@@ -47,14 +56,17 @@ from altgrad.runs.summary import (
 )
 
 __all__ = [
+    "AGGREGATES",
     "GIVEN",
     "LAYOUT_VERSION",
     "MACHINE_ERRORS",
+    "OVER_TIME",
     "PIECE_BYTES",
     "Changes",
     "Disk",
     "FileLock",
     "FolderLostError",
+    "LayerTable",
     "LineLog",
     "Metrics",
     "Record",
@@ -75,11 +87,14 @@ __all__ = [
     "json_line",
     "keep_sources",
     "last_weights",
+    "layer_table",
     "lock_holder",
+    "metrics_in",
     "new_run_path",
     "read_events",
     "read_initial",
     "read_json",
+    "read_jsonl",
     "read_metrics",
     "read_settings",
     "read_yaml",
@@ -87,6 +102,7 @@ __all__ = [
     "resolve_run",
     "run_status",
     "said_status",
+    "short_name",
     "summarise_run",
     "tokens_per_step",
     "what_is_lost",

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from altgrad.runs.lines import read_jsonl
+from altgrad.runs import read_jsonl
 from altgrad.studio.places import NotHereError, folder_named, require_inside
 
 FOLDER, FILE = "ideas", "ledger.jsonl"

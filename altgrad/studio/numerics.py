@@ -3,8 +3,7 @@
 import math
 from typing import Any
 
-from altgrad.runs import RunFolder, read_metrics
-from altgrad.runs.layers import OVER_TIME, layer_table, short_name
+from altgrad.runs import OVER_TIME, RunFolder, layer_table, read_metrics, short_name
 from altgrad.studio.card import Card
 
 MOST_STEPS = 80

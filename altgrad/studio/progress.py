@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from altgrad.runs.lines import metrics_in
+from altgrad.runs import metrics_in
 from altgrad.runs.watch import Follower
 
 MOST_POINTS = 48

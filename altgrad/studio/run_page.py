@@ -4,9 +4,15 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from altgrad.runs import RunFolder, checkpoint_folder, read_events, read_json, read_settings
+from altgrad.runs import (
+    RunFolder,
+    checkpoint_folder,
+    read_events,
+    read_json,
+    read_settings,
+    summarise_run,
+)
 from altgrad.runs.printable import printable
-from altgrad.runs.summary import summarise_run
 from altgrad.studio.card import Card
 from altgrad.studio.places import NotHereError, leads_out, read_text, require_inside
 from altgrad.studio.plain import finite

@@ -137,3 +137,22 @@ def test_formats_are_rounded_as_the_definition_rounds(ask):
     by_mode = {r["mode"]: r["value"] for r in e4m3["rounded"]}
     assert (by_mode["nearest_even"], by_mode["down"], by_mode["up"]) == (0.3125, 0.28125, 0.3125)
     assert [n["value"] for n in e4m3["near"]][3:5] == [0.28125, 0.3125]
+
+
+def test_everything_that_a_browser_asks_for_is_in_the_package(ask):
+    """Each module that a page imports is served, and each file is named in the package's data."""
+    import re
+    import tomllib
+    from pathlib import Path
+
+    import altgrad.studio
+
+    house = Path(altgrad.studio.__file__).parent
+    told = tomllib.loads((house.parents[1] / "pyproject.toml").read_text())
+    patterns = told["tool"]["setuptools"]["package-data"]["altgrad"]
+    packed = {p for pattern in patterns for p in house.parent.glob(pattern)}
+    files = {p for p in house.rglob("*") if p.suffix in (".js", ".css", ".html")}
+    assert files <= packed
+    for module in house.glob("static/*.js"):
+        for name in re.findall(r'"\./([\w.]+)"|"(\w+\.js)"', module.read_text()):
+            assert ask("GET", f"/static/{''.join(name)}").status_code == 200, name

@@ -85,7 +85,7 @@ def test_a_metrics_file_that_lost_lines_makes_a_finished_run_damaged(base):
         ("finished", ["run-a"]),
         ("-finished", ["run-b"]),
         ("e4m3", []),
-        ("muon run-a", ["run-a"]),
+        ("-failed run-a", ["run-a"]),
     ],
 )
 def test_words_find_runs(base, words, names):

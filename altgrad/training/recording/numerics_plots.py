@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from altgrad.quantization.recipe import ROLES
-from altgrad.runs import RunFolder, read_metrics
-from altgrad.runs.layers import AGGREGATES, OVER_TIME, layer_table, short_name
+from altgrad.runs import AGGREGATES, OVER_TIME, RunFolder, layer_table, read_metrics, short_name
 from altgrad.runs.plots import COLOURS
 from altgrad.training.recording.operands import Spread
 
