@@ -6,12 +6,11 @@ started in those copies (`call`). What is measured stays: a patch of altgrad may
 `FREE` and nothing else, whatever a patch's headers say, since the copies are compared file by file.
 """
 
-import importlib
 import json
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,11 +105,11 @@ def call(code: PatchedCode, target: str, *arguments: Any, cwd: str = ".") -> Any
     """
     with tempfile.TemporaryDirectory() as folder:
         asked, answer = Path(folder) / "asked.json", Path(folder) / "answer.json"
-        asked.write_text(json.dumps([target, list(arguments)]))
+        asked.write_text(json.dumps(list(arguments)))
         path = [*code.path, *(os.path.abspath(p) for p in sys.path if p)]
         status = call_and_forward(
             # -P: the folder it is called in must not stand before the patched one
-            [sys.executable, "-P", "-c", ANSWER, str(asked), str(answer)],
+            [sys.executable, "-P", "-c", _answering(target), str(asked), str(answer)],
             environment={**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(path))},
             cwd=code.cwd or cwd,
         )
@@ -122,16 +121,18 @@ def call(code: PatchedCode, target: str, *arguments: Any, cwd: str = ".") -> Any
     return said["result"]
 
 
-ANSWER = "import sys; from altgrad.programs.code import answer_to; answer_to(*sys.argv[1:])"
-
-
-def answer_to(asked_file: str, answer_file: str) -> None:
-    """The other side of `call`."""
-    asked, answer = Path(asked_file), Path(answer_file)
-    target, arguments = json.loads(asked.read_text())
+def _answering(target: str) -> str:
     module, _, name = target.partition(":")
+    return (
+        f"import sys; from {module} import {name}; from altgrad.programs.code import answer_by; "
+        f"answer_by({name}, *sys.argv[1:])"
+    )
+
+
+def answer_by(target: Callable[..., Any], asked_file: str, answer_file: str) -> None:
+    """The other side of `call`."""
     try:
-        said = {"result": getattr(importlib.import_module(module), name)(*arguments)}
+        said = {"result": target(*json.loads(Path(asked_file).read_text()))}
     except Exception as error:
         said = {"error": f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]}
-    answer.write_text(json.dumps(said))
+    Path(answer_file).write_text(json.dumps(said))

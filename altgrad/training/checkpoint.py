@@ -20,7 +20,7 @@ from altgrad.training.checkpoints import (
 CONVERT = (
     "{path} is a file, and a checkpoint of altgrad is a folder. A file that needs unpickling (.pt, "
     ".pth, .ckpt, .bin) can run code and is never opened here. To convert one that you trust: "
-    "`state = torch.load({path!r}, weights_only=True)`, then "
+    "give it to `torch.load` with `weights_only=True`, call that `state`, then "
     "`model.load_state_dict(state['model'])` and `save_checkpoint('checkpoint', model, optimizer, "
     "None, step, config)`"
 )

@@ -1,7 +1,7 @@
 """What this machine gives a run, one fact after another, each with what to do where it lacks
 something. The same functions answer that a run asks (`machine.py`), so the two cannot differ."""
 
-import importlib.util
+import importlib.metadata
 import os
 import platform
 import shutil
@@ -203,7 +203,9 @@ def _ways(corpus: Corpus) -> list[tuple[str, str | None]]:
 def _way(route: Any) -> tuple[str, str | None]:
     if isinstance(route, Wheel):
         index = _configured([sys.executable, "-m", "pip"], "global.index-url", "PIP_INDEX_URL")
-        there = importlib.util.find_spec("pip") is not None
+        # Not `find_spec`: setuptools gives up its distutils for good when somebody looks for pip,
+        # and torch.compile needs it.
+        there = any(importlib.metadata.distributions(name="pip"))
         return "package index (pip)", (index or "https://pypi.org/simple/") if there else None
     if isinstance(route, NpmPackage):
         if shutil.which("npm") is None:

@@ -1,6 +1,7 @@
 """`altgrad doctor`: what it says is what a run would do, and it names a cure."""
 
 import json
+import sys
 
 import torch
 
@@ -47,3 +48,17 @@ def test_each_corpus_is_told_with_its_ways_or_where_to_put_it(capsys, monkeypatc
 
 def test_a_server_that_is_not_there_is_closed():
     assert doctor._answers("http://127.0.0.1:1/").startswith("closed (")
+
+
+def test_nobody_looks_for_pip_in_this_process(monkeypatch):
+    """Setuptools' finder would give up its distutils for good, and torch.compile with it."""
+    asked = []
+
+    class Noting:
+        def find_spec(self, name, path=None, target=None):
+            asked.append(name)
+
+    monkeypatch.setattr(sys, "meta_path", [Noting(), *sys.meta_path])
+    monkeypatch.setattr(doctor, "_answers", lambda url: "")
+    main(["doctor", "--json"])
+    assert "pip" not in asked

@@ -61,7 +61,8 @@ def test_training_measures_the_same_bits(tmp_path):
     folder = prepare(DataConfig(path=str(path), tokenizer="byte", cache_dir=str(tmp_path)))
     meta, tokens = load_metadata(folder), load_tokens(folder, "val")
     model = network(256, uniform=True)
-    how = {"block_size": 8, "batch_size": 4, "device": torch.device("cpu"), "metadata": meta}
+    how = {"block_size": 8, "batch_size": 4, "device": torch.device("cpu")}
+    how["text_bytes"] = lambda _: meta.text_bytes("val")
     found = Evaluator(model, tokens, **how).metrics()["val_bits_per_byte"]
     assert found == pytest.approx(8 * (len(tokens) - 1) / len(tokens), rel=1e-6)
     assert found == pytest.approx(evaluate_split(model, folder).bits_per_byte, rel=1e-6)

@@ -76,7 +76,8 @@ def serve(tmp_path_factory):
         process.stdout.close()
 
 
-@pytest.fixture(scope="session")
+# By module: a running event loop is nothing that other modules' tests may meet.
+@pytest.fixture(scope="module")
 def chromium():
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     path = next(filter(None, map(shutil.which, BROWSERS)), None)
@@ -89,8 +90,9 @@ def chromium():
 
 
 @pytest.fixture
-def page(chromium):
-    """A tab; at its end nothing may have been logged as an error, or asked for elsewhere."""
+def page(chromium, serve):
+    """A tab, closed before its server. Nothing may have been logged as an error, or asked for
+    elsewhere."""
     context = chromium.new_context(viewport={"width": 1280, "height": 900})
     tab = context.new_page()
     errors, asked = [], []

@@ -56,7 +56,7 @@ def test_a_run_that_knows_nothing_reports_eight_bits_per_byte():
         block_size=4,
         batch_size=3,
         device=torch.device("cpu"),
-        metadata=metadata,
+        text_bytes=lambda _: metadata.text_bytes("val"),
     )
     found = evaluator.metrics()
     assert found["val_loss"] == pytest.approx(math.log(256))
@@ -76,7 +76,7 @@ def test_the_mean_over_a_split_weighs_tokens_not_batches():
     tokens = np.arange(11, dtype=np.uint16)
     expected = (7 * 1.0 + 3 * 6.0) / 10
     metadata = Metadata("c", "l", [], "r", None, 256, "uint16", {"val": SplitInfo(tokens=11)})
-    how = {"device": torch.device("cpu"), "metadata": metadata}
+    how = {"device": torch.device("cpu"), "text_bytes": lambda _: metadata.text_bytes("val")}
     evaluator = Evaluator(Half(), tokens, block_size=4, batch_size=2, **how)
     assert evaluator.loss() == pytest.approx(expected)
     assert mean_loss(Half(), tokens, batch_size=2) == pytest.approx(expected)
