@@ -22,6 +22,8 @@ A word whose value is a list is an axis; its first value is the control. Setting
   control=NAME  seeds=5 | seeds=[1,2,3] | seeds=auto max_seeds=20 (as you go, peeking allowed)
   budget=tokens|flops|time  delta=0.01  alpha=0.05  correction=holm|none  allow=[setting,…]
   primary=val_loss last=1   design=crossed   name=…   question='…'
+  design=scaling sizes=2x64,3x96,4x128,5x192 tokens_per_parameter=20 (over sizes; docs/scaling.md)
+    flops_per_run=…  head_width=32  max_epochs=4  fit_over=parameters|flops  forecast_to=8x512
   tune=optim.lr tuning.grid=0.001,0.003,0.01 tuning.seeds=1 tuning.extend=2 tuning.search=optuna
 Where it runs (changes no result):
   launcher=local|ray|slurm jobs=2 threads=1 jobs_per_device=4 retries=1 runs=runs
@@ -31,6 +33,8 @@ All other words are settings of every run, as `altgrad train` takes them.
 examples:
   altgrad compare precision=bf16,e5m2 seeds=5
   altgrad compare model=gpt2,llama budget=flops jobs=2
+  altgrad compare optim=adamw,muon design=scaling sizes=2x32,2x64,3x96,4x128 \\
+    tokens_per_parameter=2 tune=optim.lr seeds=5
   altgrad compare experiments/muon_vs_adamw.yaml
 """
 
@@ -96,14 +100,15 @@ def _help(arguments: argparse.Namespace) -> None:
 
 
 def compare(compose: Compose, arguments: argparse.Namespace) -> int:
-    from altgrad.compare.comparison import Comparison
+    from altgrad.compare.designs import design_for
     from altgrad.compare.launching import take_launch_words
     from altgrad.compare.question import read_question
 
     say = partial(words.say, file=sys.stderr if arguments.json else sys.stdout)
     launch, typed = take_launch_words(arguments.words)
-    comparison = Comparison(
-        read_question(typed),
+    question = read_question(typed)
+    comparison = design_for(question).make(
+        question,
         partial(_compose_arm, compose, arguments),
         launch=launch,
         say=say,
@@ -153,15 +158,16 @@ def _progress(say: Callable[[str], None], done: int, total: int, label: str, sta
 
 
 def _finish(folder: Path, as_json: bool, say: Callable[[str], None]) -> int:
-    from altgrad.compare.conclusion import conclude, write_verdict
-    from altgrad.compare.report import has_charts, verdict_lines, write_reports
+    from altgrad.compare.designs import design_of
+    from altgrad.compare.report import has_charts
 
-    conclusion = conclude(folder)
-    write_verdict(conclusion)
+    design = design_of(folder)
+    conclusion = design.conclude(folder)
+    design.write_verdict(conclusion)
     say("")
-    for line in verdict_lines(conclusion):
+    for line in design.lines(conclusion):
         say(line)
-    for path in write_reports(conclusion):
+    for path in design.write_reports(conclusion):
         say(f"report: {path}")
     if not has_charts():
         say(

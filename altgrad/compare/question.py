@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from altgrad.compare.ladder import Ladder
 from altgrad.settings import (
     ConfigError,
     coerce,
@@ -26,7 +27,7 @@ from altgrad.settings import (
 from altgrad.trust import said_by
 
 BUDGETS = ("tokens", "flops", "time")
-DESIGNS = ("one", "crossed")
+DESIGNS = ("one", "crossed", "scaling")
 CORRECTIONS = ("holm", "none")
 SEARCHES = ("grid", "optuna")
 FIRST_TUNING_SEED = 1001
@@ -84,7 +85,9 @@ class Question:
     control: str = ""
     """The arm the others are compared with; empty = the first."""
     design: str = "one"
-    """one (one axis) or crossed (a factorial of two)."""
+    """one (one axis), crossed (a factorial of two) or scaling (one axis over a ladder of sizes)."""
+    ladder: Ladder = field(default_factory=Ladder)
+    """The sizes of design=scaling, and what each may spend."""
     primary: str = "val_loss"
     """The outcome: a metric that the runs log."""
     higher_is_better: bool = False
@@ -159,6 +162,7 @@ class Question:
         self.tuning.check()
         if self.design == "crossed":
             _check_crossed(self)
+        _check_ladder(self)
 
     def _check_seeds(self) -> None:
         seeds = self.seed_list()
@@ -212,6 +216,20 @@ def _check_crossed(question: Question) -> None:
         require(len(values) >= 2, f"the axis {axis} needs at least two values, it has {values}.")
 
 
+def _check_ladder(question: Question) -> None:
+    if question.design != "scaling":
+        require(
+            not question.ladder.asked(),
+            "sizes and budgets of rungs are read with design=scaling; add it, or leave them out.",
+        )
+        return
+    question.ladder.check(question.base, question.arms)
+    require(
+        not question.until_decided,
+        "design=scaling takes a fixed number of seeds (its trend is judged once); write seeds=5.",
+    )
+
+
 def _sentence(question: Question) -> str:
     if question.design == "crossed" and len(question.axes) == 2:
         (a, first), (b, second) = question.axes.items()
@@ -220,6 +238,12 @@ def _sentence(question: Question) -> str:
             f"{a} ({', '.join(first)})?"
         )
     others = [a for a in question.arms if a != question.control]
+    if question.design == "scaling":
+        first, last = (question.ladder.names() or ["?"])[0], (question.ladder.names() or ["?"])[-1]
+        return (
+            f"How does the difference of {' or '.join(others)} from {question.control} in "
+            f"{question.primary} go with size, {first} to {last}?"
+        )
     return f"Does {' or '.join(others)} change {question.primary} against {question.control}?"
 
 
@@ -264,6 +288,8 @@ def _take_word(word: str, values: dict[str, Any]) -> None:
         kind = hints(Tuning).get(name)
         require(kind is not None, f"unknown setting {key!r}.{nearest(name, hints(Tuning))}")
         values.setdefault("tuning", {})[name] = _read_value(text, kind, key)
+    elif key in hints(Ladder):
+        values.setdefault("ladder", {})[key] = _read_value(text, hints(Ladder)[key], key)
     elif key == "seeds" and text == "auto":
         values["until_decided"] = True
     elif key in kinds:

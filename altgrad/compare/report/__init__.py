@@ -5,10 +5,15 @@
 """
 
 from altgrad.compare.report.build import has_charts, write_reports
+from altgrad.compare.report.tables import Table, number, p_value, text_table
 from altgrad.compare.report.words import verdict_lines
 
 __all__ = [
+    "Table",
     "has_charts",
+    "number",
+    "p_value",
+    "text_table",
     "verdict_lines",
     "write_reports",
 ]

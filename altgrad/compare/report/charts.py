@@ -73,7 +73,7 @@ class Charts:
             strokeDash=self._dash(),
             opacity=solid,
         )
-        tips = ["arm:N", "step:Q", _tip("mean"), _tip("low"), _tip("high")]
+        tips = ["arm:N", "step:Q", tip("mean"), tip("low"), tip("high")]
         hover = _hover(means, x, self._loss_axis("mean:Q", title), tips)
         band = means.mark_area().encode(
             x=x,
@@ -82,7 +82,7 @@ class Charts:
             color=self._colour(),
             opacity=alt.condition(pick, alt.value(0.16), alt.value(0.02)),
         )
-        return _finish(alt.layer(band, seeds, line.add_params(pick), hover), 320)
+        return finish(alt.layer(band, seeds, line.add_params(pick), hover), 320)
 
     def differences(self) -> Spec | None:
         """Forest plot: each arm's mean paired difference with its interval, seeds as dots."""
@@ -116,11 +116,11 @@ class Charts:
                 x=alt.X("difference:Q", title=title, axis=alt.Axis(tickCount=FEW_TICKS)),
                 y=y,
                 color=self._colour(legend=False),
-                tooltip=["arm:N", "seed:Q", _tip("difference")],
+                tooltip=["arm:N", "seed:Q", tip("difference")],
             )
         )
         means = alt.Chart(alt.Data(values=intervals))
-        tips = ["arm:N", "verdict:N", _tip("mean"), _tip("low"), _tip("high"), "pairs:Q"]
+        tips = ["arm:N", "verdict:N", tip("mean"), tip("low"), tip("high"), "pairs:Q"]
         rule = means.mark_rule(strokeWidth=3).encode(
             x="low:Q", x2="high:Q", y=y, color=self._colour(legend=False), tooltip=tips
         )
@@ -131,7 +131,7 @@ class Charts:
             shape=self._shape(),
             tooltip=tips,
         )
-        return _finish(alt.layer(shade, zero, rule, seeds, point), None, ROW_HEIGHT)
+        return finish(alt.layer(shade, zero, rule, seeds, point), None, ROW_HEIGHT)
 
     def sensitivity(self) -> Spec | None:
         """Outcome over the tuned setting's values; the chosen one is large."""
@@ -157,9 +157,9 @@ class Charts:
             shape=self._shape(),
             size=alt.condition("datum.chosen", alt.value(170), alt.value(45)),
             opacity=shown,
-            tooltip=["arm:N", "value:Q", _tip("outcome"), "chosen:N"],
+            tooltip=["arm:N", "value:Q", tip("outcome"), "chosen:N"],
         )
-        return _finish(alt.layer(line, points.add_params(pick)), 280)
+        return finish(alt.layer(line, points.add_params(pick)), 280)
 
     def mechanisms(self) -> dict[str, list[Spec]]:
         """Group of metrics -> its plots: over time, and layer by layer where there are layers."""
@@ -208,12 +208,12 @@ class Charts:
             )
             .add_params(pick)
         )
-        tips = ["arm:N", "item:N", "step:Q", _tip("value", ".4g")]
+        tips = ["arm:N", "item:N", "step:Q", tip("value", ".4g")]
         both = alt.layer(chart, _hover(alt.Chart(), x, y, tips), data=alt.NamedData(group))
         both = self._named(both, items)
         if len(items) > 1:
             both = both.add_params(shown).transform_filter("datum.item == shown_item")
-        return _finish(both, 240)
+        return finish(both, 240)
 
     def _by_layer(self, group: str, items: list[str], layers: list[str]) -> Spec:
         arm = alt.param(
@@ -229,12 +229,12 @@ class Charts:
                 x=alt.X("step:O", title="step", axis=alt.Axis(labelOverlap=True, labelAngle=0)),
                 y=alt.Y("item:N", title=None, sort=layers),
                 color=alt.Color("value:Q", title=group, scale=alt.Scale(scheme="viridis")),
-                tooltip=["arm:N", "item:N", "step:O", _tip("value", ".4g")],
+                tooltip=["arm:N", "item:N", "step:O", tip("value", ".4g")],
             )
             .add_params(arm)
             .transform_filter(kept)
         )
-        return _finish(chart, None, 18)
+        return finish(chart, None, 18)
 
     # -- what all plots share -------------------------------------------------------------------
 
@@ -271,7 +271,7 @@ AGGREGATES = ("mean", "all", "total", "so_far", "min", "max", "median", "std")
 """Items of a group that summarise its layers, the preferred one first."""
 
 
-def _tip(field: str, form: str = ".5f") -> alt.Tooltip:
+def tip(field: str, form: str = ".5f") -> alt.Tooltip:
     return alt.Tooltip(f"{field}:Q", format=form)
 
 
@@ -280,7 +280,7 @@ def _hover(chart: alt.Chart, x: alt.X, y: alt.Y, tips: list[Any]) -> alt.Chart:
     return chart.mark_point(size=90, opacity=0).encode(x=x, y=y, tooltip=tips)
 
 
-def _finish(chart: Any, height: int | None, step: int = 20) -> Spec:
+def finish(chart: Any, height: int | None, step: int = 20) -> Spec:
     """As wide as its place on the page; letters large enough for a phone."""
     size = {"height": height} if height else {"height": alt.Step(step)}
     made = chart.properties(width="container", **size)
