@@ -42,6 +42,7 @@ from altgrad.training.size_limits import refuse_more_than_stored
 from altgrad.training.token_hashes import other_text, require_same_tokens
 from altgrad.training.trainer import Trainer
 from altgrad.training.unread_settings import settle_storage
+from altgrad.training.width_rule import settle_width_rule
 
 NO_BF16 = (
     "this processor has no bf16 instructions: computing in fp32, which takes longer per step "
@@ -86,6 +87,7 @@ def build_run(
     accept_code(config.to_dict())
     if like is None:  # a run that goes on stores as it began
         settle_storage(config)
+    settle_width_rule(config)
     # 1 The machine: device, arithmetic, processes. `auto` is asked for before it is replaced.
     left_to_us = config.precision.compute == "auto"
     device = settle(config)

@@ -123,6 +123,10 @@ def _free_rates_given(config: TrainConfig) -> bool:
     return all(getattr(config.optim, f"{role}_lr") is not None for role in roles)
 
 
+def _starts(*schemes: str) -> Callable[[TrainConfig], bool]:
+    return lambda c: c.init_from is None and c.model.init in schemes
+
+
 def _counts(config: TrainConfig) -> bool:
     every = config.diagnostics.every_steps
     return config.precision.simulate if every is None else every > 0
@@ -197,6 +201,18 @@ FEATURES: list[Feature] = [
     (("optim.free_lr",), "optim.scalar_lr=null", lambda c: not _free_rates_given(c)),
     (("optim.head_lr",), "model.tie_head=false", lambda c: not c.model.tie_head),
     (("model.init",), "init_from=null", lambda c: c.init_from is None),
+    (("model.init_width",), "init_from=null model.init=gpt2", _starts("gpt2", "llama")),
+    (("model.init_depth",), "init_from=null model.init=gpt2", _starts("gpt2")),
+    (
+        ("optim.base_width", "optim.base_head_dim"),
+        "optim.width_rule=mup",
+        lambda c: c.optim.width_rule is not None,
+    ),
+    (
+        ("optim.base_depth",),
+        "optim.width_rule=completep",
+        lambda c: c.optim.width_rule == "completep",
+    ),
     (("finetune.base_sha256",), "init_from=RUN", lambda c: c.init_from is not None),
     (
         tuple(f"finetune.{n}" for n in ("r", "alpha", "dropout", "targets", "base")),
