@@ -1,4 +1,5 @@
-"""What a design of a question is: who makes its runs, and who reads them back. One line a design."""
+"""What a design of a question is: who makes its runs, and who reads them back. One line a
+design."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,8 +1,8 @@
 """Settings of `design=scaling`: a ladder of sizes, and what every rung of it may spend.
 
-A rung is a size (`4x128`: depth x width) or a list of words of one's own; each gets a budget by one of
-three rules. Typed beside the other words of a question (`sizes=2x64,3x96 tokens_per_parameter=20`), in
-an experiment file below `ladder`.
+A rung is a size (`4x128`: depth x width) or a list of words of one's own; each gets a budget by one
+of three rules. Typed beside the other words of a question (`sizes=2x64,3x96
+tokens_per_parameter=20`), in an experiment file below `ladder`.
 """
 
 import math
@@ -36,12 +36,13 @@ class Ladder:
     flops_per_run: float | None = None
     """Budget of a rung instead: so many FLOPs, the same for all rungs."""
     max_epochs: float = 4.0
-    """How often a rung may read the training text (beyond four, repeated text teaches less and less:
-    Muennighoff et al., arXiv 2305.16264)."""
+    """How often a rung may read the training text (beyond four, repeated text teaches less and
+    less: Muennighoff et al., arXiv 2305.16264)."""
     fit_over: str = "parameters"
     """What the curves are fitted over: parameters, or flops (of the control's run)."""
     forecast_to: str = ""
-    """Larger size the difference is forecast for; empty = ten times the largest rung's parameters."""
+    """Larger size the difference is forecast for; empty = ten times the largest rung's
+    parameters."""
 
     def asked(self) -> bool:
         """Whether anything was said about a ladder."""
@@ -64,7 +65,8 @@ class Ladder:
         found = SIZE.fullmatch(size)
         if found is None or not all(int(n) for n in found.groups() if n is not None):
             raise ConfigError(
-                f"{size!r} is no size; write depth x width (4x128), or depth x width x heads (4x128x8)."
+                f"{size!r} is no size; write depth x width (4x128), or depth x width x heads "
+                "(4x128x8)."
             )
         depth, width, heads = (int(n) if n else 0 for n in found.groups())
         heads = heads or self._heads(size, width)
@@ -76,7 +78,8 @@ class Ladder:
         return [f"{name}={value}" for name, value in values.items()]
 
     def check(self, base: Sequence[str], arms: Mapping[str, Sequence[str]]) -> None:
-        """Refuse a ladder that cannot be climbed, before anything is composed. Raises ConfigError."""
+        """Refuse a ladder that cannot be climbed, before anything is composed. Raises
+        ConfigError."""
         require(
             not (self.sizes and self.rungs), "sizes and ladder.rungs both name rungs; give one."
         )
@@ -101,8 +104,8 @@ class Ladder:
     def _heads(self, size: str, width: int) -> int:
         require(
             width % self.head_width == 0,
-            f"size {size}: heads of {self.head_width} do not divide a width of {width}; write a width "
-            f"that is a multiple of {self.head_width}, its heads (such as {size}x1), or head_width=…",
+            f"size {size}: heads of {self.head_width} do not divide a width of {width}; write a "
+            f"multiple of {self.head_width}, the number of heads ({size}x1), or head_width=…",
         )
         return width // self.head_width
 

@@ -26,8 +26,8 @@ LAYOUT_VERSION = 1
 @dataclass
 class Record:
     """`record.json`. runs: arm -> seed -> run folder; arms: control first, words and settings that
-    differ; paths are relative to the runs' folder. ladder: of design=scaling, whose runs belong to its rungs'
-    own comparisons (`scaling/`)."""
+    differ; paths are relative to the runs' folder. ladder: of design=scaling, whose runs belong to
+    its rungs' own comparisons (`scaling/`)."""
 
     command: str
     control: str

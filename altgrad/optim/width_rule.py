@@ -1,37 +1,38 @@
 """Rates that travel: what `optim.width_rule` makes of a rate found at a smaller size.
 
-m = n_embd / base_width and l = n_layer / base_depth say how much larger a network is than the one its
-rates are meant for. Everything below is a power of them, and at m = l = 1 nothing changes.
+m = n_embd / base_width and l = n_layer / base_depth say how much larger a network is than the one
+its rates are meant for. Everything below is a power of them, and at m = l = 1 nothing changes.
 
-| what                                | mup, completep                | where                           |
-|-------------------------------------|-------------------------------|---------------------------------|
-| start of matrices in the blocks     | std · m^-½                    | model.init_width = base_width   |
-| start of embeddings and head        | unchanged                     |                                 |
-| logits                              | · m^-1                        | model.logit_scale               |
-| scores of attention                 | (base_head_dim)^½ / head_dim  | model.attention_scale           |
-| adamw: rate of matrices             | · m^-1, decay · m             |                                 |
-| adamw: embeddings, head, vectors    | unchanged                     |                                 |
-| sgd: rate of matrices               | unchanged                     |                                 |
-| sgd: embeddings, head, vectors      | · m, decay · m^-1             |                                 |
-| muon: matrices, original            | unchanged                     |                                 |
-| muon: matrices, match_rms_adamw     | · m^-½, decay · m^½           |                                 |
-| muon: embeddings, head, vectors     | as adamw's                    |                                 |
-| completep: what a block adds        | · l^-1                        | model.branch_scale              |
-| completep: start of gpt2's c_proj   | counts with base_depth        | model.init_depth                |
-| completep: Adam's epsilon           | · m^-1, and · l^-1 in blocks  | a group's eps                   |
+| what                              | mup, completep               | where                         |
+|-----------------------------------|------------------------------|-------------------------------|
+| start of matrices in the blocks   | std · m^-½                   | model.init_width = base_width |
+| start of embeddings and head      | unchanged                    |                               |
+| logits                            | · m^-1                       | model.logit_scale             |
+| scores of attention               | (base_head_dim)^½ / head_dim | model.attention_scale         |
+| adamw: rate of matrices           | · m^-1, decay · m            |                               |
+| adamw: embeddings, head, vectors  | unchanged                    |                               |
+| sgd: rate of matrices             | unchanged                    |                               |
+| sgd: embeddings, head, vectors    | · m, decay · m^-1            |                               |
+| muon: matrices, original          | unchanged                    |                               |
+| muon: matrices, match_rms_adamw   | · m^-½, decay · m^½          |                               |
+| muon: embeddings, head, vectors   | as adamw's                   |                               |
+| completep: what a block adds      | · l^-1                       | model.branch_scale            |
+| completep: start of gpt2's c_proj | counts with base_depth       | model.init_depth              |
+| completep: Adam's epsilon         | · m^-1, and · l^-1 in blocks | a group's eps                 |
 
-mup is the parameterisation of G. Yang, E. Hu et al., arXiv 2203.03466, in the form of its Table 8 (a
-factor on the output, the head's rate unchanged), which a head tied to the embedding needs, too (§B.1,
-Table 8 and the text below it); attention is scaled by 1/d (Definition 4.1). A decoupled decay is
-multiplied by the rate, so it grows as the rate of its group falls. completep adds depth: N. Dey et al.,
-arXiv 2505.01618, Table 1 with α = 1, under which no rate changes with the depth; B. Mlodozeniec et al.,
-arXiv 2512.22382, build on the same rules. Muon's orthogonal step has a spectral norm of 1 whatever the
-width, and `original` multiplies it by sqrt(rows / columns), which a network whose dimensions all grow
-together keeps: the condition of G. Yang, J. Simon, J. Bernstein, arXiv 2310.17813, Condition 1.
-match_rms_adamw lets the step grow with the root of the width; the rule takes that back.
+mup is the parameterisation of G. Yang, E. Hu et al., arXiv 2203.03466, in the form of its Table 8
+(a factor on the output, the head's rate unchanged), which a head tied to the embedding needs, too
+(Table 8); attention is scaled by 1/d (Definition 4.1). A decoupled
+decay is multiplied by the rate, so it grows as the rate of its group falls. completep adds depth:
+N. Dey et al., arXiv 2505.01618, Table 1 with α = 1, under which no rate changes with the depth; B.
+Mlodozeniec et al., arXiv 2512.22382, build on the same rules. Muon's orthogonal step has a spectral
+norm of 1 whatever the width, and `original` multiplies it by sqrt(rows / columns), which a network
+whose dimensions all grow together keeps: the condition of G. Yang, J. Simon, J. Bernstein, arXiv
+2310.17813, Condition 1. match_rms_adamw lets the step grow with the root of the width; the rule
+takes that back.
 
-The network's part is set by `training.width_rule`, before a network is built; an optimiser refuses a
-network without it.
+The network's part is set by `training.width_rule`, before a network is built; an optimiser refuses
+a network without it.
 """
 
 from dataclasses import dataclass
@@ -77,7 +78,8 @@ KNOWN = ("adamw", "sgd", "muon")
 
 
 def check_rule(config: Ruled) -> None:
-    """Raise ValueError, in one line, for a rule that is none, or that does not know the optimiser."""
+    """Raise ValueError, in one line, for a rule that is none, or that does not know the
+    optimiser."""
     rule = config.width_rule
     if rule is None:
         return
@@ -120,7 +122,8 @@ def network_settings(config: Ruled, model: Any) -> dict[str, Any]:
 
 
 def check_network(model: Any, config: Ruled) -> None:
-    """Refuse a network that was built without the rule: its rates would be wrong. Raises ValueError."""
+    """Refuse a network that was built without the rule: its rates would be wrong. Raises
+    ValueError."""
     if config.width_rule is None:
         return
     own = getattr(model, "config", None)
@@ -132,9 +135,9 @@ def check_network(model: Any, config: Ruled) -> None:
     for name, value in network_settings(config, own).items():
         if getattr(own, name) != value:
             raise ValueError(
-                f"optim.width_rule={config.width_rule} wants model.{name}={value}, the network was "
-                f"built with {getattr(own, name)}; call training.width_rule.settle_width_rule(config) "
-                "before the network is built"
+                f"optim.width_rule={config.width_rule} wants model.{name}={value}, the network "
+                f"was built with {getattr(own, name)}; call settle_width_rule(config) of "
+                "altgrad.training.width_rule before the network is built"
             )
 
 

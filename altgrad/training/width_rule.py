@@ -41,5 +41,6 @@ def _refuse_other(rule: str, name: str, given: Any, wanted: Any) -> None:
     plain = getattr(GPTConfig(), name)
     require(
         given in (plain, wanted),
-        f"model.{name}={given} is not what optim.width_rule={rule} makes it ({wanted}); leave it out.",
+        f"model.{name}={given} is not what optim.width_rule={rule} makes it ({wanted}); "
+        "leave it out.",
     )

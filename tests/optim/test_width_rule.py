@@ -1,8 +1,8 @@
 """Rates that travel: the rule against the `mup` package, and against what it is for.
 
 The coordinate check trains the same small network at four widths and asks how the sizes of its
-activations go with the width: under the rule they stand still, and each half of it that is taken away
-shows.
+activations go with the width: under the rule they stand still, and each half of it that is taken
+away shows.
 """
 
 import dataclasses
@@ -148,7 +148,8 @@ RATES = {
 }
 """SGD's few steps from so small a start are too noisy to measure; its rates are compared above."""
 STILL, GROWS = 0.3, 0.4
-"""A slope within the first is standing still; a breach of the rule shows by more than the second."""
+"""A slope within the first is standing still; a breach of the rule shows by more than the
+second."""
 
 
 def grown(optim: dict, **model) -> list[str]:
@@ -275,7 +276,9 @@ def test_a_network_that_contradicts_the_rule_is_refused(model, expected):
 
 
 def test_settling_twice_is_settling_once():
-    config = TrainConfig(model=GPTConfig(n_embd=64, n_head=8, vocab_size=V), optim=OptimConfig(**RULE))
+    config = TrainConfig(
+        model=GPTConfig(n_embd=64, n_head=8, vocab_size=V), optim=OptimConfig(**RULE)
+    )
     settle_width_rule(config)
     once = config.to_dict()
     settle_width_rule(config)

@@ -71,7 +71,11 @@ class ScalingCharts:
         means = alt.Chart(alt.Data(values=self._evidence_rows()))
         tips = ["arm:N", "rung:N", "verdict:N", tip("mean"), tip("low"), tip("high")]
         rule = means.mark_rule(strokeWidth=3).encode(
-            x=self._x("size"), y=self._y("low", title), y2="high:Q", color=self._colour(), tooltip=tips
+            x=self._x("size"),
+            y=self._y("low", title),
+            y2="high:Q",
+            color=self._colour(),
+            tooltip=tips,
         )
         point = means.mark_point(filled=True, size=110, opacity=1).encode(
             x=self._x("size"),
@@ -123,9 +127,7 @@ class ScalingCharts:
 
     def _line_rows(self) -> list[dict[str, Any]]:
         if self.c.fits:
-            return [
-                {"arm": f.arm, "size": n, "value": v} for f in self.c.fits for n, v in f.curve
-            ]
+            return [{"arm": f.arm, "size": n, "value": v} for f in self.c.fits for n, v in f.curve]
         means = {
             arm: [y[:, i][~_lost(y[:, i])] for i in range(y.shape[1])]
             for arm, y in self.c.outcomes.items()
@@ -186,7 +188,9 @@ class ScalingCharts:
 
     def _x(self, field: str) -> alt.X:
         axis = alt.Axis(format=".2~s", tickCount=6)
-        return alt.X(f"{field}:Q", title=self.over, scale=alt.Scale(type="log", nice=False), axis=axis)
+        return alt.X(
+            f"{field}:Q", title=self.over, scale=alt.Scale(type="log", nice=False), axis=axis
+        )
 
     def _y(self, field: str, title: str) -> alt.Y:
         return alt.Y(f"{field}:Q", title=title, scale=alt.Scale(zero=False, nice=True))

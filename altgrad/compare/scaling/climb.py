@@ -43,7 +43,9 @@ class ScalingComparison:
             "target": asdict(target),
         }
         make = partial(Comparison, launch=launch, report=report, command=command)
-        self.parts = [make(self._question_of(r), compose, say=partial(_said, say, r)) for r in self.rungs]
+        self.parts = [
+            make(self._question_of(r), compose, say=partial(_said, say, r)) for r in self.rungs
+        ]
 
     def run(self) -> Path:
         """All runs of all rungs. Returns the comparison's folder.

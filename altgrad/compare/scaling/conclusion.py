@@ -21,7 +21,8 @@ from altgrad.settings import ConfigError, from_dict, require
 
 @dataclass(frozen=True)
 class ScalingConclusion:
-    """Everything a report of design=scaling says. rungs: smallest first, with each one's conclusion.
+    """Everything a report of design=scaling says. rungs: smallest first, with each one's
+    conclusion.
 
     outcomes: arm -> `(seeds, rungs)`, the control first; nan for a lost run.
     """
@@ -95,9 +96,7 @@ def conclude_scaling(folder: Path, *, resamples: int = 2000) -> ScalingConclusio
     sizes = [rung.size(question.ladder.fit_over) for rung in rungs]
     rules = rules_of(question)
     at = target.size(question.ladder.fit_over)
-    trends = judge_trends(
-        sizes, outcomes, question.control, rules, target=at, resamples=resamples
-    )
+    trends = judge_trends(sizes, outcomes, question.control, rules, target=at, resamples=resamples)
     fits = fit_laws(sizes, outcomes, rules, resamples=resamples)
     return ScalingConclusion(folder, question, record, parts, target, outcomes, trends, fits)
 
@@ -119,7 +118,9 @@ def _read_ladder(folder: Path, question: Question, record: Record) -> tuple[list
         f"{folder}/record.json: the rungs do not grow.",
     )
     for rung in rungs:
-        require(plain_name(rung.folder), f"record.json names {rung.folder!r}, which is no folder's.")
+        require(
+            plain_name(rung.folder), f"record.json names {rung.folder!r}, which is no folder's."
+        )
     return rungs, target
 
 

@@ -1,4 +1,5 @@
-"""From a ladder to rungs: each one's words, its size, its budget, and how often it reads the text."""
+"""From a ladder to rungs: each one's words, its size, its budget, and how often it reads the
+text."""
 
 import math
 from dataclasses import dataclass, replace
@@ -30,7 +31,6 @@ class Rung:
 
     def size(self, fit_over: str) -> float:
         return float(self.parameters if fit_over == "parameters" else self.flops)
-
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,9 @@ def plan_rungs(question: Question, compose: Compose, folder: str, *, elsewhere: 
     return rungs
 
 
-def plan_target(question: Question, compose: Compose, rungs: list[Rung], *, elsewhere: bool) -> Target:
+def plan_target(
+    question: Question, compose: Compose, rungs: list[Rung], *, elsewhere: bool
+) -> Target:
     """The size to forecast.
 
     Raises:
@@ -97,8 +99,8 @@ def plan_target(question: Question, compose: Compose, rungs: list[Rung], *, else
     rung = _rung(name, "", [], _control_of(asked, compose, elsewhere), ladder)
     require(
         rung.size(ladder.fit_over) > last.size(ladder.fit_over),
-        f"forecast_to={name} has {rung.size(ladder.fit_over):.3g} {ladder.fit_over}, no more than the "
-        f"largest rung ({last.name}, {last.size(ladder.fit_over):.3g}); name a larger size.",
+        f"forecast_to={name} has {rung.size(ladder.fit_over):.3g} {ladder.fit_over}, no more than "
+        f"the largest rung ({last.name}, {last.size(ladder.fit_over):.3g}); name a larger size.",
     )
     return Target(name, rung.parameters, rung.flops)
 
@@ -133,7 +135,8 @@ def _equal_steps(ladder: Ladder) -> bool:
 
 
 def parameters_of(arm: Arm) -> int:
-    """Distinct parameters of an arm's network, embeddings included; counted without making weights."""
+    """Distinct parameters of an arm's network, embeddings included; counted without making
+    weights."""
     import torch
 
     from altgrad.model import GPT

@@ -38,9 +38,9 @@ def rules_in_words(c: ScalingConclusion) -> str:
     }
     budget = next((w for n, w in budgets.items() if getattr(q.ladder, n)), "equal steps")
     return (
-        f"Outcome: {q.primary}, {direction} is better. Budget of a rung: {budget}. A change over the "
-        f"ladder of less than {q.delta:g} does not matter. Chance of a false trend at most {q.alpha:g} "
-        f"over all arms. Size: {q.ladder.fit_over} of the control, embeddings included."
+        f"Outcome: {q.primary}, {direction} is better. Budget of a rung: {budget}. A change over "
+        f"the ladder of less than {q.delta:g} does not matter. Chance of a false trend at most "
+        f"{q.alpha:g} over all arms. Size: {q.ladder.fit_over} of the control, embeddings included."
     )
 
 
@@ -49,16 +49,20 @@ def notes(c: ScalingConclusion) -> list[str]:
     repeated = [r for r, _ in c.rungs if r.epochs > 1]
     found = [f"{r.name} read its text {r.epochs:.1f} times" for r in repeated]
     edges = [
-        f"{rung.name}: the {t['edge']} {t['setting']} tried won for {t['arm']}; the grid may be too narrow"
+        f"{rung.name}: the {t['edge']} {t['setting']} tried won for {t['arm']}: a narrow grid"
         for rung, part in c.rungs
         for t in part.record.tuning
         if t["edge"]
     ]
     tuned = bool(c.question.tuning.setting)
-    untuned = [] if tuned else [
-        "no rate was tuned for a rung (tune=optim.lr); without optim.width_rule in the arms, one rate "
-        "need not suit every size, and a trend may be the rates'"
-    ]
+    untuned = (
+        []
+        if tuned
+        else [
+            "no rate was tuned for a rung (tune=optim.lr): unless optim.width_rule makes rates "
+            "travel, one rate need not suit every size, and a trend may be the rates'"
+        ]
+    )
     parts = [f"{rung.name}: {note}" for rung, part in c.rungs for note in part.fairness.notes]
     return [*found, *edges, *untuned, *parts]
 
@@ -94,12 +98,15 @@ def html_page(c: ScalingConclusion) -> str:
     charts = ScalingCharts(c)
     specs = {"plot0": charts.differences(), "plot1": charts.outcomes()}
     titles = (
-        ("Difference over size", "Point and bar: mean difference and its interval on a rung; ticks: "
-         "seeds; the line: the trend; dashed: the forecast. Grey: changes that do not matter."),
+        (
+            "Difference over size",
+            "Point and bar: mean difference and its interval on a rung; ticks: "
+            "seeds; the line: the trend; dashed: the forecast. Grey: changes that do not matter.",
+        ),
         (f"{c.question.primary} over size", "A point a run; the curve is the fitted law."),
     )
     parts = [
-        f"<h2>{html.escape(title)}</h2><p class=\"remark\">{html.escape(remark)}</p>"
+        f'<h2>{html.escape(title)}</h2><p class="remark">{html.escape(remark)}</p>'
         f'<div class="plot" id="{name}"></div>'
         for name, (title, remark) in zip(specs, titles, strict=True)
     ]

@@ -73,7 +73,8 @@ def _shown(e: Estimate) -> str:
 
 
 def forecasts_table(c: ScalingConclusion) -> Table:
-    """For each arm the forecast and its check, each way of going on by itself; empty without any."""
+    """For each arm the forecast and its check, each way of going on by itself; empty without
+    any."""
     largest = c.rungs[-1][0].name
     rows = []
     for t in c.trends:
@@ -122,7 +123,9 @@ def tuning_table(c: ScalingConclusion) -> Table:
             "rung": rung.name,
             "arm": t["arm"],
             t["setting"]: f"{float(t['value']):g}",
-            "found": f"at the {t['edge']} edge: the grid may be too narrow" if t["edge"] else "inside",
+            "found": f"at the {t['edge']} edge: the grid may be too narrow"
+            if t["edge"]
+            else "inside",
         }
         for rung, part in c.rungs
         for t in part.record.tuning
@@ -160,13 +163,13 @@ SECTIONS = (
     (
         "Forecast, and its check",
         forecasts_table,
-        "The forecast is the hull of three ways to go on; the check forecasts the largest rung from "
-        "the others.",
+        "The forecast is the hull of three ways to go on; the check forecasts the largest rung "
+        "from the others.",
     ),
     (
         "Fitted laws",
         fits_table,
-        "E + A·N^-α by least squares on the means over seeds, intervals by bootstrap over the seeds.",
+        "E + A·N^-α by least squares on the means over seeds; intervals by bootstrap over seeds.",
     ),
     ("Tuning", tuning_table, "Chosen for every arm and rung, on seeds that are not test seeds."),
     ("Every run", seeds_table, ""),

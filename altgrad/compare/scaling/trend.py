@@ -1,17 +1,19 @@
 """What may be concluded about how a difference goes with size, in words.
 
-d(N) is the difference arm - control on the rung of size N; its trend is a line over log2 N, a line a
-seed (`statistics/trend.py`). The rules, fixed before any run, p-values corrected for the number of arms:
+d(N) is the difference arm - control on the rung of size N; its trend is a line over log2 N, a line
+a seed (`statistics/trend.py`). The rules, fixed before any run, p-values corrected for the number
+of arms:
 
-holds      the line's change from the first rung to the last is shown to be smaller than delta (TOST);
-           wins over the others, since such a change was declared not to matter
+holds      the line's change from the first rung to the last is shown to be smaller than delta
+           (TOST); wins over the others, since such a change was declared not to matter
 turns      a slope is shown, and the line's ends lie on different sides of 0, both shown
 grows      a slope is shown that leads away from 0, and on which side the rungs' mean lies is shown
 shrinks    the same, towards 0
 moves      a slope is shown, but not on which side of 0 the difference lies
 not shown  everything else
 
-A forecast is made from four rungs on, and is checked by forecasting the largest rung from the others.
+A forecast is made from four rungs on, and is checked by forecasting the largest rung from the
+others.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,10 +38,10 @@ FEWEST_SEEDS = 2
 class Trend:
     """One arm's difference from the control over the rungs.
 
-    seeds: that finished on every rung, of `asked`. slope: per doubling of the size. first, last, middle:
-    the line at the first and last rung, and the mean over the rungs. bend: departure from the line,
-    None below three rungs. p_slope, p_same: corrected p of "no slope" and of "it changes by delta or
-    more". forecast, left_out: None where there are too few rungs or seeds.
+    seeds: that finished on every rung, of `asked`. slope: per doubling of the size. first, last,
+    middle: the line at the first and last rung, and the mean over the rungs. bend: departure from
+    the line, None below three rungs. p_slope, p_same: corrected p of "no slope" and of "it changes
+    by delta or more". forecast, left_out: None where there are too few rungs or seeds.
     """
 
     arm: str
@@ -95,7 +97,8 @@ def judge_trends(
     target: float | None = None,
     resamples: int = RESAMPLES,
 ) -> list[Trend]:
-    """One trend an arm. outcomes: arm -> `(seeds, rungs)`, nan for a lost run; target: size to forecast."""
+    """One trend an arm. outcomes: arm -> `(seeds, rungs)`, nan for a lost run; target: size to
+    forecast."""
     others = [arm for arm in outcomes if arm != control]
     both = {arm: _complete(outcomes[control], outcomes[arm]) for arm in others}
     raw = [_p_values(sizes, arm - base, rules) for base, arm in both.values()]
@@ -187,7 +190,11 @@ def _verdict(
 
 
 def fit_laws(
-    sizes: Sequence[float], outcomes: Mapping[str, Array], rules: Rules, *, resamples: int = RESAMPLES
+    sizes: Sequence[float],
+    outcomes: Mapping[str, Array],
+    rules: Rules,
+    *,
+    resamples: int = RESAMPLES,
 ) -> list[Fit]:
     """The law of each arm, from the seeds it finished on every rung; none below four rungs."""
     if len(sizes) < FEWEST_FOR_A_FORECAST:
@@ -236,7 +243,7 @@ def words_of(t: Trend, names: tuple[str, str], rules: Rules) -> str:
         TURNS: f"the difference turns: {ends}",
         GROWS: f"the {_side(t, rules)} grows with size: {ends}",
         SHRINKS: f"the {_side(t, rules)} shrinks with size: {ends}",
-        MOVES: f"the difference moves {_way(t, rules)}, on which side of 0 it lies is not shown: {ends}",
+        MOVES: f"the difference moves {_way(t, rules)}, on which side of 0 is not shown: {ends}",
         NOT_SHOWN: f"not shown that the difference changes with size, nor that it holds: {ends}",
     }
     lost = f"; {t.seeds} of {t.asked} seeds finished on every rung" if t.seeds < t.asked else ""

@@ -4,9 +4,10 @@
 - it stays: the difference is what it was on the largest rung;
 - the laws go on: each arm's E + A·N^-α is extrapolated, and the difference is theirs.
 
-Each is right about some truths and confidently wrong about others, and four rungs cannot tell which. So
-the forecast is the hull of their intervals, and its centre the middle of their three centres.
-`benchmarks/scaling_calibration.py` counts how often the truth lies inside (docs/scaling.md).
+Each is right about some truths and confidently wrong about others, and four rungs cannot tell
+which. So the forecast is the hull of their intervals, and its centre the middle of their three
+centres. `benchmarks/scaling_calibration.py` counts how often the truth lies inside
+(docs/scaling.md).
 """
 
 from dataclasses import dataclass
@@ -42,8 +43,8 @@ def forecast(
 ) -> Forecast:
     """The difference arm - control at the size `at`.
 
-    control, arm: outcomes `(seeds, rungs)` of the same seeds, complete, at least two seeds and three
-    rungs, the largest last.
+    control, arm: outcomes `(seeds, rungs)` of the same seeds, complete, at least two seeds and
+    three rungs, the largest last.
     """
     d = arm - control
     ways = {

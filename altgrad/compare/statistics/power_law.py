@@ -1,11 +1,12 @@
 """L(N) = E + A·N^-α: how a loss falls with size, fitted by least squares to the means over seeds.
 
-For a given α the law is linear in E and A, so α alone is searched: on a grid, then on three finer ones
-(variable projection: G. Golub, V. Pereyra, SIAM J. Numer. Anal. 10 (1973)). E and A are kept at 0 or
-above. Many curves are fitted at once, which is what a bootstrap over seeds needs.
+For a given α the law is linear in E and A, so α alone is searched: on a grid, then on three finer
+ones (variable projection: G. Golub, V. Pereyra, SIAM J. Numer. Anal. 10 (1973)). E and A are kept
+at 0 or above. Many curves are fitted at once, which is what a bootstrap over seeds needs.
 
-Three numbers from four or five rungs are known badly: the intervals say how badly, and are for reading,
-not for deciding. Form of the law: J. Hoffmann et al., arXiv 2203.15556, eq. 10, one of its two terms.
+Three numbers from four or five rungs are known badly: the intervals say how badly, and are for
+reading, not for deciding. Form of the law: J. Hoffmann et al., arXiv 2203.15556, eq. 10, one of its
+two terms.
 """
 
 from dataclasses import dataclass
@@ -23,7 +24,8 @@ FINER = 17
 
 @dataclass(frozen=True)
 class Laws:
-    """Fitted laws, one a row. scale is A at the reference size: L = floor + scale·(N/reference)^-α."""
+    """Fitted laws, one a row. scale is A at the reference size: L = floor +
+    scale·(N/reference)^-α."""
 
     floor: Array
     scale: Array
@@ -80,7 +82,8 @@ def _linear(n: Array, y: Array, exponents: Array) -> tuple[Array, Array, Array]:
 
 
 def resampled_means(losses: ArrayLike, *, resamples: int, seed: int = 0) -> Array:
-    """Means over the seeds of `(seeds, …)`, of samples of the seeds with replacement: `(resamples, …)`.
+    """Means over the seeds of `(seeds, …)`, of samples of the seeds with replacement: `(resamples,
+    …)`.
 
     The same `seed` draws the same samples, so that arms stay paired.
     """
@@ -92,8 +95,9 @@ def resampled_means(losses: ArrayLike, *, resamples: int, seed: int = 0) -> Arra
 def bootstrap_interval(found: float, resampled: Array, seeds: int, alpha: float = 0.05) -> Interval:
     """Percentiles of the bootstrap, widened about the estimate for few seeds.
 
-    A percentile interval of the mean of n values is too narrow by sqrt((n-1)/n) and takes the normal
-    for Student's t; both are put right. Source: T. Hesterberg, The American Statistician 69 (2015), §5.
+    A percentile interval of the mean of n values is too narrow by sqrt((n-1)/n) and takes the
+    normal for Student's t; both are put right. Source: T. Hesterberg, The American Statistician 69
+    (2015), §5.
     """
     from scipy import stats
 

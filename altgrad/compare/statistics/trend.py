@@ -1,12 +1,13 @@
 """How a paired difference goes with size: a straight line over log2 of the size, seed by seed.
 
 Every seed that finished on every rung gives one line; what is said of the lines' slope, or of their
-height at a size, is Student's t over the seeds. That asks nothing of the noise on different rungs: it
-may differ in size, and rungs of one seed may move together (they see the same batches). A seed's slope
-is a fixed weighting of its differences, so the interval is exact for normal noise, also where the true
-differences do not lie on a line; `bend` says whether they do.
+height at a size, is Student's t over the seeds. That asks nothing of the noise on different rungs:
+it may differ in size, and rungs of one seed may move together (they see the same batches). A seed's
+slope is a fixed weighting of its differences, so the interval is exact for normal noise, also where
+the true differences do not lie on a line; `bend` says whether they do.
 
-Source: the summary-measures analysis of repeated measurements, J. N. S. Matthews et al., BMJ 300 (1990).
+Source: the summary-measures analysis of repeated measurements, J. N. S. Matthews et al., BMJ 300
+(1990).
 """
 
 from dataclasses import dataclass
@@ -60,7 +61,8 @@ def heights(sizes: ArrayLike, d: Array, at: float) -> Array:
 
 
 def bend(sizes: ArrayLike, d: Array, alpha: float = 0.05) -> Estimate | None:
-    """Curvature of the differences over log2(size), per doubling squared; None below three rungs."""
+    """Curvature of the differences over log2(size), per doubling squared; None below three
+    rungs."""
     x = np.log2(np.asarray(sizes, dtype=np.float64))
     if len(x) < 3:
         return None
