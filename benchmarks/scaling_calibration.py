@@ -2,10 +2,11 @@
 
     python benchmarks/scaling_calibration.py [--simulations 200]
 
-Simulated ladders whose truth is known: the control's loss is 1.6 + 0.8 (N/N₁)^-0.35, the arm differs by
-a function of the size. A run's noise has a standard deviation of 0.04, of which the arms of a seed share
-most (they are paired) and the rungs of a seed share some (they see the same batches); it is half as large
-on the largest rung as on the smallest. Printed: the tables of docs/scaling.md.
+Simulated ladders whose truth is known: the control's loss is 1.6 + 0.8 (N/N₁)^-0.35, the arm
+differs by a function of the size. A run's noise has a standard deviation of 0.04, of which the arms
+of a seed share most (they are paired) and the rungs of a seed share some (they see the same
+batches); it is half as large on the largest rung as on the smallest. Printed: the tables of
+docs/scaling.md.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from collections.abc import Callable
 import numpy as np
 
 from altgrad.compare.scaling.trend import (
+    BENDS,
     GROWS,
     HOLDS,
     MOVES,
@@ -39,15 +41,15 @@ TRUTHS: dict[str, tuple[Difference, str]] = {
     "shrinks with log N": (lambda n: -0.1 + 0.015 * np.log2(n), SHRINKS),
     "shrinks to nothing": (lambda n: -0.1 * n**-0.4, SHRINKS),
     "turns": (lambda n: -0.1 + 0.05 * np.log2(n), TURNS),
-    "dips, then comes back": (lambda n: -0.1 - 0.1 * np.sin(np.log2(n) * 0.7), ""),
+    "dips, then comes back": (lambda n: -0.1 - 0.1 * np.sin(np.log2(n) * 0.9), BENDS),
 }
-"""Name -> difference, and the verdict that would be right at delta = 0.02; empty: a line has none."""
+"""Name -> difference, and the verdict that would be right at delta = 0.02."""
 
 LADDERS = {4: np.array([1, 2.2, 4.6, 10.0])}
 SEEDS = (3, 5)
 NOISE, DELTA, BEYOND = 0.04, 0.02, 10.0
 RULES = Rules(DELTA)
-VERDICTS = (HOLDS, GROWS, SHRINKS, TURNS, MOVES, NOT_SHOWN)
+VERDICTS = (HOLDS, GROWS, SHRINKS, TURNS, BENDS, MOVES, NOT_SHOWN)
 
 
 def simulate(
@@ -61,9 +63,7 @@ def simulate(
     return {"control": control, "arm": control + difference(n) + size * own}
 
 
-def trends(
-    n: np.ndarray, difference: Difference, seeds: int, count: int, seed: int
-) -> list[Trend]:
+def trends(n: np.ndarray, difference: Difference, seeds: int, count: int, seed: int) -> list[Trend]:
     rng = np.random.default_rng(seed)
     return [
         judge_trends(

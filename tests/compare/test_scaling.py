@@ -1,6 +1,9 @@
-"""A comparison over sizes: its rungs, its verdict on the trend, its forecast, and what is refused."""
+"""A comparison over sizes: its rungs, its verdict on the trend, its forecast, and what is
+refused."""
 
 import json
+import shutil
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +12,12 @@ from scipy import optimize, stats
 
 from altgrad.commands.compare import _finish
 from altgrad.compare.conclusion import conclude
-from altgrad.compare.designs import design_of
 from altgrad.compare.question import read_question
 from altgrad.compare.record import read_record
 from altgrad.compare.regroup import find_comparison
-from altgrad.compare.scaling import ScalingComparison, conclude_scaling, verdict_lines
+from altgrad.compare.scaling import ScalingComparison, conclude_scaling
 from altgrad.compare.scaling.trend import (
+    BENDS,
     GROWS,
     HOLDS,
     MOVES,
@@ -28,10 +31,14 @@ from altgrad.compare.statistics import forecast, power_law, trend
 from altgrad.compare.verdict import Rules
 from altgrad.runs.folder import find_runs
 from altgrad.settings import ConfigError
+from altgrad.training.recording import recorder
+from tests.compare.conftest import composing, run_here
+from tests.conftest import VOCABULARY
 
 LADDER = (
     "design=scaling sizes=1x8,1x16 head_width=8 tokens_per_parameter=0.02 max_epochs=99 seeds=2"
 )
+FOUR = LADDER.replace("1x8,1x16", "1x8,1x16,2x16,2x24")
 SIZES = [1e4, 3e4, 6e4, 2e5]
 
 
@@ -45,31 +52,59 @@ def climb(compose):
     return make
 
 
-@pytest.fixture
-def climbed(climb, here):
-    return lambda words: conclude_scaling(climb(words).run(), resamples=50)
-
-
 # -- the runs -------------------------------------------------------------------------------------
 
 
-def test_a_rung_is_an_ordinary_comparison_with_a_report_of_its_own(climbed):
-    found = climbed(f"optim.lr=0.01,0.1 {LADDER}")
-    assert [rung.name for rung, _ in found.rungs] == ["1x8", "1x16"]
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A ladder of four rungs that has run, once for this file: its folder of runs."""
+    root = tmp_path_factory.mktemp("ladder")
+    data_dir = root / "tokens"
+    data_dir.mkdir()
+    ids = (np.arange(4000) % VOCABULARY).astype(np.uint16)
+    ids[:3500].tofile(data_dir / "train.bin")
+    ids[3500:].tofile(data_dir / "val.bin")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        quick(patch)
+        words = f"optim.lr=0.01,0.1 name=whole {FOUR}"
+        ScalingComparison(read_question(words.split()), composing(data_dir), command=words).run()
+    return root / "runs"
+
+
+def quick(monkeypatch) -> None:
+    """Runs in this process; what machine it is, is asked once."""
+    run_here(monkeypatch)
+    monkeypatch.setattr(recorder, "describe_environment", cache(recorder.describe_environment))
+
+
+@pytest.fixture
+def folder(made, tmp_path):
+    """A copy of the whole that a test may damage."""
+    shutil.copytree(made, tmp_path / "runs")
+    return tmp_path / "runs" / "compare" / "whole"
+
+
+@pytest.fixture
+def found(made):
+    return conclude_scaling(made / "compare" / "whole", resamples=50)
+
+
+def test_a_rung_is_an_ordinary_comparison_with_a_report_of_its_own(found, made):
+    assert [rung.name for rung, _ in found.rungs] == ["1x8", "1x16", "2x16", "2x24"]
     for rung, _ in found.rungs:
-        part = conclude(Path("runs/compare") / rung.folder)
+        part = conclude(made / "compare" / rung.folder)
         assert [len(row) for row in part.outcomes.values()] == [2, 2]
-    assert len(find_runs("runs")) == 8
+    assert len(find_runs(made)) == 16
 
 
-def test_every_rung_gets_the_tokens_its_parameters_ask_for(climb, data_dir):
+def test_every_rung_gets_the_tokens_its_parameters_ask_for(climb):
     rungs = climb(f"optim.lr=0.01,0.1 {LADDER.replace('0.02', '0.5')}").rungs
     per_step = 2 * 8  # batch x block
-    text = np.fromfile(data_dir / "train.bin", dtype=np.uint16).size
     for rung in rungs:
         assert 0 <= rung.tokens - 0.5 * rung.parameters < per_step
         assert rung.words[-1] == f"max_steps={rung.tokens // per_step}"
-        assert rung.epochs == rung.tokens / text
+        assert rung.epochs == rung.tokens / 3500
     assert rungs[1].parameters > 2 * rungs[0].parameters
 
 
@@ -86,26 +121,23 @@ def test_equal_steps_are_the_words_own(climb):
     assert [rung.steps for rung in climb(f"optim.lr=0.01,0.1 {words}").rungs] == [5, 5]
 
 
-def test_asked_again_it_goes_on_where_it_was(climb, here, monkeypatch):
-    words = f"optim.lr=0.01,0.1 {LADDER}"
+def test_asked_again_it_goes_on_where_it_was_and_tunes_on_every_rung(climb, monkeypatch):
+    quick(monkeypatch)
+    words = f"optim.lr=0.01,0.1 optim.eps=1e-7 tune=optim.weight_decay {LADDER} seeds=[1]"
+    words = words.replace("seeds=2", "tuning.grid=0.1,0.2")
     first = climb(words)
     monkeypatch.setattr(first.parts[1], "run", lambda: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         first.run()
     kept = {run: (run / "metrics.jsonl").stat().st_mtime_ns for run in find_runs("runs")}
-    assert len(kept) == 4
+    assert len(kept) == 6
     with pytest.raises(ConfigError, match="not a comparison"):
         conclude_scaling(first.folder)
-    conclude_scaling(climb(words).run(), resamples=50)
-    assert len(find_runs("runs")) == 8
+    again = conclude_scaling(climb(words).run(), resamples=50)
+    assert len(find_runs("runs")) == 12
     assert {run: (run / "metrics.jsonl").stat().st_mtime_ns for run in kept} == kept
-
-
-def test_every_arm_is_tuned_on_every_rung(climbed):
-    found = climbed(f"optim.name=adamw,sgd optim.nesterov=false tune=optim.lr {LADDER}")
-    tuned = [(rung.name, t["arm"]) for rung, part in found.rungs for t in part.record.tuning]
-    arms = ("name=adamw", "name=sgd")
-    assert tuned == [(rung, arm) for rung in ("1x8", "1x16") for arm in arms]
+    tuned = [(rung.name, t["arm"]) for rung, part in again.rungs for t in part.record.tuning]
+    assert tuned == [(rung, arm) for rung in ("1x8", "1x16") for arm in ("lr=0.01", "lr=0.1")]
 
 
 def test_rungs_of_ones_own_words(compose, tmp_path):
@@ -119,50 +151,50 @@ def test_rungs_of_ones_own_words(compose, tmp_path):
     assert [part.arms[0].config.model.n_embd for part in found.parts] == [8, 24]
 
 
-def test_the_report_has_every_form_and_the_latest_comparison_is_the_whole(climb, here):
-    words = LADDER.replace("1x8,1x16", "1x8,1x16,2x16,2x24")
-    folder = climb(f"optim.lr=0.01,0.1 {words}").run()
-    assert find_comparison([], "runs") == folder
+def test_a_width_rule_reaches_the_networks_of_its_rungs(climb):
+    rule = "optim.width_rule=mup optim.base_width=8"
+    parts = climb(f"optim.lr=0.01,0.1 {rule} {LADDER}").parts
+    assert [part.arms[1].config.model.logit_scale for part in parts] == [1.0, 0.5]
+
+
+def test_the_report_has_every_form(folder):
     said: list[str] = []
     _finish(folder, False, said.append)
-    text = (folder / "report.md").read_text()
-    page = (folder / "report.html").read_text()
+    text, page = (folder / "report.md").read_text(), (folder / "report.html").read_text()
     for title in ("Rungs", "Trend of the difference", "Forecast, and its check", "Fitted laws"):
         assert f"## {title}" in text
         assert f"<h2>{title}</h2>" in page
-    assert any(
-        line.startswith("lr=0.1: check: without 2x24 the forecast for it is") for line in said
-    )
-    assert any(line.startswith("lr=0.1: forecast for 10 x 2x24: ") for line in said)
+    assert any(s.startswith("lr=0.1: check: without 2x24 the forecast for it is") for s in said)
+    assert any(s.startswith("lr=0.1: forecast for 10 x 2x24: ") for s in said)
     verdict = json.loads((folder / "verdict.json").read_text())
     assert set(verdict["verdicts"]) == {"lr=0.1"}
     assert [rung["name"] for rung in verdict["rungs"]] == ["1x8", "1x16", "2x16", "2x24"]
-    assert design_of(folder).lines(conclude_scaling(folder, resamples=50))
 
 
-def test_two_rungs_get_a_trend_and_no_forecast(climbed):
-    (found,) = climbed(f"optim.lr=0.01,0.1 {LADDER}").trends
-    assert found.forecast is None
-    assert found.left_out is None
-    assert np.isfinite(found.slope.mean)
+def test_the_latest_comparison_is_the_whole(made):
+    assert find_comparison([], str(made)) == made / "compare" / "whole"
 
 
-def test_the_trend_is_computed_from_the_outcomes_of_the_runs(climbed):
-    found = climbed(f"optim.lr=0.01,0.1 {LADDER}")
-    (line,) = verdict_lines(found)
+def test_the_trend_is_computed_from_the_outcomes_of_the_runs(found):
+    outcomes = [part.outcomes for _, part in found.rungs]
     d = [
-        [part.outcomes["lr=0.1"][k].outcome - part.outcomes["lr=0.01"][k].outcome for k in (0, 1)]
-        for _, part in found.rungs
+        np.mean([a.outcome - b.outcome for a, b in zip(o["lr=0.1"], o["lr=0.01"], strict=True)])
+        for o in outcomes
     ]
-    doublings = np.log2(found.sizes[1] / found.sizes[0])
-    slope = (np.mean(d[1]) - np.mean(d[0])) / doublings
+    slope = stats.linregress(np.log2(found.sizes), d).slope
     assert found.trends[0].slope.mean == pytest.approx(slope)
-    assert f"{slope:+.4f} [" in line
+    assert found.trends[0].means == pytest.approx(d)
+
+
+def test_two_rungs_get_a_trend_and_no_forecast():
+    data = {arm: y[:, :2] for arm, y in outcomes([-0.1, -0.13, -0.15, -0.2]).items()}
+    (two,) = judge_trends(SIZES[:2], data, "control", Rules(0.02), target=1e6)
+    assert two.verdict == GROWS
+    assert (two.forecast, two.left_out, two.check_holds) == (None, None, None)
 
 
 @pytest.mark.parametrize("damage", [{}, {"rungs": []}, {"rungs": [{"name": "x"}], "target": {}}])
-def test_a_damaged_record_is_refused_in_one_line(damage, climb, here):
-    folder = climb(f"optim.lr=0.01,0.1 {LADDER}").run()
+def test_a_damaged_record_is_refused_in_one_line(damage, folder):
     record = json.loads((folder / "record.json").read_text())
     (folder / "record.json").write_text(json.dumps({**record, "ladder": damage}))
     with pytest.raises(ConfigError) as caught:
@@ -171,13 +203,18 @@ def test_a_damaged_record_is_refused_in_one_line(damage, climb, here):
     assert "\n" not in str(caught.value)
 
 
-def test_a_rung_in_another_place_is_not_followed(climb, here):
-    folder = climb(f"optim.lr=0.01,0.1 {LADDER}").run()
+def test_a_rung_in_another_place_is_not_followed(folder):
     record = json.loads((folder / "record.json").read_text())
     record["ladder"]["rungs"][0]["folder"] = "../../elsewhere"
     (folder / "record.json").write_text(json.dumps(record))
     with pytest.raises(ConfigError, match="no folder's"):
         conclude_scaling(folder)
+
+
+def test_the_question_is_stored_and_can_be_asked_again(made, compose):
+    stored = made / "compare" / "whole"
+    again = ScalingComparison(read_question([str(stored / "question.yaml")]), compose)
+    assert again.question == read_record(stored)[0]
 
 
 # -- what is refused ------------------------------------------------------------------------------
@@ -186,8 +223,8 @@ def test_a_rung_in_another_place_is_not_followed(climb, here):
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ("design=scaling sizes=1x8,big tokens_per_parameter=1", "'big' is no size"),
-        ("design=scaling sizes=1x8,0x16 tokens_per_parameter=1", "is no size|must be a text"),
+        ("design=scaling sizes=1x32,big tokens_per_parameter=1", "'big' is no size"),
+        ("design=scaling sizes=1x32,0x16 tokens_per_parameter=1", "is no size|must be a text"),
         ("design=scaling sizes=1x8,1x12 tokens_per_parameter=1 head_width=8", "heads of 8 do not"),
         ("design=scaling sizes=1x8x2,1x9x2 tokens_per_parameter=1", "9 does not divide into 2"),
         ("design=scaling sizes=1x8 tokens_per_parameter=1 head_width=8", "at least 2 rungs"),
@@ -256,9 +293,11 @@ def judged(d, rules: Rules | None = None, **how):
         ([-0.1, -0.03, 0.02, 0.1], 0.002, TURNS),
         ([-0.1, -0.11, -0.1, -0.12], 0.05, NOT_SHOWN),
         ([-0.030, -0.010, 0.004, 0.036], 0.0001, TURNS),
+        ([-0.1, -0.2, -0.21, -0.1], 0.002, BENDS),
+        ([-0.1, -0.104, -0.105, -0.1], 0.0001, HOLDS),
     ],
 )
-def test_the_trend_of_the_difference_has_five_names(d, noise, verdict):
+def test_the_trend_of_the_difference_has_a_name(d, noise, verdict):
     assert judged(d, noise=noise).verdict == verdict
 
 
@@ -299,9 +338,10 @@ def test_several_arms_pay_for_their_number():
     data = outcomes([-0.1, -0.105, -0.1, -0.12], noise=0.01)
     rules = Rules(1e-4)
     (alone,) = judge_trends(SIZES, data, "control", rules, resamples=20)
-    several = {**data, "b": data["control"] + 0.1, "c": data["control"] - 0.1}
+    noise = np.random.default_rng(7).normal(0, 0.05, (2, *data["control"].shape))
+    several = {**data, "b": data["control"] + noise[0], "c": data["control"] + noise[1]}
     beside = judge_trends(SIZES, several, "control", rules, resamples=20)[0]
-    assert beside.p_slope > alone.p_slope
+    assert beside.p_slope == pytest.approx(3 * alone.p_slope)
 
 
 def test_a_seed_that_was_lost_on_a_rung_is_left_out_and_said():
@@ -379,17 +419,10 @@ def test_the_check_never_sees_the_largest_rung():
 def test_a_check_that_fails_is_said_beside_the_forecast():
     from altgrad.compare.scaling.trend import forecast_words
 
-    holds = forecast_words(judged([-0.1, -0.13, -0.15, -0.2]), "8x512", "2x64")
+    on_a_line = -0.1 - 0.02 * np.log2(np.array(SIZES) / SIZES[0])
+    holds = forecast_words(judged(on_a_line), "8x512", "2x64")
     assert "where the smaller rungs said" in holds[1]
     assert "NOT" not in holds[1]
     fails = forecast_words(judged([-0.1, -0.13, -0.15, 0.4]), "8x512", "2x64")
     assert "(its check failed: do not lean on it)" in fails[0]
     assert "NOT where the smaller rungs said" in fails[1]
-
-
-def test_the_question_is_stored_and_can_be_asked_again(climb, here, compose):
-    folder = climb(f"optim.lr=0.01,0.1 {LADDER}").run()
-    question, _ = read_record(folder)
-    again = ScalingComparison(read_question([str(folder / "question.yaml")]), compose)
-    assert again.question == question
-    assert again.folder == folder

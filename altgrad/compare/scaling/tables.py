@@ -62,6 +62,7 @@ def trends_table(c: ScalingConclusion) -> Table:
             "departure from the line": _shown(t.bend) if t.bend else "",
             "p no slope, corrected": p_value(t.p_slope),
             "p not the same, corrected": p_value(t.p_same),
+            "p one way, corrected": p_value(t.p_bends),
             "seeds": f"{t.seeds} of {t.asked}",
         }
         for t in c.trends

@@ -6,6 +6,8 @@ of arms:
 
 holds      the line's change from the first rung to the last is shown to be smaller than delta
            (TOST); wins over the others, since such a change was declared not to matter
+bends      from four rungs on: a parabola through the rungs is shown to slope one way at the first
+           and the other way at the last, and the rungs differ by delta or more: no line holds
 turns      a slope is shown, and the line's ends lie on different sides of 0, both shown
 grows      a slope is shown that leads away from 0, and on which side the rungs' mean lies is shown
 shrinks    the same, towards 0
@@ -30,6 +32,7 @@ from altgrad.compare.statistics.trend import Array, Estimate
 from altgrad.compare.verdict import Rules, correct
 
 GROWS, HOLDS, SHRINKS, TURNS, MOVES = "grows", "holds", "shrinks", "turns", "moves"
+BENDS = "bends"
 NOT_SHOWN = "not shown"
 FEWEST_SEEDS = 2
 
@@ -41,7 +44,8 @@ class Trend:
     seeds: that finished on every rung, of `asked`. slope: per doubling of the size. first, last,
     middle: the line at the first and last rung, and the mean over the rungs. bend: departure from
     the line, None below three rungs. p_slope, p_same: corrected p of "no slope" and of "it changes
-    by delta or more". forecast, left_out: None where there are too few rungs or seeds.
+    by delta or more"; p_bends: of "it goes one way". means: of the rungs' differences. forecast,
+    left_out: None where there are too few rungs or seeds.
     """
 
     arm: str
@@ -55,6 +59,8 @@ class Trend:
     bend: Estimate | None
     p_slope: float
     p_same: float
+    p_bends: float
+    means: list[float]
     verdict: str
     forecast: Forecast | None
     left_out: Forecast | None
@@ -102,11 +108,10 @@ def judge_trends(
     others = [arm for arm in outcomes if arm != control]
     both = {arm: _complete(outcomes[control], outcomes[arm]) for arm in others}
     raw = [_p_values(sizes, arm - base, rules) for base, arm in both.values()]
-    p_slope = correct([p for p, _ in raw], rules)
-    p_same = correct([p for _, p in raw], rules)
+    corrected = [correct(ps, rules) for ps in zip(*raw, strict=True)]
     return [
         _trend(sizes, name, control, len(outcomes[name]), both[name], ps, rules, target, resamples)
-        for name, *ps in zip(others, p_slope, p_same, strict=True)
+        for name, *ps in zip(others, *corrected, strict=True)
     ]
 
 
@@ -116,13 +121,24 @@ def _complete(control: Array, arm: Array) -> tuple[Array, Array]:
     return control[whole], arm[whole]
 
 
-def _p_values(sizes: Sequence[float], d: Array, rules: Rules) -> tuple[float, float]:
-    """Of "no slope", and of "from the first rung to the last it changes by delta or more"."""
+def _p_values(sizes: Sequence[float], d: Array, rules: Rules) -> tuple[float, float, float]:
+    """Of "no slope", of "from the first rung to the last it changes by delta or more", and of "it
+    goes one way"."""
     if len(d) < FEWEST_SEEDS:
-        return 1.0, 1.0
+        return 1.0, 1.0, 1.0
     slopes = trend.slopes(sizes, d)
     span = float(np.log2(sizes[-1] / sizes[0]))
-    return trend.estimate(slopes, rules.alpha).p, paired.tost_p(slopes * span, rules.delta)
+    p_slope = trend.estimate(slopes, rules.alpha).p
+    return p_slope, paired.tost_p(slopes * span, rules.delta), _p_bends(sizes, d, rules)
+
+
+def _p_bends(sizes: Sequence[float], d: Array, rules: Rules) -> float:
+    """The larger of its ends' two p, since both have to be shown."""
+    ends = trend.end_slopes(sizes, d)
+    if ends is None or float(np.ptp(d.mean(axis=0))) < rules.delta:
+        return 1.0
+    first, last = (trend.estimate(end, rules.alpha) for end in ends)
+    return 1.0 if first.mean * last.mean >= 0 else max(first.p, last.p)
 
 
 UNKNOWN = Estimate(float("nan"), -float("inf"), float("inf"), 1.0)
@@ -166,6 +182,8 @@ def _trend(
         bend=trend.bend(sizes, d, rules.alpha) if enough else None,
         p_slope=p[0],
         p_same=p[1],
+        p_bends=p[2],
+        means=[float(m) for m in d.mean(axis=0)] if len(d) else [],
         verdict=_verdict(slope, ends, middle, p, rules),
         forecast=ahead,
         left_out=behind,
@@ -176,7 +194,9 @@ def _trend(
 def _verdict(
     slope: Estimate, ends: list[Estimate], middle: Estimate, p: Sequence[float], rules: Rules
 ) -> str:
-    p_slope, p_same = p
+    p_slope, p_same, p_bends = p
+    if p_bends < rules.alpha:
+        return BENDS
     if p_same < rules.alpha:
         return HOLDS
     if not p_slope < rules.alpha:
@@ -238,7 +258,10 @@ def words_of(t: Trend, names: tuple[str, str], rules: Rules) -> str:
     first, last = names
     ends = f"{t.first.mean:+.4f} at {first}, {t.last.mean:+.4f} at {last}"
     per = f"{numbers(t.slope)} per doubling"
+    if t.verdict == BENDS:
+        per = "no line describes it"
     said = {
+        BENDS: f"the difference does not go one way from {first} to {last}: {_course(t)}",
         HOLDS: f"the difference holds, within {rules.delta:g} from {first} to {last} ({ends})",
         TURNS: f"the difference turns: {ends}",
         GROWS: f"the {_side(t, rules)} grows with size: {ends}",
@@ -247,7 +270,8 @@ def words_of(t: Trend, names: tuple[str, str], rules: Rules) -> str:
         NOT_SHOWN: f"not shown that the difference changes with size, nor that it holds: {ends}",
     }
     lost = f"; {t.seeds} of {t.asked} seeds finished on every rung" if t.seeds < t.asked else ""
-    bent = "; it does not lie on a line over log size" if t.bend and t.bend.shown else ""
+    off = t.bend is not None and t.bend.shown and t.verdict != BENDS
+    bent = "; it does not lie on a line over log size" if off else ""
     return f"{said[t.verdict]}; {per}{bent}{lost}"
 
 
@@ -262,6 +286,8 @@ def forecast_words(t: Trend, target: str, largest: str) -> list[str]:
     ]
     if t.forecast:
         doubt = "" if t.check_holds else " (its check failed: do not lean on it)"
+        if t.verdict == BENDS and t.check_holds:
+            doubt = " (the difference bends: do not lean on it)"
         lines.insert(0, f"forecast for {target}: {_span(t.forecast)}{doubt}")
     return lines
 
@@ -272,6 +298,10 @@ def numbers(e: Estimate) -> str:
 
 def _span(f: Forecast) -> str:
     return f"{f.mean:+.4f} [{f.low:+.4f}, {f.high:+.4f}]"
+
+
+def _course(t: Trend) -> str:
+    return ", ".join(f"{m:+.4f}" for m in t.means)
 
 
 def _side(t: Trend, rules: Rules) -> str:

@@ -60,6 +60,17 @@ def heights(sizes: ArrayLike, d: Array, at: float) -> Array:
     return np.asarray(d.mean(axis=1) + slopes(sizes, d) * (np.log2(at) - x.mean()))
 
 
+def end_slopes(sizes: ArrayLike, d: Array) -> tuple[Array, Array] | None:
+    """Slope of each seed's parabola at the first and at the last rung; None below four rungs, where
+    a parabola leaves nothing over."""
+    x = np.log2(np.asarray(sizes, dtype=np.float64))
+    if len(x) < 4:
+        return None
+    centred = x - x.mean()
+    _, linear, square = np.linalg.pinv(np.vander(centred, 3, increasing=True)) @ d.T
+    return linear + 2 * square * centred[0], linear + 2 * square * centred[-1]
+
+
 def bend(sizes: ArrayLike, d: Array, alpha: float = 0.05) -> Estimate | None:
     """Curvature of the differences over log2(size), per doubling squared; None below three
     rungs."""
