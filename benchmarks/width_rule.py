@@ -2,7 +2,7 @@
 
     python benchmarks/width_rule.py [--picture docs/figures/width_rule.png]
 
-Two blocks of 32, 64 and 128 on Tiny Shakespeare (characters), 60 steps of 256 tokens, rates in
+Two blocks of 32, 64 and 128 on Tiny Shakespeare (characters), 150 steps of 256 tokens, rates in
 factors of two around those of the base (width 32): validation loss for every rate, with the rule
 and without. Beside it the coordinate check: sizes of activations after the steps, at one rate.
 Printed: the tables of docs/scaling.md.
@@ -24,11 +24,11 @@ from altgrad.training.config import TrainConfig
 from altgrad.training.width_rule import settle_width_rule
 
 WIDTHS, BASE, HEAD = (32, 64, 128), 32, 16
-STEPS, BATCH, BLOCK = 60, 4, 64
-DOUBLINGS = range(-4, 4)
+STEPS, BATCH, BLOCK = 150, 4, 64
+DOUBLINGS = range(-3, 4)
 ARMS = {
-    "adamw": {"name": "adamw", "lr": 0.008},
-    "muon": {"name": "muon", "muon_scale": "match_rms_adamw", "lr": 0.012},
+    "adamw": {"name": "adamw", "lr": 0.016},
+    "muon": {"name": "muon", "muon_scale": "match_rms_adamw", "lr": 0.024},
 }
 """Rates about where the base's best lies. Muon's matched scale is the one that the rule
 corrects."""

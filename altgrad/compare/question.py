@@ -239,10 +239,10 @@ def _sentence(question: Question) -> str:
         )
     others = [a for a in question.arms if a != question.control]
     if question.design == "scaling":
-        first, last = (question.ladder.names() or ["?"])[0], (question.ladder.names() or ["?"])[-1]
+        names = question.ladder.names() or ["?"]
         return (
             f"How does the difference of {' or '.join(others)} from {question.control} in "
-            f"{question.primary} go with size, {first} to {last}?"
+            f"{question.primary} go with size, {names[0]} to {names[-1]}?"
         )
     return f"Does {' or '.join(others)} change {question.primary} against {question.control}?"
 

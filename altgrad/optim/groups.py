@@ -65,7 +65,7 @@ def parameter_groups(
             * width_factor(role, config, width)
             * by_rule[role].lr,
             "weight_decay": 0.0 if role == "scalar" else config.weight_decay * by_rule[role].decay,
-            **({} if by_rule[role].eps is None else {"eps": config.eps * by_rule[role].eps}),
+            **by_rule[role].epsilon(config.eps),
         }
         for role in ROLES
         if members[role]

@@ -63,6 +63,10 @@ class Factor:
     decay: float = 1.0
     eps: float | None = None
 
+    def epsilon(self, eps: float) -> dict[str, float]:
+        """A group's own epsilon, where the rule has one."""
+        return {} if self.eps is None else {"eps": eps * self.eps}
+
 
 Powers = dict[str, float]
 """Role -> power of m on the rate; the decay has the opposite power."""

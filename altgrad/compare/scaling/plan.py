@@ -65,7 +65,7 @@ def plan_rungs(question: Question, compose: Compose, folder: str, *, elsewhere: 
     Raises:
         ConfigError: a rung is not larger than the one before it, or reads the text too often.
     """
-    ladder, rungs = question.ladder, []
+    ladder, rungs = question.ladder, list[Rung]()
     for name, words in ladder.words_of_rungs().items():
         place = f"{folder}-{name}"
         control = _control_of(question_of(question, name, words, place), compose, elsewhere)

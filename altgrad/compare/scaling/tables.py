@@ -6,8 +6,11 @@ from altgrad.compare.report import Table, number, p_value
 from altgrad.compare.scaling.conclusion import ScalingConclusion
 from altgrad.compare.scaling.trend import Trend, numbers
 from altgrad.compare.statistics import paired
+from altgrad.compare.statistics.forecast import Forecast
 from altgrad.compare.statistics.trend import Estimate
 from altgrad.compare.verdict import Evidence
+
+Row = dict[str, str]
 
 
 def rungs_table(c: ScalingConclusion) -> Table:
@@ -36,7 +39,7 @@ def _difference_of(arm: str, c: ScalingConclusion) -> str:
 def _numbers(e: Evidence) -> str:
     if not math.isfinite(e.low):
         return number(e.mean, "+.4f")
-    return f"{e.mean:+.4f} [{e.low:+.4f}, {e.high:+.4f}]"
+    return _span(e.mean, e.low, e.high)
 
 
 def _outcome(values: list[float]) -> str:
@@ -80,23 +83,27 @@ def forecasts_table(c: ScalingConclusion) -> Table:
     rows = []
     for t in c.trends:
         if t.left_out:
-            rows += [_forecast_row(t, f"{largest}, left out", t.left_out.ways, t.left_out)]
+            left_out = f"{largest}, left out"
+            rows += [_forecast_row(t, left_out, t.left_out, t.left_out_found)]
         if t.forecast:
-            rows += [_forecast_row(t, c.target.name, t.forecast.ways, t.forecast)]
+            rows += [_forecast_row(t, c.target.name, t.forecast)]
     return rows
 
 
-def _forecast_row(t: Trend, where: str, ways: dict, whole) -> dict[str, str]:  # type: ignore[no-untyped-def, type-arg]
-    spans = {name: f"{m:+.4f} [{low:+.4f}, {high:+.4f}]" for name, (m, low, high) in ways.items()}
-    checked = "left out" in where and t.left_out_found
+def _forecast_row(t: Trend, where: str, whole: Forecast, measured: Estimate | None = None) -> Row:
+    inside = {True: "yes", False: "no", None: ""}[t.check_holds if measured else None]
     return {
         "arm": t.arm,
         "size": where,
-        "forecast": f"{whole.mean:+.4f} [{whole.low:+.4f}, {whole.high:+.4f}]",
-        "measured": _shown(t.left_out_found) if checked and t.left_out_found else "",
-        "inside": ("yes" if t.check_holds else "no") if checked else "",
-        **spans,
+        "forecast": _span(whole.mean, whole.low, whole.high),
+        "measured": _shown(measured) if measured else "",
+        "inside": inside,
+        **{name: _span(*span) for name, span in whole.ways.items()},
     }
+
+
+def _span(mean: float, low: float, high: float) -> str:
+    return f"{mean:+.4f} [{low:+.4f}, {high:+.4f}]"
 
 
 def fits_table(c: ScalingConclusion) -> Table:
