@@ -27,7 +27,7 @@ WIDTHS, BASE, HEAD = (32, 64, 128), 32, 16
 STEPS, BATCH, BLOCK = 150, 4, 64
 DOUBLINGS = range(-3, 4)
 ARMS = {
-    "adamw": {"name": "adamw", "lr": 0.016},
+    "adamw": {"name": "adamw", "lr": 0.004},
     "muon": {"name": "muon", "muon_scale": "match_rms_adamw", "lr": 0.024},
 }
 """Rates about where the base's best lies. Muon's matched scale is the one that the rule

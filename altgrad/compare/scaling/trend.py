@@ -6,8 +6,8 @@ of arms:
 
 holds      the line's change from the first rung to the last is shown to be smaller than delta
            (TOST); wins over the others, since such a change was declared not to matter
-bends      from four rungs on: a parabola through the rungs is shown to slope one way at the first
-           and the other way at the last, and the rungs differ by delta or more: no line holds
+bends      a rung between is shown to lie above both ends of the ladder, or below both, by delta or
+           more: it does not go one way, and no line is read off it
 turns      a slope is shown, and the line's ends lie on different sides of 0, both shown
 grows      a slope is shown that leads away from 0, and on which side the rungs' mean lies is shown
 shrinks    the same, towards 0
@@ -129,16 +129,7 @@ def _p_values(sizes: Sequence[float], d: Array, rules: Rules) -> tuple[float, fl
     slopes = trend.slopes(sizes, d)
     span = float(np.log2(sizes[-1] / sizes[0]))
     p_slope = trend.estimate(slopes, rules.alpha).p
-    return p_slope, paired.tost_p(slopes * span, rules.delta), _p_bends(sizes, d, rules)
-
-
-def _p_bends(sizes: Sequence[float], d: Array, rules: Rules) -> float:
-    """The larger of its ends' two p, since both have to be shown."""
-    ends = trend.end_slopes(sizes, d)
-    if ends is None or float(np.ptp(d.mean(axis=0))) < rules.delta:
-        return 1.0
-    first, last = (trend.estimate(end, rules.alpha) for end in ends)
-    return 1.0 if first.mean * last.mean >= 0 else max(first.p, last.p)
+    return p_slope, paired.tost_p(slopes * span, rules.delta), trend.both_ways_p(d, rules.delta)
 
 
 UNKNOWN = Estimate(float("nan"), -float("inf"), float("inf"), 1.0)

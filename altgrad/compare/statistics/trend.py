@@ -60,15 +60,20 @@ def heights(sizes: ArrayLike, d: Array, at: float) -> Array:
     return np.asarray(d.mean(axis=1) + slopes(sizes, d) * (np.log2(at) - x.mean()))
 
 
-def end_slopes(sizes: ArrayLike, d: Array) -> tuple[Array, Array] | None:
-    """Slope of each seed's parabola at the first and at the last rung; None below four rungs, where
-    a parabola leaves nothing over."""
-    x = np.log2(np.asarray(sizes, dtype=np.float64))
-    if len(x) < 4:
-        return None
-    centred = x - x.mean()
-    _, linear, square = np.linalg.pinv(np.vander(centred, 3, increasing=True)) @ d.T
-    return linear + 2 * square * centred[0], linear + 2 * square * centred[-1]
+def both_ways_p(d: Array, least: float) -> float:
+    """p of "the difference goes one way from the first rung to the last".
+
+    Small where some rung between is shown to lie above both ends, or below both: the larger of its
+    two t tests' p, times the number of rungs that could. Rungs whose mean is not `least` away from
+    both ends do not count.
+    """
+    inner, smallest = range(1, d.shape[1] - 1), 1.0
+    for k in inner:
+        ends = [estimate(d[:, k] - d[:, 0]), estimate(d[:, k] - d[:, -1])]
+        beyond = ends[0].mean * ends[1].mean > 0
+        if beyond and min(abs(e.mean) for e in ends) >= least:
+            smallest = min(smallest, max(e.p for e in ends))
+    return min(1.0, smallest * len(inner))
 
 
 def bend(sizes: ArrayLike, d: Array, alpha: float = 0.05) -> Estimate | None:
