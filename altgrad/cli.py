@@ -15,12 +15,15 @@ from altgrad.commands.compare import add_compare_commands
 from altgrad.commands.completion import add_completion_command
 from altgrad.commands.config import add_config_command
 from altgrad.commands.data import add_data_commands
+from altgrad.commands.doctor import add_doctor_command
 from altgrad.commands.failures import USER_MISTAKE, tell
 from altgrad.commands.formats import add_formats_command
 from altgrad.commands.ideas import add_ideas_command
 from altgrad.commands.learn import add_learn_commands
 from altgrad.commands.models import add_model_commands
+from altgrad.commands.new import add_new_command
 from altgrad.commands.runs import add_run_commands
+from altgrad.commands.studio import add_studio_command
 from altgrad.commands.train import INTERRUPTED, add_train_commands
 from altgrad.commands.verify import add_verify_command
 from altgrad.commands.words import add_command, add_overrides, own_words
@@ -39,8 +42,10 @@ examples:
   altgrad watch                                     follow the latest run from another terminal
   altgrad reproduce runs/20261120-143000-3fa9c1     the same again? bit for bit?
   altgrad show                                      all runs: status, best loss
+  altgrad studio --open                             the same as a page, alive
   altgrad sample --prompt 'ROMEO:'                  text from the latest run
   altgrad compare optim=adamw,muon seeds=5          which is better, and how sure is that
+  altgrad new attention mine.py                     begin a part of your own
 """
 
 
@@ -105,11 +110,14 @@ def build_parser() -> argparse.ArgumentParser:
     add_config_command(commands)
     add_run_commands(commands)
     add_model_commands(commands)
+    add_studio_command(commands, add_command)
     add_data_commands(commands, add_command, add_overrides, compose_config)
     add_compare_commands(commands, add_command, partial(compose_config, all_read=False))
     add_ideas_command(commands, add_command, partial(compose_config, all_read=False))
     add_learn_commands(commands, add_command)
     add_formats_command(commands, add_command)
+    add_doctor_command(commands, add_command)
+    add_new_command(commands, add_command)
     add_verify_command(commands, add_command, add_overrides, compose_config)
     add_completion_command(commands, add_command, preset_names)
     return parser

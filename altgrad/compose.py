@@ -44,7 +44,8 @@ def compose_values(
 
     from altgrad.training.config import TrainConfig
 
-    words = [check_override(word, config_dir) for word in overrides]
+    typed = [w for word in overrides for w in own_format_words(word, overrides, config_dir)]
+    words = [check_override(word, config_dir) for word in typed]
     overlay = quoted(f"file://{Path(config_dir).resolve()}") if config_dir else ""
     extra = [f"hydra.searchpath=[{overlay}]"] if config_dir else []
     ConfigStore.instance().store(name="dataclass_defaults", node=TrainConfig().to_dict())
@@ -61,6 +62,24 @@ def compose_values(
     if values.get("init_from"):
         values, origin = inherit_settings(values, origin, words)
     return say_storage(values, origin)
+
+
+def own_format_words(word: str, words: list[str], config_dir: str | None) -> list[str]:
+    """`precision=e2m5b4`, a format that no preset has, is the preset e5m2 with that format; and
+    `precision.format=e2m5b4`, where no other word says what is rounded, asks for rounding, too."""
+    from altgrad.quantization.recipe import is_format
+
+    key, _, value = word.partition("=")
+    if key == "precision" and value not in preset_names(config_dir)[key] and is_format(value):
+        return [f"precision={ROUNDED_PRESET}", f"precision.format={value}"]
+    said = {w.partition("=")[0] for w in words} & {"precision", "precision.simulate", EXPERIMENT}
+    if key == "precision.format" and not said and is_format(value):
+        return ["precision.simulate=true", word]
+    return [word]
+
+
+ROUNDED_PRESET = "e5m2"
+"""The precision preset of which a format without a preset takes everything else."""
 
 
 def say_storage(
@@ -95,7 +114,7 @@ def inherit_settings(
     return inherited, origin | dict.fromkeys(names, f"init_from {run.name}")
 
 
-MAPPINGS = ("precision.modules",)
+MAPPINGS = ("precision.modules", "guards.limits")
 """Settings whose keys are the user's own: Hydra adds to a mapping only where it is told to."""
 
 

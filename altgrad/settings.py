@@ -17,7 +17,13 @@ import typing
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
+from altgrad.synonyms import meant
+
 T = TypeVar("T")
+
+READ = "read"
+"""Key of a field's metadata: `read(value, name)` makes the field's type of other ways to write
+it, before the type is looked at. Raises ValueError."""
 
 
 class ConfigError(ValueError):
@@ -30,8 +36,13 @@ def closest(word: str, allowed: Iterable[str], cutoff: float = 0.5) -> str | Non
 
 
 def nearest(word: str, allowed: Iterable[str]) -> str:
-    """` Did you mean 'x'?` for the closest allowed word, or an empty string."""
+    """` Did you mean 'x'?` for the closest allowed word, or an empty string; what other programs
+    call a setting (`d_model`) is known."""
     allowed = list(allowed)
+    name, remark = meant(word)
+    for known in (name, name.rpartition(".")[2]):
+        if known in allowed:
+            return f" Did you mean {known!r}?{remark}"
     close = closest(word, allowed)
     if close is None and "." not in word:
         leaves = {name.rsplit(".", 1)[-1]: name for name in reversed(allowed)}
@@ -125,8 +136,21 @@ def from_dict(config_class: type[T], values: dict[str, Any], prefix: str = "") -
         if key not in kinds:
             everything = [prefix + name for name in setting_names(config_class)]
             refuse_unknown(prefix + key, everything)
-    built = {key: coerce(value, kinds[key], prefix + key) for key, value in values.items()}
+    built = {
+        key: coerce_field(config_class, key, value, prefix + key) for key, value in values.items()
+    }
     return config_class(**built)
+
+
+def coerce_field(config_class: type, key: str, value: Any, name: str) -> Any:
+    """`value` as the type of the field `key`, by the field's own reader where it has one.
+
+    Raises:
+        ConfigError: naming the setting, the value and the type wanted.
+    """
+    field = next(f for f in dataclasses.fields(config_class) if f.name == key)
+    value = field.metadata[READ](value, name) if READ in field.metadata else value
+    return coerce(value, hints(config_class)[key], name)
 
 
 def coerce(value: Any, kind: Any, name: str) -> Any:

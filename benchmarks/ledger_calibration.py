@@ -15,9 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from altgrad.ideas.discovery import Discoveries
-from altgrad.ideas.effects import seeds_for, weigh_changes
+from altgrad.ideas.effects import FEWEST_SEEDS, Weighing, looks_of, planned_seeds
 from altgrad.ideas.noise import pool
 from altgrad.ideas.screening import NOMINATED, OPEN, screen
+from altgrad.ideas.terms import ALPHA, Terms
 
 IDEAS = 125
 DELTA = 0.003
@@ -25,8 +26,7 @@ NOISE = 0.0011
 """Standard deviation of one run around its seed's own level; a paired difference has √2 of it."""
 
 SEED_LEVEL = 0.006
-RECKON_AT = 12
-"""Provisional changes after which the loop reckons."""
+RECKON_AT = Terms().reckon_at
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def greedy(machine: Machine) -> Ended:
 
 def ledger(machine: Machine, guarantee: str) -> Ended:
     """Screening and reckonings, as `altgrad ideas run` does them."""
-    discoveries = Discoveries(0.1 if guarantee == "fdr" else 0.05, guarantee)
+    discoveries = Discoveries(ALPHA[guarantee], guarantee)
     fresh = iter(range(1, 1_000_000))
     champion: frozenset[int] = frozenset()
     proven: frozenset[int] = frozenset()
@@ -119,8 +119,8 @@ def ledger(machine: Machine, guarantee: str) -> Ended:
         while verdict == OPEN:
             seed = seeds[len(gains)]
             gains.append(machine.run(champion, seed) - machine.run(champion | {idea}, seed))
-            spread, _ = noise.spread_of(gains)
-            verdict = screen(gains, spread, DELTA).verdict
+            spread = noise.spread_of(gains)
+            verdict = screen(gains, spread.value, DELTA, spread.freedom).verdict
         pairs.append(gains)
         noise = pool(first, 0.0, pairs)
         if verdict == NOMINATED:
@@ -135,16 +135,20 @@ def reckon(machine, champion, proven, spread, discoveries, fresh) -> frozenset[i
     """The provisional changes whose removal is shown to hurt, on seeds that no one has used."""
     changes = sorted(champion - proven)
     level = discoveries.level(len(changes)) / 2
-    seeds = [next(fresh) for _ in range(seeds_for(DELTA, spread, max(level, 1e-6)))]
-    harms = {
-        str(i): [machine.run(champion - {i}, s) - machine.run(champion, s) for s in seeds]
-        for i in changes
-    }
-    found = frozenset(int(e.change) for e in weigh_changes(harms, discoveries) if e.found)
-    for seed in seeds:  # the headline's runs
+    seeds = [next(fresh) for _ in range(planned_seeds(DELTA, spread, level))]
+    looks = looks_of(len(seeds))
+    weighing = Weighing([str(i) for i in changes], len(looks), DELTA, discoveries)
+    for look in looks:
+        weighing.look({c: harms(machine, champion, int(c), seeds[:look]) for c in weighing.open})
+    found = frozenset(int(e.change) for e in weighing.end() if e.found)
+    for seed in seeds[:FEWEST_SEEDS]:  # the headline's runs
         machine.run(frozenset(), seed)
         machine.run(proven | found, seed)
     return found
+
+
+def harms(machine, champion, change, seeds) -> list[float]:
+    return [machine.run(champion - {change}, s) - machine.run(champion, s) for s in seeds]
 
 
 def _ended(machine: Machine, kept: frozenset[int], found: frozenset[int]) -> Ended:
@@ -169,7 +173,8 @@ def row(world: World, name: str, loop: Callable[[Machine], Ended], repeats: int)
     runs = np.mean([e.runs for e in ends])
     return (
         f"| {world.name} | {name} | {kept:.1f} | {100 * np.mean(shares):.1f} % | "
-        f"{100 * anyfalse / repeats:.0f} % | {np.mean(true):.1f} | {gain:+.1f} | {runs:.0f} |"
+        f"{100 * anyfalse / repeats:.0f} % | {np.mean(true):.1f} | {gain:+.1f} | {runs:.0f} | "
+        f"{runs / (IDEAS + 1):.2f} |"
     )
 
 
@@ -178,7 +183,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=200)
     repeats = parser.parse_args().repeats
     columns = ("ideas", "loop", "claimed", "false", "any false", "true ones found")
-    columns += ("true gain / delta", "runs")
+    columns += ("true gain / delta", "runs", "x greedy's")
     print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
     for world in WORLDS:
         print(row(world, "greedy", greedy, repeats), flush=True)

@@ -1,11 +1,14 @@
-"""Tokens per second and peak memory: altgrad against a plain eager loop, equal work.
+"""Tokens per second and peak memory: altgrad against a plain loop, equal work.
 
-    python benchmarks/throughput.py [--dtype float32|bfloat16] [--steps 20]
+    python benchmarks/throughput.py [--model readme|larger] [--dtype float32|bfloat16] [--steps 20]
 
 The reference loop is written out below in the manner of nanoGPT: fused qkv, torch's attention,
-GELU, LayerNorm, AdamW, autocast, clipping, eager. Both train the same GPT-2-style model (same
-weights' shapes, batch, block, dtype and optimiser) on the same random tokens, each in a process of
-its own, so that peak memory is its own; the ratio is altgrad's tokens/s over the loop's.
+GELU, LayerNorm, AdamW, autocast, clipping; once eager, once compiled by torch.compile. Loop and
+altgrad train the same GPT-2-style model (same weights' shapes, batch, block, dtype and optimiser)
+on the same random tokens, each in a process of its own, so that peak memory is its own. Every
+figure is over the eager loop's tokens/s; `altgrad / loop, compiled` is over the compiled loop's.
+
+`readme` is the CPU model of nanoGPT's README: 4 layers x 128, batch 12 x 64.
 """
 
 import argparse
@@ -18,39 +21,50 @@ import tempfile
 import time
 from pathlib import Path
 
-SIZES = {"n_layer": 4, "n_head": 4, "n_embd": 256, "block_size": 256}
+MODELS = {
+    "readme": {"n_layer": 4, "n_head": 4, "n_embd": 128, "block_size": 64},
+    "larger": {"n_layer": 4, "n_head": 4, "n_embd": 256, "block_size": 256},
+}
+SIZES: dict[str, int] = {}
 VOCABULARY, BATCH = 512, 12
+WAYS = ("loop", "loop, compiled", "altgrad, eager", "altgrad")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", choices=[*MODELS], action="append")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], action="append")
     parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--only", choices=["reference", "altgrad"], help=argparse.SUPPRESS)
+    parser.add_argument("--only", choices=WAYS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     dtypes = arguments.dtype or ["float32", "bfloat16"]
+    models = arguments.model or [*MODELS]
     if arguments.only:
-        measure = {"reference": run_reference, "altgrad": run_altgrad}[arguments.only]
-        rate = measure(dtypes[0], arguments.steps)
+        SIZES.update(MODELS[models[0]])
+        measure = run_altgrad if arguments.only.startswith("altgrad") else run_reference
+        rate = measure(dtypes[0], arguments.steps, compiled=arguments.only in WAYS[1::2])
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(json.dumps({"tokens_per_s": rate, "peak_mib": peak}))
         return
-    for dtype in dtypes:
-        compare(dtype, arguments.steps)
+    for model in models:
+        for dtype in dtypes:
+            compare(model, dtype, arguments.steps)
 
 
-def compare(dtype: str, steps: int) -> None:
-    """Run both, each in its own process, and print the ratio."""
-    found = {name: run_apart(name, dtype, steps) for name in ("reference", "altgrad")}
-    for name, row in found.items():
+def compare(model: str, dtype: str, steps: int) -> None:
+    """Run all, each in its own process, and print the ratios."""
+    found = {way: run_apart(way, model, dtype, steps) for way in WAYS}
+    loop, compiled = (found[way]["tokens_per_s"] for way in WAYS[:2])
+    for way, row in found.items():
         rate, peak = row["tokens_per_s"], row["peak_mib"]
-        print(f"{dtype:>9}  {name:<10} {rate:>10,.0f} tokens/s {peak:>8,.0f} MiB peak")
-    ratio = found["altgrad"]["tokens_per_s"] / found["reference"]["tokens_per_s"]
-    print(f"{dtype:>9}  altgrad / eager loop in nanoGPT's manner: {ratio:.2f} x")
+        line = f"{rate:>10,.0f} tokens/s {peak:>8,.0f} MiB peak {rate / loop:>6.2f} x"
+        print(f"{model:<7} {dtype:>9}  {way:<15} {line}", flush=True)
+    ratio = found["altgrad"]["tokens_per_s"] / compiled
+    print(f"{model:<7} {dtype:>9}  altgrad / loop, compiled: {ratio:.2f} x", flush=True)
 
 
-def run_apart(name: str, dtype: str, steps: int) -> dict[str, float]:
-    words = ["--only", name, "--dtype", dtype, "--steps", str(steps)]
+def run_apart(way: str, model: str, dtype: str, steps: int) -> dict[str, float]:
+    words = ["--only", way, "--model", model, "--dtype", dtype, "--steps", str(steps)]
     done = subprocess.run(
         [sys.executable, __file__, *words], check=True, capture_output=True, text=True
     )
@@ -72,8 +86,8 @@ def rate_of(durations: list[float]) -> float:
     return BATCH * SIZES["block_size"] / statistics.median(durations[5:])
 
 
-def run_altgrad(dtype: str, steps: int) -> float:
-    """altgrad's own trainer, compiled."""
+def run_altgrad(dtype: str, steps: int, *, compiled: bool) -> float:
+    """altgrad's own trainer."""
     import numpy as np
     import torch
 
@@ -91,7 +105,7 @@ def run_altgrad(dtype: str, steps: int) -> float:
             batch_size=BATCH,
             learning_rate=1e-3,
             weight_decay=0.1,
-            compile=True,
+            compile=compiled,
             device="cpu",
             precision=PrecisionConfig(compute=compute),
             run_dir=f"{folder}/run",
@@ -107,7 +121,7 @@ def timed(step, x, y) -> float:
     return time.perf_counter() - start
 
 
-def run_reference(dtype: str, steps: int) -> float:
+def run_reference(dtype: str, steps: int, *, compiled: bool) -> float:
     """The plain loop."""
     import torch
     from torch.nn import functional as F
@@ -117,10 +131,11 @@ def run_reference(dtype: str, steps: int) -> float:
     rest = [p for p in model.parameters() if p.dim() < 2]
     groups = [{"params": matrices, "weight_decay": 0.1}, {"params": rest, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.95))
+    forward = torch.compile(model) if compiled else model
 
     def step(x, y) -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bfloat16"):
-            logits = model(x)
+            logits = forward(x)
             loss = F.cross_entropy(logits.view(-1, VOCABULARY), y.view(-1))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -1,6 +1,6 @@
 """How often are the verdicts wrong? Simulated comparisons whose truth is known.
 
-    python benchmarks/verdict_calibration.py [--simulations 10000]
+    python benchmarks/verdict_calibration.py [--simulations 10000] [--only stopping]
 
 Each simulated run has a loss = seed effect (shared by the arms, since they are paired) + noise of
 its own, of standard deviation 1. Printed: the tables of docs/how-to-know.md.
@@ -8,12 +8,14 @@ its own, of standard deviation 1. Printed: the tables of docs/how-to-know.md.
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from altgrad.compare.statistics import paired
-from altgrad.compare.statistics.anytime import anytime_interval
+from altgrad.compare.statistics.anytime import Spread, anytime_interval, anytime_p
+from altgrad.compare.stopping import Open, needed
 from altgrad.compare.verdict import BETTER, EQUIVALENT, NOT_SHOWN, WORSE, Rules, judge
 
 Draw = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
@@ -147,6 +149,130 @@ def _ever(outcome: np.ndarray, looks: range, rules: Rules) -> bool:
     return False
 
 
+MOST = 20
+
+
+@dataclass(frozen=True)
+class Went:
+    """A simulated comparison as you go: verdict and seeds of each arm, and runs of all of them."""
+
+    verdicts: list[str]
+    seeds: list[int]
+    runs: int
+
+
+def as_you_go(outcomes: np.ndarray, rules: Rules, *, stopping: bool) -> Went:
+    """The loop of `Comparison._test` over made-up outcomes `(1 + arms, 20)`.
+
+    stopping: arms that are decided or hopeless stop; else every arm runs until all are decided.
+    """
+    control, *others = outcomes
+    rows = dict.fromkeys(range(len(others)), 3)
+    while True:
+        longest = max(rows.values())
+        arms = {str(i): others[i][:n] for i, n in rows.items()}
+        found = judge(control[:longest], arms, rules, resamples=0)
+        asked = [Open(e.arm, {e.arm: 1, "c": -1}, e.verdict, len(others)) for e in found]
+        values = {"c": control[:longest], **arms}
+        if stopping:
+            open_ = [int(a) for a in needed(asked, values, rules, MOST) if a != "c"]
+        else:
+            open_ = list(rows) if any(e.verdict == NOT_SHOWN for e in found) else []
+        if longest == MOST or not open_:
+            return Went(
+                [e.verdict for e in found], list(rows.values()), longest + sum(rows.values())
+            )
+        rows |= dict.fromkeys(open_, longest + 1)
+
+
+def stopping(count: int) -> None:
+    """Arms that stop by themselves: errors, findings and runs beside those of arms that do not."""
+    title(
+        "As you go with four arms, up to 20 seeds: all go on (all), or an arm that is decided or "
+        "hopeless stops (each)",
+        [
+            "noise",
+            "improvements, in seed noise",
+            "any false verdict, %: all",
+            "each",
+            "better found, %: all",
+            "each",
+            "runs: all",
+            "each",
+        ],
+    )
+    rng = np.random.default_rng(6)
+    for noise, draw in NOISES.items():
+        for effects in ((0, 0, 0, 0), (0, 0, 1.5, 3)):
+            outcomes = simulate(draw, MOST, 4, 0.0, count // 40, rng)
+            outcomes[:, 1:] -= np.array(effects)[None, :, None]
+            rules = Rules(delta=DELTA, anytime=True)
+            both = [[as_you_go(o, rules, stopping=s) for o in outcomes] for s in (False, True)]
+            row(
+                noise,
+                ", ".join(f"{e:g}" for e in effects),
+                *(share(_errs(w, effects) for w in went) for went in both),
+                *(share(f for w in went for f in _found(w, effects)) for went in both),
+                *(f"{np.mean([w.runs for w in went]):.1f}" for went in both),
+            )
+
+
+def _errs(went: Went, effects: Sequence[float]) -> bool:
+    false = {0: (BETTER, WORSE)}
+    return any(
+        v in (false.get(e, (WORSE, EQUIVALENT) if e > DELTA else (WORSE,)))
+        for v, e in zip(went.verdicts, effects, strict=True)
+    )
+
+
+def _found(went: Went, effects: Sequence[float]) -> list[bool]:
+    return [v == BETTER for v, e in zip(went.verdicts, effects, strict=True) if e] or [False]
+
+
+def known_spread(count: int) -> None:
+    """A spread from earlier pairs: what it saves, and how often identical arms differ with it."""
+    title(
+        "As you go, looks from 1 to 20 seeds, with a spread known from earlier pairs",
+        [
+            "the new pairs' noise",
+            "degrees of freedom",
+            "ever called different, %",
+            "with the spread as if it were the truth, %",
+            "improvement of 3: better, %",
+            "seeds used (mean)",
+        ],
+    )
+    rng = np.random.default_rng(7)
+    cells = [("as known", 1.0, nu) for nu in (0, 3, 6, 12, 40)] + [
+        ("1.5 times", 1.5, 12),
+        ("2 times", 2.0, 12),
+    ]
+    for name, factor, nu in cells:
+        null = factor * np.sqrt(2) * rng.normal(0, 1, (count // 5, MOST))
+        known = [_earlier(nu, rng) for _ in null]
+        plugged = [Spread(k.value, 1e9) if nu else k for k in known]
+        real = null[: count // 10] - 3 * factor
+        stops = [_first_shown(d, k) for d, k in zip(real, known, strict=False)]
+        row(
+            name,
+            nu or "none known",
+            share(_first_shown(d, k) is not None for d, k in zip(null, known, strict=True)),
+            share(_first_shown(d, k) is not None for d, k in zip(null, plugged, strict=True)),
+            share(n is not None for n in stops),
+            f"{np.mean([n or MOST for n in stops]):.1f}",
+        )
+
+
+def _earlier(freedom: int, rng: np.random.Generator) -> Spread:
+    if not freedom:
+        return Spread()
+    return Spread(float(np.sqrt(2 * rng.chisquare(freedom) / freedom)), freedom)
+
+
+def _first_shown(d: np.ndarray, known: Spread) -> int | None:
+    return next((n for n in range(1, MOST + 1) if anytime_p(d[:n], known=known) < 0.05), None)
+
+
 def power(count: int) -> None:
     """How often a real improvement is found."""
     title(
@@ -205,12 +331,22 @@ def row(*cells: object) -> None:
 def main(words: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--simulations", type=int, default=10_000, help="per cell (10000)")
-    count = parser.parse_args(words).simulations
-    identical_arms(count)
-    barely_different(count)
-    coverage(count)
-    peeking(count)
-    power(count)
+    parser.add_argument("--only", choices=TABLES, help="one of the tables")
+    arguments = parser.parse_args(words)
+    for name, table in TABLES.items():
+        if arguments.only in (None, name):
+            table(arguments.simulations)
+
+
+TABLES = {
+    "identical": identical_arms,
+    "barely": barely_different,
+    "coverage": coverage,
+    "peeking": peeking,
+    "power": power,
+    "stopping": stopping,
+    "spread": known_spread,
+}
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from altgrad.model import GPT, GPTConfig
 from altgrad.optim import OptimConfig, build_optimizer
 from altgrad.training.build import settle_data
 from altgrad.training.config import TrainConfig
-from altgrad.training.width_rule import settle_width_rule
+from altgrad.training.unread_settings import settle_width_rule
 
 WIDTHS, BASE, HEAD = (32, 64, 128), 32, 16
 STEPS, BATCH, BLOCK = 150, 4, 64

@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,9 @@ Compose = Callable[..., Any]
 COMPARE_HELP = """\
 A word whose value is a list is an axis; its first value is the control. Settings of the question:
   control=NAME  seeds=5 | seeds=[1,2,3] | seeds=auto max_seeds=20 (as you go, peeking allowed)
+  spread=LEDGER|COMPARISON (with seeds=auto: how noisy earlier pairs of the same size were)
   budget=tokens|flops|time  delta=0.01  alpha=0.05  correction=holm|none  allow=[setting,…]
-  primary=val_loss last=1   design=crossed   name=…   question='…'
+  primary=val_loss last=1   design=crossed|ablation   name=…   question='…'
   design=scaling sizes=2x64,3x96,4x128,5x192 tokens_per_parameter=20 (over sizes; docs/scaling.md)
     flops_per_run=…  head_width=32  max_epochs=4  fit_over=parameters|flops  forecast_to=8x512
   tune=optim.lr tuning.grid=0.001,0.003,0.01 tuning.seeds=1 tuning.extend=2 tuning.search=optuna
@@ -36,6 +38,7 @@ examples:
   altgrad compare optim=adamw,muon design=scaling sizes=2x32,2x64,3x96,4x128 \\
     tokens_per_parameter=2 tune=optim.lr seeds=5
   altgrad compare experiments/muon_vs_adamw.yaml
+  altgrad compare A.yaml B.yaml design=ablation     (two files of settings, or two run folders)
 """
 
 
@@ -100,16 +103,19 @@ def _help(arguments: argparse.Namespace) -> None:
 
 
 def compare(compose: Compose, arguments: argparse.Namespace) -> int:
-    from altgrad.compare.designs import design_for
+    from altgrad.compare.asking import maker_of
     from altgrad.compare.launching import take_launch_words
     from altgrad.compare.question import read_question
 
     say = partial(words.say, file=sys.stderr if arguments.json else sys.stdout)
     launch, typed = take_launch_words(arguments.words)
+    compose_arm = partial(_compose_arm, compose, arguments)
     question = read_question(typed)
-    comparison = design_for(question).make(
+    if not question.of_programs:
+        question = _with_spread(question, launch.runs, compose_arm)
+    comparison = maker_of(question)(
         question,
-        partial(_compose_arm, compose, arguments),
+        compose_arm,
         launch=launch,
         say=say,
         report=partial(_progress, say),
@@ -125,6 +131,23 @@ def compare(compose: Compose, arguments: argparse.Namespace) -> int:
         say(f"\nstopped; everything so far is kept. Go on with: {_command(arguments)}")
         raise
     return _finish(folder, arguments.json, say)
+
+
+def _with_spread(question: Any, runs: str, compose: Compose) -> Any:
+    """The question with the noise that `spread=FOLDER` knows: of a ledger, or of a comparison."""
+    from altgrad.compare.regroup import find_comparison
+    from altgrad.compare.spread import spread_of_comparison
+    from altgrad.ideas.ledger import LedgerFile
+    from altgrad.ideas.loop import ledger_folder
+    from altgrad.ideas.spread import spread_of_ledger
+
+    source = question.spread.source
+    if not source or question.spread.value:
+        return question
+    ledger = Path(source) if Path(source).is_dir() else ledger_folder(source, runs)
+    if LedgerFile(ledger).exists():
+        return replace(question, spread=spread_of_ledger(ledger, compose))
+    return replace(question, spread=spread_of_comparison(find_comparison([source], runs)))
 
 
 def _compose_arm(compose: Compose, arguments: argparse.Namespace, words: list[str]) -> Any:
@@ -158,16 +181,16 @@ def _progress(say: Callable[[str], None], done: int, total: int, label: str, sta
 
 
 def _finish(folder: Path, as_json: bool, say: Callable[[str], None]) -> int:
-    from altgrad.compare.designs import design_of
+    from altgrad.compare.asking import reader_of
     from altgrad.compare.report import has_charts
 
-    design = design_of(folder)
-    conclusion = design.conclude(folder)
-    design.write_verdict(conclusion)
+    reader = reader_of(folder)
+    conclusion = reader.conclude(folder)
+    reader.write_verdict(conclusion)
     say("")
-    for line in design.lines(conclusion):
+    for line in reader.lines(conclusion):
         say(line)
-    for path in design.write_reports(conclusion):
+    for path in reader.write_reports(conclusion):
         say(f"report: {path}")
     if not has_charts():
         say(

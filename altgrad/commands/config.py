@@ -123,6 +123,7 @@ def choices() -> dict[str, Iterable[str]]:
         "finetune.name": METHODS,
         "finetune.base": BASES,
         "tracker.names": [*TRACKERS, OWN_CLASS],
+        "diagnostics.own": [OWN_CLASS],
         "strategy": STRATEGIES,
     }
 

@@ -89,7 +89,7 @@ def list_corpora(compose: Compose, arguments: argparse.Namespace) -> None:
 
 
 def print_corpus(compose: Compose, arguments: argparse.Namespace) -> None:
-    config = compose([f"data={arguments.name}", *arguments.overrides], arguments.config_dir).data
+    config = _named(compose, arguments)
     from altgrad.data.listing import info_rows
 
     for name, value in info_rows(arguments.name, config):
@@ -97,14 +97,19 @@ def print_corpus(compose: Compose, arguments: argparse.Namespace) -> None:
 
 
 def prepare_corpus(compose: Compose, arguments: argparse.Namespace) -> None:
-    # A preset, or at once a setting of the default one: `data prepare data.path=my.txt`.
-    first = arguments.name if "=" in arguments.name else f"data={arguments.name}"
-    config = compose([first, *arguments.overrides], arguments.config_dir).data
+    config = _named(compose, arguments)
     from altgrad.data import prepare
 
     with progress_bar() as progress:
         folder = prepare(config, block_size=1, progress=progress)
     print(folder)
+
+
+def _named(compose: Compose, arguments: argparse.Namespace) -> "DataConfig":
+    """Of a preset, or at once a setting of the default one: `data prepare data.path=my.txt`."""
+    first = arguments.name if "=" in arguments.name else f"data={arguments.name}"
+    config: DataConfig = compose([first, *arguments.overrides], arguments.config_dir).data
+    return config
 
 
 @contextmanager

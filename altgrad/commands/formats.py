@@ -8,6 +8,7 @@ FORMATS_HELP = """\
 examples:
   altgrad formats                          all formats with a name
   altgrad formats e4m3 e5m2 e6m9           these, any e{X}m{Y} up to 16 bits
+  altgrad formats e2m5b4 e5m2_finite        your own: another bias, other special values
   altgrad formats e4m3 e5m2 --plot         a number line and the relative spacing, as PNG
 """
 

@@ -29,10 +29,13 @@ HELP = """\
       delta=0.003 budget=tokens|flops|time hours=8 guarantee=fdr|fwer heldout=0.25 memory_gb=4
       reckon_at=12 primary=val_loss last=1
   try NAME KEY=VALUE … --why 'because'    one idea against the champion
+  try NAME --patch idea.diff    the same: a change of the code (git diff > idea.diff)
   run NAME ideas.yaml           a queue of them; stops when the hours are spent
   reckon NAME                   which changes do anything
   show NAME [--json]            the table and the picture
   import NAME results.tsv       a table of an earlier loop, as unproven history
+A ledger of somebody's program: new NAME program='python train.py' cwd=DIR metric='loss ([0-9.]+)'
+  seed_by=torch; ideas are its arguments (try NAME -- --lr=0.1), openings and patches.
 Where it runs, as for `altgrad compare`: jobs=2 threads=1 launcher=local runs=runs
 exit codes: 0 nominated, found, or done; 2 refused; 10 no gain, nothing found; 11 parked, or
   changes wait for a reckoning (show); 12 crashed or lost; 13 the hours are spent
@@ -62,6 +65,7 @@ def add_ideas_command(commands: Any, add_command: AddCommand, compose: Compose) 
         words.add_trust(action)
         if name == "try":
             action.add_argument("--why", default="", help="the reason, kept in the ledger")
+            action.add_argument("--patch", metavar="FILE", help="a change of the code: git diff")
 
 
 def _help(arguments: argparse.Namespace) -> None:
@@ -84,7 +88,7 @@ def new(compose: Compose, arguments: argparse.Namespace) -> int:
 def try_(compose: Compose, arguments: argparse.Namespace) -> int:
     ledger, typed, _ = _ledger(compose, arguments)
     with stopped_by_clusters():
-        entry = ledger.try_(typed, why=arguments.why)
+        entry = ledger.try_(typed, why=arguments.why, patch=arguments.patch)
     return _answer(arguments, entry, CODES[entry["verdict"]])
 
 

@@ -46,6 +46,9 @@ def _add_start(actions: Any, add_command: AddCommand) -> None:
     parser = add_command(actions, "start", start, "make a folder with a file to fill in")
     parser.add_argument("folder", nargs="?", default="my-gpt", metavar="DIR", help="(my-gpt)")
     parser.add_argument("--track", default="nanochat", help="which model to build (nanochat)")
+    parser.add_argument(
+        "--full", action="store_true", help="leave every unit to write: nothing given or optional"
+    )
 
 
 def _add_check(actions: Any, add_command: AddCommand) -> None:
@@ -70,6 +73,15 @@ def _add_unit_actions(actions: Any, add_command: AddCommand) -> None:
         actions, add_command, "solution", _on_folder("solution", "unit"), "the solution of a unit"
     )
     solved.add_argument("unit")
+    emptied = _add(
+        actions,
+        add_command,
+        "reset",
+        _on_folder("reset", "unit", "everything"),
+        "empty a unit again; your file is kept beside it",
+    )
+    emptied.add_argument("unit", nargs="?")
+    emptied.add_argument("--all", dest="everything", action="store_true", help="every unit")
     traced = _add(
         actions,
         add_command,
@@ -91,7 +103,7 @@ def _add_unit_actions(actions: Any, add_command: AddCommand) -> None:
 
 
 def _add_break(actions: Any, add_command: AddCommand) -> None:
-    summary = "plant one mistake in a copy of the reference: find it"
+    summary = "plant one mistake in a copy of your own finished file: find it"
     parser = _add(
         actions, add_command, "break", _on_folder("plant", "seed", "answer", "reveal"), summary
     )
@@ -151,7 +163,7 @@ def _on_folder(action: str, *options: str) -> Callable[[argparse.Namespace], int
 def start(arguments: argparse.Namespace) -> int:
     from altgrad.learn import actions
 
-    return show(actions.start(arguments.folder, arguments.track))
+    return show(actions.start(arguments.folder, arguments.track, full=arguments.full))
 
 
 def check(arguments: argparse.Namespace) -> int:
@@ -187,6 +199,8 @@ def _core(path: str, per_task: int) -> Any:
     bundle = find_bundle(path)
     tasks, tokenizer = bundle.select(["core"]), load_tokenizer(prepare(DataConfig()))
     how: dict[str, Any] = {"bundle": bundle, "tasks": tasks, "max_per_task": per_task}
+    # Whether any task can be asked is known before the race, from a model that knows nothing.
+    judge(_knows_nothing(tokenizer), tokenizer, block_size=128, **how | {"max_per_task": 1})
 
     def examine(logits: Any, block_size: int) -> dict[str, str]:
         results = judge(logits, tokenizer, block_size=block_size, **how)
@@ -195,6 +209,13 @@ def _core(path: str, per_task: int) -> Any:
         return {name: f"{found.value:.3f} ± {found.error:.3f}"}
 
     return examine
+
+
+def _knows_nothing(tokenizer: Any) -> Callable[[Any], Any]:
+    """ids (B, T) -> zeros (B, T, V)."""
+    import torch
+
+    return lambda ids: torch.zeros(*ids.shape, tokenizer.vocab_size)
 
 
 def questions(_: argparse.Namespace) -> int:

@@ -166,7 +166,7 @@ def serve(arguments: argparse.Namespace) -> None:
     from altgrad.runs import resolve_run
 
     run = resolve_run(arguments.run)
-    from altgrad.interchange.serve import check_host, check_installed
+    from altgrad.interchange.local_server import check_host, check_installed
     from altgrad.interchange.serve import serve as listen
     from altgrad.training.build import load_run
 

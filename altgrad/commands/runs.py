@@ -9,10 +9,11 @@ from altgrad.commands.words import add_command, say
 
 
 def add_run_commands(commands: Any) -> None:
-    """Add `show`, `watch`, `plot` and `gc`."""
+    """Add `show`, `watch`, `plot`, `export-metrics` and `gc`."""
     _add_show(commands)
     _add_watch(commands)
     _add_plot(commands)
+    _add_export_metrics(commands)
     _add_gc(commands)
 
 
@@ -30,8 +31,16 @@ def _add_watch(commands: Any) -> None:
 
 
 def _add_plot(commands: Any) -> None:
-    parser = add_command(commands, "plot", plot, "plot the losses of one or several runs")
-    parser.add_argument("runs", nargs="*", metavar="RUN", help="run folders (default: the latest)")
+    summary = "plot the losses of one or several runs, or any of their metrics"
+    parser = add_command(commands, "plot", plot, summary)
+    parser.epilog = PLOT_HELP
+    parser.add_argument(
+        "words",
+        nargs="*",
+        metavar="METRIC|RUN",
+        help="metrics, by name or pattern (default: the losses), and run folders (default: the "
+        "latest)",
+    )
     parser.add_argument("--out", metavar="FILE", help="the PNG to write")
     parser.add_argument(
         "--numerics",
@@ -40,12 +49,74 @@ def _add_plot(commands: Any) -> None:
     )
 
 
+def _add_export_metrics(commands: Any) -> None:
+    summary = "write metrics of runs as one table, for other programs"
+    parser = add_command(commands, "export-metrics", export_metrics, summary)
+    parser.epilog = EXPORT_HELP
+    parser.add_argument(
+        "words",
+        nargs="*",
+        metavar="METRIC|RUN",
+        help="metrics, by name or pattern (default: all), and run folders (default: the latest)",
+    )
+    parser.add_argument("--out", metavar="FILE", help=".csv or .parquet (default: CSV on stdout)")
+
+
 def _add_gc(commands: Any) -> None:
     parser = add_command(commands, "gc", gc, "remove what a run folder no longer needs")
     parser.add_argument("run", help="a run folder or its name")
     parser.add_argument("--keep", type=int, metavar="N", help="newest checkpoints that stay")
     parser.add_argument("--anomalies", action="store_true", help="also states with bad batches")
     parser.add_argument("--dry-run", action="store_true", help="only say what would go")
+
+
+PLOT_HELP = """\
+examples:
+  altgrad plot                                   the losses of the latest run
+  altgrad plot runs/a runs/b --out both.png
+  altgrad plot grad_norm runs/a runs/b           one metric of two runs
+  altgrad plot 'sqnr_db/weight/*' val_loss       patterns; a panel for each kind
+"""
+EXPORT_HELP = """\
+examples:
+  altgrad export-metrics > all.csv
+  altgrad export-metrics loss val_loss runs/a runs/b --out losses.parquet
+"""
+
+
+def runs_and_metrics(words: list[str]) -> tuple[list[Path], list[str]]:
+    """What is a run folder, or its name, and what is left: metrics. Without a run, the latest."""
+    from altgrad.runs import resolve_run
+
+    runs, metrics = [], []
+    for word in words:
+        try:
+            runs.append(resolve_run(word))
+        except ValueError:
+            if "/" in word and Path(word).parent.is_dir():
+                raise  # meant as a folder
+            metrics.append(word)
+    return runs or [resolve_run(None)], metrics
+
+
+def export_metrics(arguments: argparse.Namespace) -> None:
+    from altgrad.runs.metric_table import PARQUET, metric_names, pick, write_csv, write_parquet
+
+    runs, patterns = runs_and_metrics(arguments.words)
+    names = metric_names(runs)
+    names = pick(patterns, names) if patterns else names
+    if arguments.out is None:
+        write_csv(runs, names, sys.stdout)
+        return
+    path = Path(arguments.out)
+    if path.suffix not in (".csv", PARQUET):
+        raise ValueError(f"--out {path}: write a .csv or a {PARQUET} file")
+    if path.suffix == PARQUET:
+        write_parquet(runs, names, path)
+    else:
+        with path.open("w", encoding="utf-8", newline="") as file:
+            write_csv(runs, names, file)
+    say(path)
 
 
 def show(arguments: argparse.Namespace) -> None:
@@ -96,12 +167,16 @@ def watch(arguments: argparse.Namespace) -> int:
 
 
 def plot(arguments: argparse.Namespace) -> None:
-    from altgrad.runs import resolve_run
-    from altgrad.runs.plots import plot_runs, terminal_plot
+    from altgrad.runs.plots import plot_metrics, plot_runs, terminal_plot
 
-    runs = [resolve_run(name) for name in arguments.runs] or [resolve_run(None)]
+    runs, metrics = runs_and_metrics(arguments.words)
     if arguments.numerics:
-        _plot_numerics(runs, arguments.out)
+        _plot_numerics(runs, metrics, arguments.out)
+        return
+    if metrics:
+        name = "".join(c if c.isalnum() or c in "_-" else "_" for c in "-".join(metrics))[:80]
+        default = runs[0] / "figures" / f"metrics_{name}.png"
+        say(plot_metrics(runs, metrics, Path(arguments.out) if arguments.out else default))
         return
     default = runs[0] / "figures" / ("loss.png" if len(runs) == 1 else "losses.png")
     path = plot_runs(runs, Path(arguments.out) if arguments.out else default)
@@ -110,9 +185,12 @@ def plot(arguments: argparse.Namespace) -> None:
     say(path)
 
 
-def _plot_numerics(runs: list[Path], out: str | None) -> None:
+def _plot_numerics(runs: list[Path], metrics: list[str], out: str | None) -> None:
+    from altgrad.runs import resolve_run
     from altgrad.training.recording.numerics_plots import plot_numerics
 
+    for name in metrics:
+        resolve_run(name)  # refuses it: here a word is a run
     if len(runs) > 1 or out:
         raise ValueError(
             "plot --numerics draws one run, into its own figures folder; give one RUN and no --out"

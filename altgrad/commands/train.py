@@ -106,7 +106,7 @@ def resume(arguments: argparse.Namespace) -> int:
     from altgrad.runs import resolve_run
 
     name, overrides = arguments.run, arguments.overrides
-    if name and "=" in name and not Path(name).exists():
+    if name and "=" in name and not _is_run(name):
         name, overrides = None, [name, *overrides]
     words, how = split_resume_words(overrides)
     run = resolve_run(name)
@@ -122,6 +122,11 @@ def resume(arguments: argparse.Namespace) -> int:
         run, config=config, allow=how.allow, listeners=[console], progress=console.preparing
     )
     return _run(trainer, console)
+
+
+def _is_run(name: str) -> bool:
+    """Whether it is a run's folder or name, which may hold a `=`, and no setting."""
+    return any((path / "config.yaml").is_file() for path in (Path(name), Path("runs") / name))
 
 
 def changed_config(config: Any, words: list[str], config_dir: str | None) -> Any:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from altgrad.runs.printable import printable
-from altgrad.trust import NAME
+from altgrad.trust import NAME, names_in
 
 
 def add_command(
@@ -50,8 +50,11 @@ def own_words(arguments: argparse.Namespace) -> list[str]:
     """
     named = getattr(arguments, "trust", [])
     for name in named:
-        if not NAME.fullmatch(name):
-            raise ValueError(f"--trust {name}: write the code's name, package.module:Class")
+        if not NAME.fullmatch(name) and name not in names_in(name):
+            raise ValueError(
+                f"--trust {name}: write the code's name, package.module:Class, or a command or "
+                "patch as the file has it, 'program=python train.py', patch=idea.diff"
+            )
     lists = (getattr(arguments, key, []) for key in ("overrides", "words"))
     words = [word for typed in lists for word in typed] + [str(getattr(arguments, "run", ""))]
     presets = Path(getattr(arguments, "config_dir", None) or os.devnull).rglob("*.yaml")

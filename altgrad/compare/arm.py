@@ -69,6 +69,16 @@ def merge_words(base: Sequence[str], own: Sequence[str]) -> list[str]:
     return [*kept.values(), *own]
 
 
+def last_words(words: Sequence[str]) -> list[str]:
+    """Of words with the same key only the last, in the place of the last."""
+    kept: dict[str, str] = {}
+    for word in words:
+        key = word.partition("=")[0]
+        kept.pop(key, None)
+        kept[key] = word
+    return list(kept.values())
+
+
 def change_settings(config: TrainConfig, changes: dict[str, Any]) -> TrainConfig:
     """A new config with some settings changed, checked as a whole.
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from altgrad.compare.arm import Arm
+from altgrad.runs.summary import tokens_per_step as tokens_of_settings
 from altgrad.training.config import TrainConfig
 
 UNITS = {"tokens": "tokens", "flops": "FLOPs", "time": "seconds"}
@@ -29,8 +30,7 @@ class Spending:
 
 def tokens_per_step(config: TrainConfig) -> int:
     """Tokens an optimiser step learns from, over all processes."""
-    batch = config.data.batch_size * config.accumulation * config.devices
-    return batch * config.model.block_size
+    return tokens_of_settings(config.to_dict())
 
 
 def flops_per_step(config: TrainConfig) -> float:

@@ -6,20 +6,21 @@ The same question has the same folder (`record.py`), so asking it again goes on 
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from altgrad.compare.arm import Arm, Compose, compose_arms
+from altgrad.compare.between import plan_ablation
 from altgrad.compare.budget import Spending, spend_as_declared, spend_equally
 from altgrad.compare.fairness import check_arms
 from altgrad.compare.identity import covers
-from altgrad.compare.launching import LAUNCHERS, Launch, Report, Wanted, as_task, complete
+from altgrad.compare.launching import LAUNCHERS, Launch, Report, Wanted, as_task, complete, server
 from altgrad.compare.outcomes import check_evaluations, read_outcome
 from altgrad.compare.question import Question
 from altgrad.compare.reads import refuse_unread_words
 from altgrad.compare.record import Record, comparison_folder, read_record, write_record
 from altgrad.compare.registry import Registry
+from altgrad.compare.spread import refuse_other_size
 from altgrad.compare.tuning import Tuned, tune
 from altgrad.settings import require
 
@@ -43,15 +44,20 @@ class Comparison:
         report: Report | None = None,
         command: str = "",
     ) -> None:
-        self.question = question.complete()
         self.launch = launch or Launch()
         self.launch.check(list(LAUNCHERS))
+        self.question = plan_ablation(question, compose, self.launch.runs).complete()
         self.say, self.report = say, report
         self.folder = comparison_folder(self.question, self.launch.runs)
         self.registry = Registry(self.launch.runs)
         self.record = Record(command, self.question.control)
-        arms = compose_arms(self.question, compose)
-        refuse_unread_words(arms, self.question)
+        self._compose(self.question, compose)
+
+    def _compose(self, question: Question, compose: Compose) -> None:
+        arms = compose_arms(question, compose)
+        refuse_unread_words(arms, question)
+        outcome = {"primary": question.primary, "last": question.last}
+        refuse_other_size(question.spread, arms[0], outcome)
         self.arms, self.data = settle_arms(arms, elsewhere=self.launch.elsewhere)
 
     def run(self) -> Path:
@@ -115,14 +121,17 @@ class Comparison:
         self._write()
 
     def _announce(self, spending: list[Spending]) -> None:
-        seeds = len(self.question.seed_list())
-        more = f", up to {self.question.max_seeds}" if self.question.until_decided else ""
         self.say(f"{self.question.question}")
         for arm, spent in zip(self.arms, spending, strict=True):
             role = "control" if arm.name == self.question.control else "arm"
             cost = f"{spent.steps:,} steps, {spent.total:.4g} {spent.unit} a run"
             self.say(f"{role:>8}  {arm.name}: {cost}")
-        self.say(f"{'seeds':>8}  {seeds}{more}; runs below {self.launch.runs}/")
+        self.say(f"{'seeds':>8}  {self._seeds_in_words()}")
+
+    def _seeds_in_words(self) -> str:
+        seeds = len(self.question.seed_list())
+        more = f", up to {self.question.max_seeds}" if self.question.until_decided else ""
+        return f"{seeds}{more}; runs below {self.launch.runs}/"
 
     def _tune(self) -> None:
         self.say(f"tuning {self.question.tuning.setting} on seeds {self.question.tuning_seeds()}")
@@ -155,28 +164,41 @@ class Comparison:
         return Wanted(f"{arm.name}{suffix} seed {seed}", config, run)
 
     def _test(self, seeds: list[int]) -> None:
-        """The test seeds; "as you go" adds one at a time until everything is decided."""
+        """The test seeds; "as you go" adds one at a time, to the arms that still need it."""
         from altgrad.compare.conclusion import conclude
 
         everything = self.question.all_seeds()
-        while True:
-            self._complete_seeds(seeds)
-            if len(seeds) == len(everything):
+        rows = dict.fromkeys(self._arm_names(), seeds)
+        for count in range(len(seeds), len(everything) + 1):
+            self._complete_seeds(rows)
+            if count == len(everything):
                 return
-            undecided = conclude(self.folder).undecided()
-            if not undecided:
+            needed = conclude(self.folder).needed()
+            if not needed:
                 return
-            self.say(f"not decided after {len(seeds)} seeds: {', '.join(undecided)}")
-            seeds = everything[: len(seeds) + 1]
+            undecided = dict.fromkeys(name for names in needed.values() for name in names)
+            self.say(f"not decided after {count} seeds: {', '.join(undecided)}")
+            rows |= dict.fromkeys(needed, everything[: count + 1])
 
-    def _complete_seeds(self, seeds: list[int]) -> None:
+    def _complete_seeds(self, rows: dict[str, list[int]]) -> None:
+        """rows: arm -> its seeds."""
         # Seed by seed, not arm by arm: a comparison that is stopped has whole pairs.
-        wanted = {(a.name, s): self._wanted(a, s) for s in seeds for a in self.arms}
-        for arm in self.arms:
-            self.record.runs[arm.name] = {str(s): wanted[arm.name, s].run.name for s in seeds}
+        seeds = max(rows.values(), key=len)
+        names = [name for name in self._arm_names() if name in rows]
+        wanted = {
+            (name, s): self._wanted_run(name, s) for s in seeds for name in names if s in rows[name]
+        }
+        for name, row in rows.items():
+            self.record.runs[name] = {str(s): wanted[name, s].run.name for s in row}
         self.record.reused = sorted(path.name for path in self.registry.reused)
         self._write()
         complete(list(wanted.values()), self.launch, self.report)
+
+    def _arm_names(self) -> list[str]:
+        return [arm.name for arm in self.arms]
+
+    def _wanted_run(self, name: str, seed: int) -> Wanted:
+        return self._wanted(next(a for a in self.arms if a.name == name), seed)
 
     def _write(self) -> None:
         write_record(self.folder, self.question, self.record)
@@ -186,7 +208,7 @@ def measure_arms(arms: list[Arm], launch: Launch, place: Path) -> dict[str, floa
     """Arm -> seconds of a step, taken in turn under the same load, in a process of its own."""
     threads = launch.threads_each(len(launch.slots(arms[0].config.device)))
     tasks = [as_task(Wanted(arm.name, arm.config, place), threads) for arm in arms]
-    with ProcessPoolExecutor(1, mp_context=get_context("forkserver")) as pool:
+    with ProcessPoolExecutor(1, mp_context=server()) as pool:
         seconds = pool.submit(_measure, tasks).result()
     return dict(zip((arm.name for arm in arms), seconds, strict=True))
 

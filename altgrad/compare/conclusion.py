@@ -7,14 +7,18 @@ from typing import Any
 
 import numpy as np
 
+from altgrad.compare.contrasts import Contrast, judge_contrasts, weigh_contrasts
+from altgrad.compare.designs import DESIGNS
 from altgrad.compare.fairness import Fairness, check_runs
-from altgrad.compare.interaction import Contrast, contrasts
 from altgrad.compare.outcomes import Outcome, read_outcome
+from altgrad.compare.program_fairness import check_program_runs, pairing_notes
 from altgrad.compare.question import Question
 from altgrad.compare.record import Record, read_record
 from altgrad.compare.same_arms import same_arms, say_the_same, void
 from altgrad.compare.state import is_outcome, state_of
-from altgrad.compare.verdict import NOT_SHOWN, Evidence, Rules, judge
+from altgrad.compare.statistics.anytime import Spread
+from altgrad.compare.stopping import HOPELESS, Open, given_up, needed, too_noisy
+from altgrad.compare.verdict import Evidence, Rules, judge
 from altgrad.runs import write_atomically
 from altgrad.settings import ConfigError
 
@@ -40,12 +44,16 @@ class Conclusion:
     def control(self) -> str:
         return self.question.control
 
-    def undecided(self) -> list[str]:
-        """Arms, and interactions of a crossed design, about which nothing is shown yet."""
-        arms = [e.arm for e in self.evidence if e.verdict == NOT_SHOWN]
-        return arms + [
-            f"{c.first} with {c.second}" for c in self.contrasts if c.verdict == NOT_SHOWN
-        ]
+    @property
+    def arms(self) -> list[str]:
+        """All arms, the control first."""
+        return [self.control, *(arm for arm in self.question.arms if arm != self.control)]
+
+    def needed(self) -> dict[str, list[str]]:
+        """As you go: arm -> what another seed of it would be for; arms that may stop are absent."""
+        values = {arm: np.array([o.outcome for o in row]) for arm, row in self.outcomes.items()}
+        asked = questions_of(self.question, self.evidence, self.contrasts)
+        return needed(asked, values, rules_of(self.question), self.question.max_seeds)
 
     def to_dict(self) -> dict[str, Any]:
         """For programs: `altgrad compare --json` and `verdict.json`."""
@@ -75,7 +83,8 @@ def conclude(folder: Path) -> Conclusion:
         for arm, by_seed in record.runs.items()
     }
     _refuse_unfinished(runs, record)
-    fairness = check_runs(runs, question)
+    programs = question.of_programs
+    fairness = check_program_runs(runs) if programs else check_runs(runs, question)
     fairness.differing = {
         arm: {n: (v[0], v[1]) for n, v in facts["differs"].items()}
         for arm, facts in record.arms.items()
@@ -87,11 +96,9 @@ def conclude(folder: Path) -> Conclusion:
     }
     fairness.notes += _time_notes(outcomes, question) + _damage_notes(outcomes, record)
     values = {arm: np.array([o.outcome for o in row]) for arm, row in outcomes.items()}
-    rules = rules_of(question)
-    others = {arm: v for arm, v in values.items() if arm != question.control}
-    evidence = judge(values[question.control], others, rules, control_name=question.control)
-    in_product_order = {arm: values[arm] for arm in question.arms}
-    found = contrasts(question, in_product_order, rules)
+    fairness.notes += pairing_notes(question.control, values) if programs else []
+    evidence, found = judge_all(question, values)
+    fairness.notes += _stop_notes(question, evidence, found, values)
     same = same_arms(runs, values)
     return Conclusion(
         folder,
@@ -100,10 +107,63 @@ def conclude(folder: Path) -> Conclusion:
         runs,
         outcomes,
         [say_the_same(e, same) for e in evidence],
-        void(found, question, same),
+        void(found, same),
         fairness,
         same,
     )
+
+
+def judge_all(
+    question: Question, outcomes: dict[str, np.ndarray]
+) -> tuple[list[Evidence], list[Contrast]]:
+    """Arms against the control, and the contrasts of the design.
+
+    outcomes: arm -> `(seeds,)`, nan for a lost run.
+    """
+    design, rules, control = DESIGNS[question.design], rules_of(question), question.control
+    arms, planned = design.judged(question), design.contrasts(question)
+    one = design.one_family
+    weighed = weigh_contrasts(planned, outcomes, rules, len(planned) + len(arms) * one)
+    evidence = judge(
+        outcomes[control],
+        {arm: outcomes[arm] for arm in arms},
+        rules,
+        control_name=control,
+        beside=[(w.p, w.p_small) for w in weighed] if one else (),
+    )
+    beside = [(e.p, e.p_equivalent) for e in evidence] if one else []
+    return evidence, judge_contrasts(weighed, rules, beside)
+
+
+def questions_of(question: Question, evidence: list[Evidence], found: list[Contrast]) -> list[Open]:
+    """Every question that was asked, with its verdict so far."""
+    both = len(evidence) + len(found)
+    one = DESIGNS[question.design].one_family
+    arms, several = (both, both) if one else (len(evidence), len(found))
+    made = [Open(e.arm, {e.arm: 1.0, e.control: -1.0}, e.verdict, arms) for e in evidence]
+    return made + [Open(c.name, c.weights, c.verdict, several) for c in found]
+
+
+def _stop_notes(
+    question: Question,
+    evidence: list[Evidence],
+    found: list[Contrast],
+    values: dict[str, np.ndarray],
+) -> list[str]:
+    """As you go: what was given up, and what is noisier than was known."""
+    if not question.until_decided:
+        return []
+    asked, rules = questions_of(question, evidence, found), rules_of(question)
+    notes = [
+        f"{name} was given up after {n} seeds: less than a chance in {1 / HOPELESS:.0f} that "
+        f"{question.max_seeds} would decide"
+        for name, n in given_up(asked, values, rules, question.max_seeds)
+    ]
+    return notes + [
+        f"{name}: its pairs are visibly noisier than those of {question.spread.source}; the wider "
+        "interval of both is used"
+        for name in too_noisy(asked, values, rules)
+    ]
 
 
 def _time_notes(outcomes: dict[str, list[Outcome]], question: Question) -> list[str]:
@@ -133,6 +193,7 @@ def rules_of(question: Question) -> Rules:
         correction=question.correction,
         higher_is_better=question.higher_is_better,
         anytime=question.until_decided,
+        spread=Spread(question.spread.value, question.spread.freedom),
     )
 
 

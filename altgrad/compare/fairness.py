@@ -136,11 +136,11 @@ def check_runs(runs: dict[str, dict[int, Path]], question: Question) -> Fairness
         Unfair: data, code or arithmetic differ, an arm misses a seed that another has, or a run
             was altered on its way.
     """
-    _same_seeds(runs)
+    _same_seeds(runs, question)
     for by_seed in runs.values():
         _refuse_altered(by_seed.values())
     facts = {(a, s): _facts(p) for a, by_seed in runs.items() for s, p in by_seed.items()}
-    seeds = next(iter(runs.values()))
+    seeds = max(runs.values(), key=len)
     statement = Fairness(checks=[Check("seeds", ", ".join(map(str, seeds)))])
     for what in ("data", "code"):
         statement.checks.append(Check(what, _same(what, facts)))
@@ -153,8 +153,15 @@ def check_runs(runs: dict[str, dict[int, Path]], question: Question) -> Fairness
     return statement
 
 
-def _same_seeds(runs: dict[str, dict[int, Path]]) -> None:
+def _same_seeds(runs: dict[str, dict[int, Path]], question: Question) -> None:
+    """As you go an arm may have stopped: it then has the first of the seeds, and no others."""
     control, *others = runs
+    if question.until_decided:
+        seeds = question.all_seeds()
+        gaps = [name for name, row in runs.items() if list(row) != seeds[: len(row)]]
+        if gaps:
+            raise Unfair(f"{', '.join(gaps)}: some seeds before the last one did not run.")
+        return
     for name in others:
         alone = set(runs[control]) ^ set(runs[name])
         if alone:
@@ -222,7 +229,12 @@ def _same_start(runs: dict[str, dict[int, Path]]) -> Check:
     told = [key for key, found in tensors.items() if not found]
     if told:
         return Check(START, f"not recorded by {len(told)} of {len(tensors)} runs")
-    pairs = [(a, s, tensors[control, s], tensors[a, s]) for a in others for s in runs[a]]
+    pairs = [
+        (a, s, tensors[control, s], tensors[a, s])
+        for a in others
+        for s in runs[a]
+        if s in runs[control]
+    ]
     different = {f"{a} (seed {s})": _unequal(x, y) for a, s, x, y in pairs if _unequal(x, y)}
     if different:
         name, names = next(iter(different.items()))
@@ -257,12 +269,20 @@ def _same_order(facts: dict[tuple[str, int], dict[str, Any]]) -> Check:
 
 def _same_evaluation(facts: dict[tuple[str, int], dict[str, Any]], question: Question) -> Check:
     blocks = {f["settings"]["model"]["block_size"] for f in facts.values()}
-    found = f"the whole validation split, in blocks of {', '.join(map(str, sorted(blocks)))} tokens"
+    parts = " and ".join(sorted({_evaluated(f["settings"]) for f in facts.values()}))
+    found = f"{parts}, in blocks of {', '.join(map(str, sorted(blocks)))} tokens"
     if len(blocks) > 1 and not covers([*question.axis, *question.allow], "model.block_size"):
         raise Unfair(
             f"the arms evaluate in blocks of {sorted(blocks)} tokens; set model.block_size."
         )
     return Check("evaluation", found)
+
+
+def _evaluated(settings: dict[str, Any]) -> str:
+    limit = settings.get("eval_tokens")
+    if limit is None:
+        return "the whole validation split"
+    return f"the first {limit:,} tokens of the validation split"
 
 
 def _same_compute(facts: dict[tuple[str, int], dict[str, Any]], question: Question) -> Check:

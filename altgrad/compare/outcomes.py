@@ -69,7 +69,7 @@ def read_outcome(arm: str, seed: int, run: Path, question: Question) -> Outcome:
 
 def _too_short(run: Path, lines: list[dict[str, Any]]) -> str:
     """A run that ended well before its last step is not the run that was planned."""
-    planned = read_settings(RunFolder(run).config)["max_steps"]
+    planned = read_settings(RunFolder(run).config, programs=True)["max_steps"]
     last = lines[-1]["step"] if lines else 0
     return f"it ended at step {last} of {planned}" if last < planned else ""
 

@@ -6,7 +6,6 @@ of `Question` set it; all other words go to every arm, as `altgrad train` takes 
 """
 
 import dataclasses
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +13,8 @@ from typing import Any
 
 import yaml
 
-from altgrad.compare.ladder import Ladder
+from altgrad.compare.designs import DESIGNS, Ladder
+from altgrad.programs import NEVER_SPLIT, key_of_word
 from altgrad.settings import (
     ConfigError,
     coerce,
@@ -27,7 +27,6 @@ from altgrad.settings import (
 from altgrad.trust import said_by
 
 BUDGETS = ("tokens", "flops", "time")
-DESIGNS = ("one", "crossed", "scaling")
 CORRECTIONS = ("holm", "none")
 SEARCHES = ("grid", "optuna")
 FIRST_TUNING_SEED = 1001
@@ -67,6 +66,20 @@ class Tuning:
 
 
 @dataclass
+class KnownSpread:
+    """`spread=FOLDER` of a ledger or of a comparison: standard deviation of a paired difference."""
+
+    source: str = ""
+    """The folder that was named; empty = nothing is known beforehand."""
+    value: float = 0.0
+    """Standard deviation, in units of the outcome."""
+    freedom: float = 0.0
+    """Degrees of freedom it stands on; pairs that share a run count for less than one."""
+    size: dict[str, Any] = field(default_factory=dict)
+    """Settings that say how large those runs were."""
+
+
+@dataclass
 class Question:
     """Fields of an experiment file; all but the arms have a default."""
 
@@ -85,9 +98,18 @@ class Question:
     control: str = ""
     """The arm the others are compared with; empty = the first."""
     design: str = "one"
-    """one (one axis), crossed (a factorial of two) or scaling (one axis over a ladder of sizes)."""
+    """one (one axis), crossed (all combinations of two), ablation (of two configurations) or
+    scaling (one axis over a ladder of sizes)."""
     ladder: Ladder = field(default_factory=Ladder)
-    """The sizes of design=scaling, and what each may spend."""
+    """Scaling: the sizes, and what each may spend."""
+    between: list[str] = field(default_factory=list)
+    """Ablation: two files of settings, or two run folders; the first is the control."""
+    changes: dict[str, list[str]] = field(default_factory=dict)
+    """Ablation: name of a change -> its words; follows from `between`."""
+    together: dict[str, str] = field(default_factory=dict)
+    """Ablation: change of several settings -> why these cannot be had one by one."""
+    contrasts: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Further comparisons by name: arm -> weight, adding up to 0."""
     primary: str = "val_loss"
     """The outcome: a metric that the runs log."""
     higher_is_better: bool = False
@@ -100,6 +122,8 @@ class Question:
     """Go on from `seeds` up to `max_seeds`, judged after each seed, until there is a verdict."""
     max_seeds: int = 20
     """Largest number of seeds with `until_decided`."""
+    spread: KnownSpread = field(default_factory=KnownSpread)
+    """With `until_decided`: how noisy a difference is, from earlier pairs of the same size."""
     budget: str = "tokens"
     """What all arms get as much of as the control's run: tokens, flops or time."""
     tuning: Tuning = field(default_factory=Tuning)
@@ -120,6 +144,7 @@ class Question:
             ConfigError: the question cannot be asked; one line, with the cure.
         """
         made = dataclasses.replace(self)
+        require_choice(made.design, DESIGNS, "design")
         if made.axes:
             _cross(made)
         require(
@@ -128,9 +153,15 @@ class Question:
             "write an axis as setting=control,other (precision=bf16,e5m2).",
         )
         made.control = made.control or next(iter(made.arms))
-        made.question = made.question or _sentence(made)
         made._check()
+        made.question = made.question or DESIGNS[made.design].sentence(made)
         return made
+
+    @property
+    def of_programs(self) -> bool:
+        """Whether the arms are somebody's programs instead of settings."""
+        words = [*self.base, *(w for own in self.arms.values() for w in own)]
+        return "program" in self.axes or any(w.startswith("program=") for w in words)
 
     def seed_list(self) -> list[int]:
         """Test seeds at the start; "as you go" adds the numbers after the largest."""
@@ -152,17 +183,32 @@ class Question:
     def _check(self) -> None:
         require_choice(self.control, self.arms, "control")
         require_choice(self.budget, BUDGETS, "budget")
-        require_choice(self.design, DESIGNS, "design")
         require_choice(self.correction, CORRECTIONS, "correction")
         require(bool(self.axis), "axis: name the setting or group in which the arms may differ.")
         require(self.delta > 0, f"delta={self.delta} must be above 0.")
         require(0 < self.alpha < 0.5, f"alpha={self.alpha} must be between 0 and 0.5.")
         require(self.last >= 1, f"last={self.last} must be at least 1.")
         self._check_seeds()
+        self._check_spread()
         self.tuning.check()
-        if self.design == "crossed":
-            _check_crossed(self)
-        _check_ladder(self)
+        require(
+            self.design == "scaling" or not self.ladder.asked(),
+            "sizes and budgets of rungs are read with design=scaling; add it, or leave them out.",
+        )
+        DESIGNS[self.design].check(self)
+
+    def _check_spread(self) -> None:
+        if not self.spread.source:
+            return
+        source = f"spread={self.spread.source}"
+        require(
+            self.until_decided,
+            f"{source} is for seeds=auto: judged once, a comparison has a spread of its own.",
+        )
+        require(
+            self.spread.value > 0 and self.spread.freedom >= 1,
+            f"{source} knows no spread yet: it has no two pairs of runs.",
+        )
 
     def _check_seeds(self) -> None:
         seeds = self.seed_list()
@@ -182,69 +228,14 @@ class Question:
 
 
 def _cross(question: Question) -> None:
-    """Arms from axes: every combination, named by its values, the first of each first."""
-    names, given = list(question.axes), question.arms
-    question.arms = {}
-    if len(names) > 1 and question.design != "crossed":
-        raise ConfigError(
-            f"{len(names)} axes ({', '.join(names)}) change more than one thing; write "
-            "design=crossed for all combinations, or give one of them a single value."
-        )
-    for values in itertools.product(*question.axes.values()):
-        words = [f"{axis}={value}" for axis, value in zip(names, values, strict=True)]
-        labels = [_label(axis, value) for axis, value in zip(names, values, strict=True)]
-        question.arms = {**question.arms, " + ".join(labels): words}
-    question.axis = question.axis or names
+    """Arms from axes, as the design makes them."""
+    given = question.arms
+    question.arms = DESIGNS[question.design].cross(question)
+    question.axis = question.axis or list(question.axes)
     require(
         given in ({}, question.arms),
         "arms and axes are two ways to say the same thing; give one of them.",
     )
-
-
-def _label(axis: str, value: str) -> str:
-    """`bf16` for a group, `n_layer=3` for a setting: what a reader needs to tell arms apart."""
-    return f"{axis.rsplit('.', 1)[-1]}={value}" if "." in axis else value
-
-
-def _check_crossed(question: Question) -> None:
-    require(
-        len(question.axes) == 2,
-        f"design=crossed takes two axes, this has {len(question.axes)}; "
-        "write optim=adamw,muon precision=bf16,e5m2 design=crossed.",
-    )
-    for axis, values in question.axes.items():
-        require(len(values) >= 2, f"the axis {axis} needs at least two values, it has {values}.")
-
-
-def _check_ladder(question: Question) -> None:
-    if question.design != "scaling":
-        require(
-            not question.ladder.asked(),
-            "sizes and budgets of rungs are read with design=scaling; add it, or leave them out.",
-        )
-        return
-    question.ladder.check(question.base, question.arms)
-    require(
-        not question.until_decided,
-        "design=scaling takes a fixed number of seeds (its trend is judged once); write seeds=5.",
-    )
-
-
-def _sentence(question: Question) -> str:
-    if question.design == "crossed" and len(question.axes) == 2:
-        (a, first), (b, second) = question.axes.items()
-        return (
-            f"Does {b} ({', '.join(second)}) act differently on {question.primary} under different "
-            f"{a} ({', '.join(first)})?"
-        )
-    others = [a for a in question.arms if a != question.control]
-    if question.design == "scaling":
-        names = question.ladder.names() or ["?"]
-        return (
-            f"How does the difference of {' or '.join(others)} from {question.control} in "
-            f"{question.primary} go with size, {names[0]} to {names[-1]}?"
-        )
-    return f"Does {' or '.join(others)} change {question.primary} against {question.control}?"
 
 
 # -- from words and files -------------------------------------------------------------------------
@@ -257,13 +248,33 @@ def read_question(words: Sequence[str]) -> Question:
         ConfigError: unreadable file, unknown key, wrong type.
     """
     values: dict[str, Any] = {}
+    files = [word for word in words if _is_file(word)]
+    if len(files) > 1:
+        values["between"] = files
     for word in words:
-        if "=" in word:
+        if word.startswith("-") or _is_of_program(word, words, values):
+            take_program_word(word, values)
+        elif word not in files:
             _take_word(word, values)
-        else:
+        elif len(files) == 1:
             require(not values, f"{word}: the experiment file comes first, settings after it.")
             values = _read_file(Path(word))
+    _check_files(files, values.get("design", "one"))
     return from_dict(Question, values)
+
+
+def _is_file(word: str) -> bool:
+    """A file's or a run's name; runs that `compare` made have a `=` in theirs."""
+    return not word.startswith("-") and ("=" not in word or Path(word).is_dir())
+
+
+def _check_files(files: list[str], design: str) -> None:
+    if len(files) > 1:
+        require(
+            len(files) == 2 and design == "ablation",
+            f"{' '.join(files)}: two files of settings (or run folders) are compared with "
+            "design=ablation; an experiment file stands alone.",
+        )
 
 
 def _read_file(path: Path) -> dict[str, Any]:
@@ -278,6 +289,29 @@ def _read_file(path: Path) -> dict[str, Any]:
     return dict(content)
 
 
+def _is_of_program(word: str, words: Sequence[str], values: dict[str, Any]) -> bool:
+    """Whether it is no word of the question, and the arms are programs."""
+    key, equals, _ = word.partition("=")
+    typed = any(w.startswith("program=") for w in words)
+    own = key in hints(Question) or key == "tune" or key.startswith("tuning.")
+    return bool(equals) and not own and (typed or from_dict(Question, values).of_programs)
+
+
+def take_program_word(word: str, values: dict[str, Any]) -> None:
+    """A list of values, or the same key twice, is an axis. A command's own commas stay in it."""
+    key, text = key_of_word(word), word.partition("=")[2]
+    pieces = [text] if key in NEVER_SPLIT else split_values(text)
+    before = [w for w in values.get("base", []) if key_of_word(w) == key]
+    axes = values.get("axes", {})
+    if key in axes:
+        values["axes"] = {**axes, key: [*axes[key], *pieces]}
+    elif len(pieces) > 1 or (before and key == "program"):
+        values["base"] = [w for w in values.get("base", []) if w not in before]
+        values["axes"] = {**axes, key: [*(w.partition("=")[2] for w in before), *pieces]}
+    else:
+        values["base"] = [*(w for w in values.get("base", []) if w not in before), word]
+
+
 def _take_word(word: str, values: dict[str, Any]) -> None:
     key, _, text = word.partition("=")
     kinds = hints(Question)
@@ -290,6 +324,8 @@ def _take_word(word: str, values: dict[str, Any]) -> None:
         values.setdefault("tuning", {})[name] = _read_value(text, kind, key)
     elif key in hints(Ladder):
         values.setdefault("ladder", {})[key] = _read_value(text, hints(Ladder)[key], key)
+    elif key == "spread":
+        values["spread"] = {"source": text}
     elif key == "seeds" and text == "auto":
         values["until_decided"] = True
     elif key in kinds:

@@ -6,6 +6,7 @@ from pathlib import Path
 from altgrad.compare.identity import key_of_run, run_key
 from altgrad.compare.record import slug
 from altgrad.compare.state import state_of
+from altgrad.programs import ProgramRun
 from altgrad.runs import code_versions, find_runs
 from altgrad.training.config import TrainConfig
 
@@ -25,10 +26,9 @@ class Registry:
         self._placed: dict[str, Path] = {}
         self.reused: set[Path] = set()
 
-    def place(self, config: TrainConfig, data: str, label: str) -> Path:
+    def place(self, config: TrainConfig | ProgramRun, data: str, label: str) -> Path:
         """The folder of the run with these settings, existing or not."""
-        values = config.to_dict()
-        key = run_key(values, code_versions(values), data)
+        key = config.key if isinstance(config, ProgramRun) else _key(config, data)
         if key in self._placed:
             return self._placed[key]
         own = sorted(self.base.glob(f"*-{key}"))
@@ -43,6 +43,11 @@ class Registry:
         if self._others is None:
             self._others = dict(_keys(find_runs(self.base)))
         return self._others.get(key)
+
+
+def _key(config: TrainConfig, data: str) -> str:
+    values = config.to_dict()
+    return run_key(values, code_versions(values), data)
 
 
 def _keys(runs: Iterable[Path]) -> Iterable[tuple[str, Path]]:

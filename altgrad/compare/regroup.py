@@ -1,12 +1,14 @@
 """Which comparison to report on: a folder, its name, the latest - or run folders, put into arms."""
 
+import json
 from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from altgrad.compare.question import Question
 from altgrad.compare.record import Record, comparison_folder, write_record
-from altgrad.runs import RunFolder, read_settings, resolve_run
+from altgrad.programs import is_program
+from altgrad.runs import RunFolder, read_settings, read_yaml, resolve_run
 from altgrad.settings import ConfigError
 
 if TYPE_CHECKING:
@@ -46,6 +48,8 @@ def compare_runs(runs: list[Path], *, axis: str, delta: float = 0.01) -> Path:
     from altgrad.compare.arm import Arm, differences
     from altgrad.compare.fairness import check_arms
 
+    if any(is_program(read_yaml(RunFolder(run).config)) for run in runs):
+        return _compare_programs(runs, axis=axis, delta=delta)
     arms = _arms_of(runs)
     if len(arms) < 2:
         raise ConfigError(f"{len(runs)} runs make {len(arms)} arm; a comparison needs two.")
@@ -76,6 +80,70 @@ def compare_runs(runs: list[Path], *, axis: str, delta: float = 0.01) -> Path:
     folder = comparison_folder(question, base)
     write_record(folder, question, record)
     return folder
+
+
+SHOWN = ("program", "args", "fill", "patches", "version", "metric", "name", "step", "seed_by")
+"""What tells program runs apart, in the order in which a reader wants to know."""
+
+
+def _compare_programs(runs: list[Path], *, axis: str, delta: float) -> Path:
+    """The same of programs: an arm is what shares everything but the seed."""
+    groups: dict[str, dict[int, Path]] = defaultdict(dict)
+    kept: dict[str, dict[str, Any]] = {}
+    for run in runs:
+        values = read_settings(RunFolder(run).config, programs=True)
+        common = {n: values.get(n) for n in (*SHOWN, "steps", "timeout_s", "code")}
+        key = json.dumps(common, sort_keys=True)
+        groups[key][values["seed"]] = run.resolve()
+        kept[key] = common
+    if len(groups) < 2:
+        raise ConfigError(f"{len(runs)} runs make {len(groups)} arm; a comparison needs two.")
+    control, *others = kept.values()
+    found = [n for n in control if any(o[n] != control[n] for o in others)]
+    declared = [w for w in axis.split(",") if w]
+    words = {"patch": ("patches", "version"), "cwd": ("version",)}
+    allowed = {n for w in declared for n in (w, *words.get(w, ()))}
+    undeclared = [n for n in found if n not in allowed]
+    if undeclared:
+        raise ConfigError(
+            f"what may the arms differ in? They do in {', '.join(found)}; name it: --axis "
+            f"{','.join([*declared, *undeclared])}"
+        )
+    names = {key: _program_name(kept[key], found, place) for place, key in enumerate(groups)}
+    question = Question(
+        arms={name: [f"program={kept[key]['program']}"] for key, name in names.items()},
+        axis=declared,
+        primary=control["name"],
+        seeds=sorted({seed for by_seed in groups.values() for seed in by_seed}),
+        delta=delta,
+    ).complete()
+    record = Record(
+        command=f"altgrad report --axis {axis} {' '.join(r.name for r in runs)}",
+        control=next(iter(names.values())),
+        arms={
+            name: {
+                "words": [],
+                "max_steps": kept[key]["steps"] or 0,
+                "differs": {n: [control[n], kept[key][n]] for n in found},
+            }
+            for key, name in names.items()
+        },
+        runs={
+            name: {str(s): groups[key][s].name for s in sorted(groups[key])}
+            for key, name in names.items()
+        },
+    )
+    folder = comparison_folder(question, _one_parent(runs))
+    write_record(folder, question, record)
+    return folder
+
+
+def _program_name(settings: dict[str, Any], found: list[str], place: int) -> str:
+    """By patches and arguments, as typed; two that would be called the same get their version."""
+    patches = "+".join(settings["patches"].values()) or "none"
+    said = {"patches": patches, "args": " ".join(settings["args"]) or "no arguments"}
+    parts = [str(said.get(n, settings[n])) for n in found if n in ("program", "args", "patches")]
+    return " ".join(parts) or f"version {place + 1} ({settings['version'][:8]})"
 
 
 def _described(arm: "Arm", differing: dict[str, tuple[Any, Any]]) -> dict[str, Any]:

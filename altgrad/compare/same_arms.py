@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from altgrad.compare.interaction import Contrast
-from altgrad.compare.question import Question
+from altgrad.compare.contrasts import Contrast
+from altgrad.compare.designs import INTERACTIONS
 from altgrad.compare.verdict import Evidence
 from altgrad.runs import last_weights
 
@@ -44,24 +44,27 @@ def say_the_same(found: Evidence, same: list[Pair]) -> Evidence:
     return replace(found, verdict=SAME, words=words, seeds_more=None)
 
 
-def void(found: list[Contrast], question: Question, same: list[Pair]) -> list[Contrast]:
-    """Interactions out of which one arm stands twice are not announced."""
-    return [_voided(c, [p for p in same if set(p) <= _cells(c, question)]) for c in found]
+MOST_CELLS = 4
+"""Of a contrast over more arms two that are one are a part, not the whole."""
+
+
+def void(found: list[Contrast], same: list[Pair]) -> list[Contrast]:
+    """Interactions out of which one arm stands twice are not announced, nor are differences of an
+    arm from itself."""
+    return [_voided(c, [p for p in same if set(p) <= _cells(c)]) for c in found]
+
+
+def _cells(found: Contrast) -> set[str]:
+    """The arms of a contrast that is void if two of them are one."""
+    cells = {arm for arm, weight in found.weights.items() if weight}
+    small = len(cells) <= (MOST_CELLS if found.kind in INTERACTIONS else 2)
+    return cells if small else set()
 
 
 def _voided(found: Contrast, twice: list[Pair]) -> Contrast:
     if not twice:
         return found
     a, b = twice[0]
-    words = f"{found.first} with {found.second}: nothing to contrast, {a} and {b} {ARE_THE_SAME}"
+    words = f"{found.name}: nothing to contrast, {a} and {b} {ARE_THE_SAME}"
     unknown = math.nan
     return replace(found, verdict=SAME, words=words, mean=unknown, low=unknown, high=unknown)
-
-
-def _cells(found: Contrast, question: Question) -> set[str]:
-    """The four arms of a contrast."""
-    (a, first), (b, second) = question.axes.items()
-    names = iter(question.arms)
-    grid = {(f"{a}={x}", f"{b}={y}"): next(names) for x in first for y in second}
-    rows, columns = {f"{a}={first[0]}", found.first}, {f"{b}={second[0]}", found.second}
-    return {grid[x, y] for x in rows for y in columns}

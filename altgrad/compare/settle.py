@@ -8,8 +8,7 @@ from altgrad.settings import require
 from altgrad.training import build, machine
 from altgrad.training.config import TrainConfig
 from altgrad.training.finetune import check_start
-from altgrad.training.unread_settings import settle_storage
-from altgrad.training.width_rule import settle_width_rule
+from altgrad.training.unread_settings import settle_storage, settle_width_rule
 
 
 def settle(config: TrainConfig, *, elsewhere: bool = False) -> tuple[TrainConfig, str]:

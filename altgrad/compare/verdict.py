@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from altgrad.compare.statistics import anytime, paired, seeds_needed
+from altgrad.compare.statistics.anytime import UNKNOWN, Spread
 
 BETTER, WORSE, EQUIVALENT, NOT_SHOWN = "better", "worse", "equivalent", "not shown"
 
@@ -32,7 +33,8 @@ class Rules:
 
     delta: smallest difference that matters, in units of the outcome. alpha: chance of a false
     "better" or "worse" over all arms together. correction: `holm` or `none`. higher_is_better: of
-    the primary outcome. anytime: judged after every seed.
+    the primary outcome. anytime: judged after every seed. spread: of a paired difference, from
+    earlier pairs; read with `anytime` alone.
     """
 
     delta: float = 0.01
@@ -40,6 +42,7 @@ class Rules:
     correction: str = "holm"
     higher_is_better: bool = False
     anytime: bool = False
+    spread: Spread = UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -103,25 +106,32 @@ def judge(
     *,
     control_name: str = "control",
     resamples: int = 9999,
+    beside: Sequence[tuple[float, float]] = (),
 ) -> list[Evidence]:
     """Evidence for every arm. Outcomes are `(seeds,)`, paired by position; nan is a lost run.
 
+    An arm may have fewer seeds than the control, or more: the first ones are those they share.
+
     resamples: of the bootstrap; 0 leaves out whatever does not decide: bootstrap, sign flips and
-    the advice on seeds.
+    the advice on seeds. beside: (p, p of "delta or more") of further questions that share alpha.
     """
     base = np.asarray(control, dtype=np.float64)
     outcomes = {name: np.asarray(values, dtype=np.float64) for name, values in arms.items()}
-    tests = [_test(base, values, rules, len(arms)) for values in outcomes.values()]
-    corrected = correct([t.p for t in tests], rules)
-    equivalent = correct([t.p_equivalent for t in tests], rules)
+    several = len(arms) + len(beside)
+    tests = [_test(base, values, rules, several) for values in outcomes.values()]
+    corrected = correct([t.p for t in tests] + [p for p, _ in beside], rules)
+    equivalent = correct([t.p_equivalent for t in tests] + [p for _, p in beside], rules)
     less_stable = correct([t.p_less_stable for t in tests], rules)
+    # What stands beside the arms is corrected with them and concluded elsewhere.
+    own = zip(corrected[: len(tests)], equivalent[: len(tests)], less_stable, strict=True)
     return [
         _conclude(name, control_name, base, outcomes[name], t, three, rules, resamples)
-        for name, t, *three in zip(outcomes, tests, corrected, equivalent, less_stable, strict=True)
+        for name, t, three in zip(outcomes, tests, own, strict=True)
     ]
 
 
 def _test(control: np.ndarray, arm: np.ndarray, rules: Rules, arms: int) -> _Tests:
+    control, arm = _shared(control, arm)
     lost_arm, lost_control = ~np.isfinite(arm), ~np.isfinite(control)
     d = (arm - control)[~lost_arm & ~lost_control]
     alone = paired.lost_alone(lost_arm, lost_control)
@@ -133,30 +143,45 @@ def _test(control: np.ndarray, arm: np.ndarray, rules: Rules, arms: int) -> _Tes
     return _Tests(d, *weigh(d, rules, arms), p_less_stable, lost_more=alone[0] > 0, arms=arms)
 
 
-def weigh(d: np.ndarray, rules: Rules, several: int) -> tuple[paired.Interval, float, float]:
+def _shared(control: np.ndarray, arm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    seeds = min(len(control), len(arm))
+    return control[:seeds], arm[:seeds]
+
+
+def weigh(
+    d: np.ndarray, rules: Rules, several: int, scale: float = 1.0
+) -> tuple[paired.Interval, float, float]:
     """Interval of the mean of d, p of "it is 0", p of "it is delta or more": by the t test, or
     with `rules.anytime` by the sequence.
 
     several: how many such questions are asked at once; the p-values are not corrected for it yet.
+    scale: standard deviation of d in those of a difference of two arms.
     """
     if len(d) == 0:
         return paired.Interval(-math.inf, math.inf), 1.0, 1.0
     if rules.anytime:
-        return _anytime(d, rules, several)
+        return _anytime(d, rules, several, rules.spread.times(scale))
     t = paired.paired_t(d, 1 - rules.alpha)
     return t.interval, t.p, paired.tost_p(d, rules.delta)
 
 
-def _anytime(d: np.ndarray, rules: Rules, arms: int) -> tuple[paired.Interval, float, float]:
+def _anytime(
+    d: np.ndarray, rules: Rules, arms: int, known: Spread
+) -> tuple[paired.Interval, float, float]:
     """The interval at 1 - alpha/arms decides; its p-values are 1/B of the nearest mean in question.
 
     Bonferroni, since Holm's order may change from look to look.
     """
-    share = rules.alpha / arms if rules.correction == "holm" else rules.alpha
-    p = anytime.anytime_p(d)
+    share = share_of_alpha(rules, arms)
+    p = anytime.anytime_p(d, known=known)
     inside = abs(float(d.mean())) < rules.delta
-    p_equivalent = max(anytime.anytime_p(d - rules.delta), anytime.anytime_p(d + rules.delta))
-    return anytime.anytime_interval(d, share), p, p_equivalent if inside else 1.0
+    p_equivalent = max(anytime.anytime_p(d + s * rules.delta, known=known) for s in (-1, 1))
+    return anytime.anytime_interval(d, share, known=known), p, p_equivalent if inside else 1.0
+
+
+def share_of_alpha(rules: Rules, several: int) -> float:
+    """What one of several questions gets where the correction is Bonferroni's."""
+    return rules.alpha / several if rules.correction == "holm" else rules.alpha
 
 
 def correct(p: Sequence[float], rules: Rules) -> list[float]:
@@ -177,6 +202,7 @@ def _conclude(
     resamples: int,
 ) -> Evidence:
     d = tests.d
+    control, arm = _shared(control, arm)
     mean = float(d.mean()) if len(d) else math.nan
     sd = paired.standard_deviation(d) if len(d) > 1 else math.nan
     verdict = _verdict(mean, tests, corrected, rules)

@@ -41,13 +41,21 @@ class Encoded:
     file_bytes: int
 
 
-def chunks(passages: Iterator[Passage], size: int | None = None) -> Iterator[Chunk]:
-    """Gather passages until they make some work; documents without any text leave no trace."""
+def chunks(
+    passages: Iterator[Passage], size: int | None = None, *, end: str = "between"
+) -> Iterator[Chunk]:
+    """Gather passages until they make some work; documents without any text leave no trace.
+
+    end: `after` puts the end-of-text token behind a split's last document, too. The passages of a
+    split come one after the other.
+    """
     size = size or CHUNK_CHARACTERS
     texts: list[tuple[str, bool]] = []
     split, length, documents, file_bytes = "", 0, 0, 0
     begun, pending = set[str](), False
     for passage in passages:
+        if texts and passage.split != split and end == "after":
+            texts.append(("", True))
         if texts and (passage.split != split or length >= size):
             yield Chunk(split, texts, documents, file_bytes)
             texts, length, documents, file_bytes = [], 0, 0, 0
@@ -61,6 +69,8 @@ def chunks(passages: Iterator[Passage], size: int | None = None) -> Iterator[Chu
             begun.add(split)
             pending = False
     if split:
+        if split in begun and end == "after":
+            texts.append(("", True))
         yield Chunk(split, texts, documents, file_bytes)
 
 
@@ -74,6 +84,8 @@ def encode_chunk(chunk: Chunk, tokenizer: Tokenizer, dtype: str) -> Encoded:
     for text, separated in chunk.texts:
         if separated:
             parts.append(np.array([_end_of_text(tokenizer)], dtype=dtype))
+        if not text:  # the end of the split
+            continue
         ids = encode_checked(tokenizer, text)
         lost += not gives_back(tokenizer, ids, text)
         parts.append(ids.astype(dtype))

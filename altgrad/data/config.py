@@ -7,6 +7,7 @@ from typing import Optional
 
 from altgrad.data.errors import DataError, refuse_unknown
 
+ENDS = ("between", "after")
 ORDERS = ("random", "epochs", "documents")
 
 
@@ -37,6 +38,9 @@ class DataConfig:
     """Share of the training documents that is used, evenly spaced; validation stays whole."""
     shards: Optional[int] = None  # noqa: UP045
     """How many numbered training files of a sharded corpus are used; null is the recipe's own."""
+    end_of_text: str = "between"
+    """Where the end-of-text token stands: between two documents, or after every document, the last
+    one of a split too."""
     text_field: str = "text"
     """The field of a JSONL line, or the column of a parquet file, that holds the text."""
     workers: int = 0
@@ -57,6 +61,8 @@ class DataConfig:
             raise DataError(f"data.shards={self.shards}: must be null or at least 1")
         if self.order not in ORDERS:
             raise refuse_unknown(self.order, ORDERS, what="data.order")
+        if self.end_of_text not in ENDS:
+            raise refuse_unknown(self.end_of_text, ENDS, what="data.end_of_text")
         if self.val_path is not None and self.path is None:
             raise DataError(
                 f"data.val_path={self.val_path} needs data.path, the training text it belongs to"

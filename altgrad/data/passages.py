@@ -42,7 +42,7 @@ def scan(config: DataConfig, source: Source, count: Callable[[int], None]) -> Sc
         count(piece.file_bytes)
     if not characters:
         raise DataError(f"{source.corpus} holds no text at all; give a file with some text in it")
-    if documents > 1:
+    if documents > 1 or config.end_of_text == "after":
         if "\0" in seen:
             raise DataError(
                 f"{source.corpus} has a NUL character in a text, which is the end-of-text of the "

@@ -76,7 +76,7 @@ def _own_token_folder(config: DataConfig) -> Path | None:
 def _refuse_unhonoured(config: DataConfig, folder: Path) -> None:
     """Raises DataError for settings that tokens which are there already cannot follow."""
     usual = DataConfig()
-    names = ["val_path", "val_fraction", "share", "shards", "text_field"]
+    names = ["val_path", "val_fraction", "share", "shards", "text_field", "end_of_text"]
     names += [] if _made_with(config, folder) else ["tokenizer"]
     for name in names:
         value = getattr(config, name)
@@ -215,7 +215,8 @@ def _encode_all(
 
     dtype = smallest_dtype(tokenizer.vocab_size)
     partial = Partial(folder, dtype)
-    stream = islice(chunks(passages(config, source, found)), partial.chunks_done, None)
+    stream = chunks(passages(config, source, found), end=config.end_of_text)
+    stream = islice(stream, partial.chunks_done, None)
     workers = count_workers(config.workers, source.size_bytes)
     count(partial.file_bytes_done)
     try:

@@ -262,6 +262,8 @@ def recipe_of(
         recipe["val_fraction"] = config.val_fraction
     if tokenizer["name"] == "file":
         recipe["lost"] = "counted"  # Folders made before that was done say nothing of it.
+    if config.end_of_text != "between":
+        recipe["end_of_text"] = config.end_of_text
     kinds = {kind_of(file.path) for files in source.splits.values() for file in files}
     if kinds != {"text"}:
         recipe["text_field"] = config.text_field
@@ -274,4 +276,6 @@ def rule_of(config: DataConfig, source: Source) -> str:
         rule = "the corpus' own splits" if config.path is None else "split by file"
     else:
         rule = f"first {1 - config.val_fraction:.6g} of the characters train, the rest val"
-    return rule if config.share == 1 else f"{rule}; {config.share:g} of the training documents"
+    rule += "" if config.share == 1 else f"; {config.share:g} of the training documents"
+    ends = "; every document ends with the end-of-text token"
+    return rule if config.end_of_text == "between" else rule + ends

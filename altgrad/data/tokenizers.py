@@ -6,6 +6,7 @@ stands for), `end_of_text` (the token between documents, or None) and `describe(
 `meta.json` out of which `load_tokenizer` builds it again.
 """
 
+import inspect
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -229,9 +230,13 @@ def _file_of(name: str) -> Path | None:
 
 def _outside(name: str) -> Tokenizer:
     try:
-        made: Tokenizer = load_outside(name, setting="data.tokenizer")()
+        found = load_outside(name, setting="data.tokenizer")
+        inspect.signature(found).bind()
+        made: Tokenizer = found()
     except ValueError as error:
         raise DataError(str(error)) from error
+    except TypeError as error:
+        raise DataError(f"data.tokenizer={name} is made without arguments: {error}") from error
     if missing := [n for n in CONTRACT if not hasattr(made, n)]:
         raise DataError(
             f"data.tokenizer={name} has no {', '.join(missing)}; a tokenizer needs "

@@ -5,32 +5,56 @@ import resource
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from altgrad.compare.arm import Arm
-from altgrad.compare.launching import Launch, Wanted, as_task
+from altgrad.compare.launching import Launch, Task, Wanted, as_task, server
 from altgrad.ideas.terms import Terms
+from altgrad.programs import PatchedCode, call
+from altgrad.settings import ConfigError
 
 SMOKE_STEPS = 5
 
 
-def failure_of(arm: Arm, launch: Launch, terms: Terms, changed: dict[str, Any]) -> str:
+def failure_of(
+    arm: Arm,
+    launch: Launch,
+    terms: Terms,
+    changed: dict[str, Any],
+    code: PatchedCode | None = None,
+) -> str:
     """Why an idea may not run; empty if it may. Takes its steps in a process of its own, which may
     crash, and leaves no folder.
 
-    changed: the settings it changes; where the network is among them it is verified first.
+    changed: the settings it changes; where the network is among them it is verified. code: the
+    altgrad it runs with, where that is patched: then it is verified in any case.
     """
     threads = launch.threads_each(len(launch.slots(arm.config.device)))
     place = Path(launch.runs) / "ideas" / "smoke"  # never made: no run begins
     task = as_task(Wanted(arm.name, arm.at_seed(0), place), threads)
     network = any(name.startswith("model.") for name in changed)
-    with ProcessPoolExecutor(1, mp_context=get_context("forkserver")) as pool:
+    if code is not None:
+        return _failure_of_patched(task, code, terms.memory_gb)
+    with ProcessPoolExecutor(1, mp_context=server()) as pool:
         try:
             return pool.submit(_try_out, task, network, terms.memory_gb).result()
         except BrokenProcessPool:
             return "its process died in the smoke run"
+
+
+def _failure_of_patched(task: Any, code: PatchedCode, memory_gb: float | None) -> str:
+    plain = {**asdict(task), "code": None, "cwd": code.cwd or task.cwd}
+    try:
+        return str(call(code, "altgrad.ideas.admission:try_out_patched", plain, memory_gb))
+    except ConfigError as error:
+        return str(error)
+
+
+def try_out_patched(task: dict[str, Any], memory_gb: float | None) -> str:
+    """In a process whose altgrad is the patched one."""
+    return _try_out(Task(**task), True, memory_gb)
 
 
 def _try_out(task: Any, network: bool, memory_gb: float | None) -> str:
@@ -38,7 +62,8 @@ def _try_out(task: Any, network: bool, memory_gb: float | None) -> str:
 
     settle_in(task)
     try:
-        return (_verify(task) if network else "") or _smoke(task, memory_gb)
+        # The steps first: what verifying needs in memory is none of the idea's.
+        return _smoke(task, memory_gb) or (_verify(task) if network else "")
     except Exception as error:
         return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
 

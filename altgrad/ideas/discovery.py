@@ -13,7 +13,7 @@ several reckonings in a ledger, and how many nobody knows beforehand.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 GUARANTEES = ("fdr", "fwer")
@@ -58,16 +58,25 @@ class Discoveries:
         """
         if not p:
             return []
-        level = self.level(len(p))
-        rejections = bh_rejections if self.guarantee == "fdr" else holm_rejections
+        level, rejections = self.level(len(p)), self._rejections
         count = rejections(p, level)
+        found = self.would_find(p)
         self._levels.append(level)
         self._found.append(count)
         # R⁺: rejections there would have been, had the most helpful p-value been 0.
         others = [[0.0 if i == k else x for i, x in enumerate(p)] for k in range(len(p))]
         self._most.append(max(rejections(each, level) for each in others))
+        return found
+
+    def would_find(self, p: Sequence[float]) -> list[bool]:
+        """What `test` would say now; nothing is remembered."""
+        count = self._rejections(p, self.level(len(p))) if p else 0
         smallest = set(sorted(range(len(p)), key=lambda i: p[i])[:count])
         return [i in smallest for i in range(len(p))]
+
+    @property
+    def _rejections(self) -> Callable[[Sequence[float], float], int]:
+        return bh_rejections if self.guarantee == "fdr" else holm_rejections
 
     def level(self, size: int) -> float:
         """The level at which a batch of `size` p-values would be tested now."""

@@ -6,11 +6,16 @@ which lacks the part in `heldout/`.
 
 import os
 import shutil
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from altgrad.compare.launching import server
 from altgrad.data import load_metadata, load_tokens, prepare
 from altgrad.data.files import sha256_of, whole_folder
+from altgrad.programs import PatchedCode, call
 from altgrad.settings import require
 from altgrad.training.config import TrainConfig
 
@@ -79,17 +84,60 @@ def losses(runs: dict[str, dict[int, str]], folder: Path) -> dict[str, dict[int,
     }
 
 
-def _loss(run: Path, folder: Path) -> float:
-    """In the arithmetic the run was trained in."""
+def losses_apart(
+    runs: dict[str, dict[int, str]], folder: Path, code: PatchedCode | None
+) -> dict[str, dict[int, float]]:
+    """`losses`, in a process of its own; of a patched network by the code it was trained with."""
+    if code is None:
+        with ProcessPoolExecutor(1, mp_context=server()) as process:
+            return process.submit(losses, runs, folder).result()
+    asked = {arm: list(row.items()) for arm, row in runs.items()}
+    where = str(folder.absolute())
+    found = call(code, "altgrad.ideas.heldout:losses_judged", asked, where)
+    return {arm: {int(s): loss for s, loss in row} for arm, row in found.items()}
+
+
+def losses_judged(runs: dict[str, list[list[Any]]], folder: str) -> dict[str, list[list[Any]]]:
+    """In a patched altgrad: from logits, computed here, whatever the network says its loss is."""
+    return {
+        arm: [[s, _loss(Path(run), Path(folder), Judged)] for s, run in row]
+        for arm, row in runs.items()
+    }
+
+
+class Judged:
+    """A network that is never shown the targets. Has what `evaluate` asks of one."""
+
+    def __init__(self, network: Any) -> None:
+        self.network, self.config = network, network.config
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.network, name)
+
+    def __call__(self, x: Any, y: Any, *, loss_reduction: str) -> tuple[Any, Any]:
+        import torch
+        from torch.nn import functional
+
+        logits, _ = self.network(x)
+        logits = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
+        targets = y.flatten().long()
+        return logits, functional.cross_entropy(
+            logits.flatten(0, 1), targets, ignore_index=-1, reduction=loss_reduction
+        )
+
+
+def _loss(run: Path, folder: Path, judged: Callable[[Any], Any] = lambda m: m) -> float:
+    """In the arithmetic the run was trained in; of the tokens alone, whatever text they are."""
     from altgrad import trust
-    from altgrad.evaluate.corpus import evaluate_split
+    from altgrad.evaluate.corpus import mean_loss
     from altgrad.evaluate.run import arithmetic
-    from altgrad.training.loading import load_run, read_config
+    from altgrad.training.loading import pick_checkpoint, read_config, rounding_network
     from altgrad.training.machine import pick_device
 
-    trust.allow(trust.names_in(read_config(run).to_dict()))
-    loaded = load_run(run, which="latest")
-    device = pick_device(loaded.config.device)
-    with arithmetic(loaded.config.precision.compute, device):
-        model, batch = loaded.model.to(device), loaded.config.data.batch_size
-        return evaluate_split(model, folder, "val", batch_size=batch).loss
+    config = read_config(run)
+    trust.allow(trust.names_in(config.to_dict()))
+    device = pick_device(config.device)
+    with arithmetic(config.precision.compute, device):
+        model = rounding_network(config, pick_checkpoint(run, "latest")).to(device)
+        batch = config.data.batch_size
+        return mean_loss(judged(model), load_tokens(folder, "val"), batch_size=batch)

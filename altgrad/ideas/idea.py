@@ -4,16 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from altgrad.compare.arm import Arm, differences
+from altgrad.compare.arm import Arm, differences, last_words
 from altgrad.compare.identity import WITHOUT_EFFECT, covers
 from altgrad.compare.question import full_name
 from altgrad.compare.reads import read_differences
+from altgrad.programs import Patch
 from altgrad.settings import ConfigError, get_setting, require
 
 MEASURING = {
     "seed": "the ledger gives every run its seed, idea and champion the same",
     "max_steps": "the ledger's budget says how many steps an idea gets",
     "eval_interval": "it is part of how everything in the ledger is evaluated",
+    "eval_tokens": "it is part of how everything in the ledger is evaluated",
     "log_interval": "it is part of how everything in the ledger is measured",
     "model.block_size": "it is the length in which everything in the ledger is evaluated",
     "model.vocab_size": "it follows the data, which stay",
@@ -33,10 +35,11 @@ FREE = ("data.batch_size",)
 
 @dataclass(frozen=True)
 class Idea:
-    """words: as typed. why: for people."""
+    """words: as typed. why: for people. patch: of code, until the ledger keeps it (`patches`)."""
 
     words: tuple[str, ...] = ()
     why: str = ""
+    patch: Patch | None = None
 
     @property
     def name(self) -> str:
@@ -44,27 +47,24 @@ class Idea:
         return " ".join(w if len(w) <= 60 else f"{w[:57]}..." for w in self.words)
 
 
-def read_idea(words: Sequence[str], *, why: str = "") -> Idea:
-    """An idea from what was typed.
+def read_idea(words: Sequence[str], *, why: str = "", patched: bool = False) -> Idea:
+    """An idea from what was typed; with a patch it may be without words. Arguments of a program
+    (`--lr=0.1`) stay as they are.
 
     Raises:
         ConfigError: nothing is changed, or a word is no KEY=VALUE.
     """
     for word in words:
-        require("=" in word, f"{word!r} is not KEY=VALUE, such as optim.lr=0.02.")
-    require(bool(words), "an idea needs at least one KEY=VALUE.")
-    full = [f"{full_name(k)}={v}" for k, _, v in (w.partition("=") for w in words)]
+        known = "=" in word or word.startswith("-")
+        require(known, f"{word!r} is not KEY=VALUE, such as optim.lr=0.02.")
+    require(bool(words) or patched, "an idea needs at least one KEY=VALUE, or a --patch.")
+    full = [w if w.startswith("-") else _full(w) for w in words]
     return Idea(tuple(last_words(full)), why)
 
 
-def last_words(words: Sequence[str]) -> list[str]:
-    """Of words with the same key only the last, in the place of the last."""
-    kept: dict[str, str] = {}
-    for word in words:
-        key = word.partition("=")[0]
-        kept.pop(key, None)
-        kept[key] = word
-    return list(kept.values())
+def _full(word: str) -> str:
+    key, _, value = word.partition("=")
+    return f"{full_name(key)}={value}"
 
 
 def refuse_typed(words: Sequence[str]) -> None:

@@ -6,32 +6,48 @@ runs and ends as it would have.
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from multiprocessing import get_context
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from altgrad.compare.arm import Arm, Compose, differences
+from altgrad.compare.arm import Arm, Compose
 from altgrad.compare.launching import LAUNCHERS, Launch, Report
+from altgrad.compare.question import Tuning
 from altgrad.compare.record import plain_name
+from altgrad.compare.tuning import start_grid
 from altgrad.ideas import heldout
-from altgrad.ideas.admission import failure_of
-from altgrad.ideas.bench import Bench, Say, costs_of
-from altgrad.ideas.idea import Idea, read_idea
+from altgrad.ideas.bench import Bench, Outcomes, Say, costs_of, finite, plain
+from altgrad.ideas.idea import Idea, last_words, read_idea
 from altgrad.ideas.ledger import Entry, LedgerFile
 from altgrad.ideas.noise import pool
+from altgrad.ideas.patches import keep, with_patch
+from altgrad.ideas.price import slope_of
+from altgrad.ideas.program_bench import ProgramBench
 from altgrad.ideas.reckoning import BASELINE, Reckoning, headline_of, plan_of
-from altgrad.ideas.screening import NOMINATED, OPEN, PARKED
-from altgrad.ideas.state import FIRST_SEEDS, State, read_state
+from altgrad.ideas.screening import NOMINATED
+from altgrad.ideas.state import FIRST_SEEDS, State, read_state, words_of
 from altgrad.ideas.terms import Terms
-from altgrad.ideas.trial import CRASHED, REFUSED, nomination, screen_idea, settle_idea
+from altgrad.ideas.trial import (
+    CRASHED,
+    REFUSED,
+    Screened,
+    facts_of,
+    nomination,
+    screen_idea,
+    settle_idea,
+)
+from altgrad.ideas.tuned import said, tune_both, words_of_tuned
 from altgrad.settings import ConfigError, require
 
 FOLDER = "ideas"
 DEFAULT_PAIRS = 8
 """The default delta is the smallest gain that so many pairs can see."""
+
+
+class ReckoningOpenError(ConfigError):
+    """Nothing is tried while one is half done: it would change what is being reckoned."""
 
 
 def ledger_folder(name: str, runs: str | Path = "runs") -> Path:
@@ -76,6 +92,7 @@ class Ledger:
         self.launch = launch or Launch(runs=str(folder.parent.parent))
         self.launch.check(list(LAUNCHERS))
         self.say, self.report = say, report
+        self._benches: list[Bench] = []
 
     @classmethod
     def open(cls, path: str | Path, **how: Any) -> "Ledger":
@@ -102,10 +119,14 @@ class Ledger:
         """
         with self._turn():
             if not self.file.exists():
-                bench = Bench(terms, self.compose, self.launch)
+                bench = self._bench_of(terms, None)
                 (arm,) = bench.arms({BASELINE: []})
+                if tuning := terms.tuning():
+                    start_grid(arm, tuning)
                 heldout.cut(arm.config, terms.heldout, self.folder)
-                self.file.append("new", terms=terms.to_dict(), seeds=list(FIRST_SEEDS))
+                self.file.append(
+                    "new", terms=terms.to_dict(), seeds=list(FIRST_SEEDS), **bench.facts(arm)
+                )
             state = self.state()
             if state.terms != terms:
                 raise ConfigError(
@@ -127,29 +148,43 @@ class Ledger:
                 f"{lost[0].error}): mend it, and begin another ledger"
             )
         outcomes, repeat = [o.outcome for o in row.values()], again.outcome - row[1].outcome
-        noise = pool(outcomes, repeat)
+        noise, made = pool(outcomes, repeat), {"first": row, "again": {1: again}}
         delta = state.terms.delta or _rounded_up(noise.smallest_gain(DEFAULT_PAIRS)) or 1e-6
-        costs = costs_of({"first": row, "again": {1: again}}, set())
+        slope = self._slope(bench, arm, made)
         self.file.append(
             "noise",
             seeds=list(FIRST_SEEDS),
             outcomes=outcomes,
             repeat=repeat,
+            slope=slope,
             delta=delta,
             smallest={str(n): noise.smallest_gain(n) for n in (1, 2, 4, 8)},
-            costs=costs,
+            costs=costs_of(made, set()),
         )
+
+    def _slope(self, bench: Bench, arm: Arm, made: Outcomes) -> float | None:
+        """What steps are worth: the baseline with fewer of them, on two of its seeds."""
+        shorter = bench.shorter(arm)
+        if shorter is None:
+            return None
+        made["shorter"] = bench.run([shorter], FIRST_SEEDS[:2])[arm.name]
+        full = [made["first"][s].outcome for s in FIRST_SEEDS[:2]]
+        fewer, share = made["shorter"].values(), shorter.config.max_steps / arm.config.max_steps
+        return finite(slope_of(full, [o.outcome for o in fewer], share))
 
     # -- the first gear ---------------------------------------------------------------------------
 
-    def try_(self, words: Sequence[str] = (), *, why: str = "") -> Entry:
+    def try_(
+        self, words: Sequence[str] = (), *, why: str = "", patch: str | Path | None = None
+    ) -> Entry:
         """Try one idea; its entry, whose `verdict` is nominated, no gain, parked, lost, crashed or
         refused (with a `reason`). A failure is an outcome, not an exception.
 
         Raises:
             ConfigError: no KEY=VALUE, or the ledger cannot go on.
         """
-        return self.try_idea(read_idea(words, why=why))
+        idea = read_idea(words, why=why, patched=patch is not None)
+        return self.try_idea(idea if patch is None else with_patch(idea, patch))
 
     def try_idea(self, idea: Idea, *, item: str = "") -> Entry:
         """item: which of a queue's it is, so that it is not tried again by the same queue."""
@@ -159,12 +194,12 @@ class Ledger:
             self._refuse_open_plan(state)
             if item and item in state.done():
                 return next(e for e in state.entries if e.get("item") == item)
-            entry = self._entry_of(state, idea)
+            entry = self._entry_of(state, keep(idea, self.folder))
             return self.file.append("try", **entry, item=item)
 
     def _refuse_open_plan(self, state: State) -> None:
         if state.plan is not None:
-            raise ConfigError(
+            raise ReckoningOpenError(
                 f"a reckoning has begun and has not ended: altgrad ideas reckon {self.folder.name}"
             )
 
@@ -192,19 +227,52 @@ class Ledger:
             arms, key = settle_idea(bench, state, idea, id_)
         except (ValueError, ImportError) as error:
             return {"verdict": REFUSED, "reason": " ".join(str(error).split())}
-        changed = differences(arms[0].config, arms[1].config)
-        if reason := failure_of(arms[1], self.launch, state.terms, changed):
+        if reason := bench.failure_of(*arms):
             return {"verdict": CRASHED, "reason": reason, "key": key}
         if state.steps:
             arms[0] = arms[0].with_settings({"max_steps": state.steps})
-        arms = bench.spend_equally(arms, self._measured(bench, arms, key))
-        found, facts = screen_idea(bench, state, arms)
-        verdict = PARKED if found.verdict == OPEN else found.verdict
-        entry = {**facts, "verdict": verdict, "key": key, "reason": facts["error"]}
-        entry |= {"steps": arms[1].config.max_steps}
-        if verdict == NOMINATED:
-            entry |= nomination(bench, state, idea, arms[1])
+        step_s = self._measured(bench, arms, f"{state.reign} {key}")
+        arms = bench.spend_equally(arms, step_s)
+        made = screen_idea(bench, state, arms)
+        spent = costs_of(made.outcomes, state.runs())
+        more: dict[str, Any] = {}
+        tuning = state.terms.tuning()
+        if tuning is not None and made.verdict == NOMINATED:
+            arms, made, idea, more = self._tuned(bench, state, arms, made, idea, tuning)
+            spent |= more.pop("costs")
+        entry = {**facts_of(state, arms, made, step_s), "key": key, "costs": spent}
+        entry |= {"steps": arms[1].config.max_steps, "reason": entry["error"], **more}
+        if made.verdict == NOMINATED:
+            entry |= {"words": list(idea.words), **nomination(bench, state, idea, arms[1])}
         return entry
+
+    def _tuned(
+        self,
+        bench: Bench,
+        state: State,
+        arms: list[Arm],
+        made: Screened,
+        idea: Idea,
+        tuning: Tuning,
+    ) -> tuple[list[Arm], Screened, Idea, dict[str, Any]]:
+        """A nominated idea and the champion, both tuned, judged again; and what an entry adds."""
+        seeds = [s for s, o in made.outcomes[arms[0].name].items() if not o.lost]
+        self.say(f"{arms[1].name} tuning {tuning.setting}, of the idea and of the champion")
+        best, results, tried = tune_both(bench, arms, seeds, tuning)
+        instead, own = (
+            words_of_tuned(a, b, tuning.setting) for a, b in zip(arms, best, strict=True)
+        )
+        again = screen_idea(bench, state, best)
+        values = f"{tuning.setting} {results[1].value:g}, the champion's {results[0].value:g}"
+        reason = "" if again.verdict == NOMINATED else f"only before both were tuned ({values})"
+        more = {
+            "costs": costs_of({**tried, **again.outcomes}, state.runs()),
+            "tuned": said(results),
+            "untuned": plain(asdict(made.found)),
+            "instead": list(instead),
+            "reason": reason,
+        }
+        return best, again, replace(idea, words=tuple(last_words([*idea.words, *own]))), more
 
     # -- the second gear --------------------------------------------------------------------------
 
@@ -214,23 +282,29 @@ class Ledger:
         Raises:
             ConfigError: there is nothing to reckon.
         """
+        entry = self.reckon_if(lambda _: True)
+        assert entry is not None
+        return entry
+
+    def reckon_if(self, due: Callable[[State], bool]) -> Entry | None:
+        """The same where the ledger, once it is this process's turn, is so that it is due: another
+        may have reckoned meanwhile. A reckoning that has begun is always due."""
         with self._turn():
             state = self.state()
+            if state.plan is None and not due(state):
+                return None
             bench = self._bench(state)
             plan = state.plan or self.file.append("plan", **plan_of(bench, state))
             state = self.state()
             seeds, arms = len(plan["seeds"]), len(plan["groups"]) + 2
             self.say(f"reckoning: {arms} arms on {seeds} fresh seeds")
             key = f"plan {plan['n']}"
-            entry = Reckoning(
-                bench,
-                state,
-                plan,
-                lambda found: self._measured(
-                    bench, found, f"{key} {' '.join(a.name for a in found)}"
-                ),
-                state.discoveries,
-            ).reckon()
+
+            def measured(arms: list[Arm], more: str = "") -> dict[str, float]:
+                named = " ".join([*(a.name for a in arms), more]).strip()
+                return self._measured(bench, arms, f"{key} {named}")
+
+            entry = Reckoning(bench, state, plan, measured).reckon()
             entry["heldout"] = self._heldout(state, bench, entry)
             made = self.file.append("reckon", **entry)
             for line in findings(made):
@@ -242,12 +316,17 @@ class Ledger:
         if not heldout.folder_of(self.folder).is_dir():
             return {}
         runs = {name: self._runs_of(bench, entry, name) for name in entry["folders"]}
-        with ProcessPoolExecutor(1, mp_context=get_context("forkserver")) as process:
-            losses = process.submit(heldout.losses, runs, heldout.folder_of(self.folder)).result()
+        arms = {a.name: a for a in bench.arms({BASELINE: [], entry["final"]: self._final(entry)})}
+        losses = bench.heldout_losses(runs, arms, heldout.folder_of(self.folder))
         base, final = losses[BASELINE], losses[entry["final"]]
         gains = [base[s] - final[s] for s in base if s in final]
         readings = 1 + sum(e["kind"] == "reckon" and bool(e["heldout"]) for e in state.entries)
         return {"reading": readings, **headline_of(gains)}
+
+    def _final(self, entry: dict[str, Any]) -> list[str]:
+        """Words of the champion that a reckoning leaves."""
+        kept = set(entry["champion"])
+        return words_of(c for c in self.state().champion if c.id in kept)
 
     def _runs_of(self, bench: Bench, entry: dict[str, Any], name: str) -> dict[int, str]:
         return {s: str(bench.registry.base / run) for s, run in entry["folders"][name].items()}
@@ -263,8 +342,9 @@ class Ledger:
     # -- helpers ----------------------------------------------------------------------------------
 
     def _measured(self, bench: Bench, arms: list[Arm], key: str) -> dict[str, float]:
-        """Seconds of a step, measured once: a second measuring would change the runs."""
-        if bench.terms.budget != "time":
+        """Seconds of a step, measured once: a second measuring could change the runs, or what is
+        kept for its speed. Empty where runs are made on machines that this one knows nothing of."""
+        if self.launch.elsewhere or not bench.measures(arms):
             return {}
         entries = self.file.entries()
         known = [e for e in entries if e["kind"] == "measured" and e["key"] == key]
@@ -275,22 +355,43 @@ class Ledger:
         return dict(zip((a.name for a in arms), known[-1]["step_s"], strict=True))
 
     def _bench(self, state: State) -> Bench:
+        require(
+            state.terms.budget != "time" or not self.launch.elsewhere,
+            "budget=time is measured on one machine, this one; use launcher=local.",
+        )
+        return self._bench_of(state.terms, state)
+
+    def _bench_of(self, terms: Terms, state: State | None) -> Bench:
+        """state: None = the ledger is just being begun."""
         own = self.folder / heldout.TOKENS
-        data = own if own.is_dir() else None
-        return Bench(state.terms, self.compose, self.launch, data, self.report)
+        data = own if state is not None and own.is_dir() else None
+        made: Bench
+        if terms.of_programs:
+            version = state.entries[0]["version"] if state is not None else ""
+            made = ProgramBench(
+                terms, self.compose, self.launch, None, self.report, self.folder, version
+            )
+        else:
+            made = Bench(terms, self.compose, self.launch, data, self.report, self.folder)
+        self._benches.append(made)
+        return made
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
         try:
-            with self.file.lock(wait=False):
+            try:
+                with self.file.lock(wait=False):
+                    yield
+                    return
+            except ConfigError as error:
+                if "another process" not in str(error):
+                    raise
+            self.say(f"another process works on {self.folder}: waiting for my turn")
+            with self.file.lock():
                 yield
-                return
-        except ConfigError as error:
-            if "another process" not in str(error):
-                raise
-        self.say(f"another process works on {self.folder}: waiting for my turn")
-        with self.file.lock():
-            yield
+        finally:
+            while self._benches:
+                self._benches.pop().release()
 
 
 def _rounded_up(value: float) -> float:
@@ -307,9 +408,14 @@ def event(entry: dict[str, Any]) -> str:
     numbers = (
         f" {gain:+.5f} [{entry['low']:+.5f}, {entry['high']:+.5f}]" if gain is not None else ""
     )
-    pairs = f" after {entry['pairs']} pairs" if entry.get("pairs") else ""
+    count = entry.get("pairs", 0)
+    pairs = f" after {count} pair{'s' if count > 1 else ''}" if count else ""
     why = f": {entry['reason']}" if entry["reason"] else ""
-    return f"{entry['id']} {entry['name']}: {entry['verdict']}{numbers}{pairs}{why}"
+    noisy = ""
+    if entry.get("own_spread"):
+        spread = f"{entry['spread']:.2g}"
+        noisy = f" (noisier than the ledger's other ideas: judged by its own spread of {spread})"
+    return f"{entry['id']} {entry['name']}: {entry['verdict']}{numbers}{pairs}{noisy}{why}"
 
 
 def findings(entry: Entry) -> list[str]:

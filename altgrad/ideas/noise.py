@@ -9,6 +9,7 @@ has two pairs, the spread of the baseline over its seeds.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -39,16 +40,24 @@ class Noise:
         z = float(stats.norm.ppf(1 - alpha) + stats.norm.ppf(power))
         return z * self.spread / math.sqrt(pairs)
 
-    def spread_of(self, gains: Sequence[float]) -> tuple[float, bool]:
-        """The spread to judge an idea with, and whether it is its own, being visibly larger."""
-        if len(gains) < 2:
-            return self.spread, False
+    def spread_of(self, gains: Sequence[float]) -> "Spread":
+        """The spread to judge an idea with: its own where that is visibly larger (an F test)."""
+        pooled = Spread(self.spread, max(1, self.freedom), False)
+        if len(gains) < 2 or not self.spread:
+            return pooled
         own = float(np.std(gains, ddof=1))
-        if own <= self.spread or not self.spread:
-            return self.spread, False
         ratio = (own / self.spread) ** 2
-        larger = float(stats.f.sf(ratio, len(gains) - 1, max(1, self.freedom))) < SUSPICIOUS
-        return (own, True) if larger else (self.spread, False)
+        larger = float(stats.f.sf(ratio, len(gains) - 1, pooled.freedom)) < SUSPICIOUS
+        return Spread(own, len(gains) - 1, True) if larger else pooled
+
+
+@dataclass(frozen=True)
+class Spread:
+    """value: standard deviation of a single gain. own: of this idea's gains alone."""
+
+    value: float
+    freedom: int
+    own: bool
 
 
 def pool(baseline: Sequence[float], repeat: float, pairs: Sequence[Sequence[float]] = ()) -> Noise:
@@ -69,3 +78,22 @@ def pool(baseline: Sequence[float], repeat: float, pairs: Sequence[Sequence[floa
         squares, freedom = squares + weight * first**2, freedom + weight
     spread = math.sqrt(squares / freedom) if freedom else 0.0
     return Noise(max(spread, abs(repeat)), freedom, abs(repeat))
+
+
+def pairing(champion: Sequence[float], idea: Sequence[float], noise: Noise) -> dict[str, Any]:
+    """What running both on the same seeds was worth: nan is a lost run.
+
+    correlation: of the two over the seeds; a change of shapes, batch or data order breaks it.
+    seeds_factor: seeds this idea needs where a usual one of the ledger needs 1, from the spread of
+    its differences. Both None below three whole pairs, which know nothing of it.
+    """
+    pairs = [(a, b) for a, b in zip(champion, idea, strict=True) if math.isfinite(a + b)]
+    if len(pairs) < 3:
+        return {"correlation": None, "seeds_factor": None}
+    x, y = (np.array(v) for v in zip(*pairs, strict=True))
+    varied = bool(np.ptp(x) and np.ptp(y))
+    factor = float(np.var(x - y, ddof=1)) / noise.spread**2 if noise.spread else None
+    return {
+        "correlation": float(np.corrcoef(x, y)[0, 1]) if varied else None,
+        "seeds_factor": factor,
+    }

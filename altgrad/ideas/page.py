@@ -6,9 +6,10 @@ from typing import Any
 import altair as alt
 
 from altgrad.compare.report.html import fill_page, section
-from altgrad.ideas.picture import COLOUR, points, reckoned
+from altgrad.ideas.labels import COLOUR, NAMED
+from altgrad.ideas.picture import Point, points, reckoned
 from altgrad.ideas.state import State
-from altgrad.ideas.table import head, rows
+from altgrad.ideas.table import COLUMNS, cells_of, head, rows
 
 
 def page(state: State) -> str:
@@ -26,19 +27,24 @@ def page(state: State) -> str:
 
 
 def _rows(state: State) -> list[dict[str, str]]:
-    return [{name: _cell(value) for name, value in row.items()} for row in rows(state)]
+    return [dict(zip(COLUMNS, cells, strict=True)) for cells in map(cells_of, rows(state))]
 
 
-def _cell(value: Any) -> str:
-    if value is None:
+def _label(point: Point) -> str:
+    """Named where it is worth it; struck through where a reckoning took it out."""
+    if point.verdict not in NAMED:
         return ""
-    return f"{value:+.5f}" if isinstance(value, float) else str(value)
+    struck = point.verdict == "barnacle"
+    return "".join(f"{c}\u0336" for c in point.name) if struck else point.name
 
 
 def chart(state: State) -> dict[str, Any]:
     """Vega-Lite: points with their spread, the champion's steps, the reckoned champion's bars."""
     made = [p for p in points(state) if math.isfinite(p.loss)]
-    values = [{**vars(p), "low": p.loss - p.spread, "high": p.loss + p.spread} for p in made]
+    values = [
+        {**vars(p), "low": p.loss - p.spread, "high": p.loss + p.spread, "label": _label(p)}
+        for p in made
+    ]
     last = made[-1].x + 1 if made else 1
     bars = [{**vars(b), "until": last} for b in reckoned(state)]
     pick = alt.selection_point(fields=["verdict"], bind="legend")
@@ -60,6 +66,12 @@ def chart(state: State) -> dict[str, Any]:
     area = kept.mark_rect(opacity=0.25, color=COLOUR["finding"]).encode(
         x="x:Q", x2="until:Q", y="low:Q", y2="high:Q"
     )
-    layers = alt.layer(area, steps, spread, dots.add_params(pick))
+    middle = kept.mark_rule(color=COLOUR["finding"], size=2.5).encode(
+        x="x:Q", x2="until:Q", y="loss:Q"
+    )
+    names = base.mark_text(align="right", dx=-7, dy=9, fontSize=10, limit=190).encode(
+        x=x, y=y, text="label:N", color=alt.Color("verdict:N", scale=scale), opacity=shown
+    )
+    layers = alt.layer(area, middle, steps, spread, dots.add_params(pick), names)
     layers = layers.properties(width="container", height=380).interactive()
     return dict(layers.to_dict(validate=False))

@@ -11,21 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from altgrad.ideas.labels import COLOUR, NAMED, name_changes
+from altgrad.ideas.ledger import Entry
 from altgrad.ideas.state import State
 from altgrad.ideas.table import head, last_words_of_reckonings
 from altgrad.runs.plots import COLOURS
 
-COLOUR = {
-    "finding": COLOURS[2],
-    "nominated": COLOURS[0],
-    "parked": COLOURS[4],
-    "barnacle": "#999999",
-    "kept": COLOURS[5],
-    "no gain": "#bbbbbb",
-    "lost": COLOURS[1],
-    "crashed": COLOURS[1],
-    "refused": COLOURS[1],
-}
 WIDTH, HEIGHT = 72, 14
 LEGEND = "F finding, N nominated, b barnacle, p parked, · no gain, x no loss, - reckoned champion"
 MARKS = {"finding": "F", "nominated": "N", "kept": "k", "barnacle": "b", "parked": "p"}
@@ -33,7 +24,8 @@ MARKS = {"finding": "F", "nominated": "N", "kept": "k", "barnacle": "b", "parked
 
 @dataclass(frozen=True)
 class Point:
-    """One try. loss: mean of its runs; nan where it had none. spread: standard error of it."""
+    """One try. loss: its reign's champion less its paired gain; nan where it had no whole pair.
+    spread: standard error of it. champion: the reign's, over all its seeds; nan = not run yet."""
 
     x: int
     id: str
@@ -58,18 +50,37 @@ def points(state: State) -> list[Point]:
     """Every try, with what the last reckoning that weighed it said."""
     said = last_words_of_reckonings(state)
     tries = [e for e in state.entries if e["kind"] == "try"]
-    return [_point(x, e, said.get(e["id"], e)["verdict"]) for x, e in enumerate(tries, 1)]
+    level = _champions(tries)
+    return [
+        _point(x, e, said.get(e["id"], e)["verdict"], level.get(e.get("reign", 0), math.nan))
+        for x, e in enumerate(tries, 1)
+    ]
 
 
-def _point(x: int, entry: dict[str, Any], verdict: str) -> Point:
-    losses = [o["outcome"] for o in entry.get("outcomes", {}).values()]
-    gains = entry.get("gains", [])
-    whole = [(a, g) for a, g in zip(losses, gains, strict=False) if a is not None and g is not None]
-    if not whole:
-        return Point(x, entry["id"], entry["name"], verdict, math.nan, 0.0, math.nan)
-    loss = sum(a for a, _ in whole) / len(whole)
-    champion = sum(a + g for a, g in whole) / len(whole)
-    spread = entry["spread"] / math.sqrt(len(whole))
+def _champions(tries: Sequence[Entry]) -> dict[int, float]:
+    """Reign -> the mean of its champion's runs. An idea is drawn by its gain on it: ideas ran on
+    some of its seeds, and seeds differ by more than ideas do."""
+    runs: dict[int, dict[str, float]] = {}
+    for entry in tries:
+        for seed, loss, gain in _pairs(entry):
+            runs.setdefault(entry.get("reign", 0), {})[seed] = loss + gain
+    return {reign: sum(row.values()) / len(row) for reign, row in runs.items()}
+
+
+def _pairs(entry: Entry) -> list[tuple[str, float, float]]:
+    """(seed, loss of the idea, its gain) of whole pairs."""
+    rows = zip(entry.get("outcomes", {}).items(), entry.get("gains", []), strict=False)
+    return [
+        (s, o["outcome"], g) for (s, o), g in rows if o["outcome"] is not None and g is not None
+    ]
+
+
+def _point(x: int, entry: Entry, verdict: str, champion: float) -> Point:
+    gains = [gain for _, _, gain in _pairs(entry)]
+    if not gains:
+        return Point(x, entry["id"], entry["name"], verdict, math.nan, 0.0, champion)
+    loss = champion - sum(gains) / len(gains)
+    spread = entry["spread"] / math.sqrt(len(gains))
     return Point(x, entry["id"], entry["name"], verdict, loss, spread, champion)
 
 
@@ -99,25 +110,36 @@ def draw(state: State, path: Path) -> Path:
     low, high = _window(whole, reckoned(state))
     for verdict in dict.fromkeys(p.verdict for p in made):
         _draw_verdict(axes, [p for p in made if p.verdict == verdict], verdict, low, high)
-    steps = [(p.x, p.champion) for p in whole]
-    if steps:
-        axes.step(*zip(*steps, strict=True), where="post", color="black", lw=1, alpha=0.6)
-        axes.plot([], [], color="black", lw=1, alpha=0.6, label="provisional champion")
+    if whole:
+        steps = [(p.x - 0.5, p.champion) for p in made] + [(made[-1].x + 0.5, made[-1].champion)]
+        line: dict[str, Any] = {
+            "color": "black",
+            "lw": 1,
+            "alpha": 0.6,
+            "label": "provisional champion",
+        }
+        axes.step(*zip(*steps, strict=True), where="post", **line)
     _draw_reckoned(axes, reckoned(state), made[-1].x if made else 0)
-    _name_changes(axes, made)
     axes.set_ylim(low, high)
+    axes.set_xlim(0, (made[-1].x if made else 0) + (4 if reckoned(state) else 1))
     axes.set_xlabel("tries")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel(state.terms.primary)
-    axes.set_title("\n".join(head(state)[:3]), fontsize=8, loc="left")
-    axes.legend(fontsize=7, ncols=2, loc="upper right")
+    axes.set_title(_title(state), fontsize=8, loc="left")
+    axes.legend(fontsize=7, ncols=5, loc="upper left", bbox_to_anchor=(0, -0.1), frameon=False)
+    name_changes(figure, axes, [p for p in whole if p.verdict in NAMED and low <= p.loss <= high])
     figure.savefig(path)
     return path
 
 
+def _title(state: State) -> str:
+    told = [x for x in head(state) if x.startswith(("smallest gain", "champion"))]
+    return "\n".join(x if len(x) < 175 else f"{x[:174]}…" for x in told)
+
+
 def _window(whole: Sequence[Point], bars: Sequence[Reckoned]) -> tuple[float, float]:
     """Where nearly everything lies: one idea that ruins the loss must not flatten the others."""
-    near = sorted([p.loss for p in whole] + [p.champion for p in whole])
+    near = sorted([v for p in whole for v in (p.loss, p.champion) if math.isfinite(v)])
     if not near:
         return 0.0, 1.0
     inside = near[: max(2, int(0.92 * len(near)))] + [v for b in bars for v in (b.low, b.high)]
@@ -147,23 +169,6 @@ def _draw_reckoned(axes: Any, bars: Sequence[Reckoned], end: int) -> None:
         label = "reckoned champion, 95 %" if n == 0 else None
         axes.fill_between(at, bar.low, bar.high, color=COLOURS[2], alpha=0.25, label=label)
         axes.plot(at, [bar.loss] * 2, color=COLOURS[2], lw=2.5)
-
-
-def _name_changes(axes: Any, made: Sequence[Point]) -> None:
-    for point in made:
-        if point.verdict in ("finding", "barnacle", "nominated", "kept"):
-            struck = point.verdict == "barnacle"
-            name = "".join(f"{c}\u0336" for c in point.name[:32]) if struck else point.name[:32]
-            axes.annotate(
-                name,
-                (point.x, point.loss),
-                xytext=(3, -9),
-                textcoords="offset points",
-                rotation=-25,
-                fontsize=7,
-                color=COLOUR[point.verdict],
-                annotation_clip=True,
-            )
 
 
 # -- the terminal ---------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +11,21 @@ import yaml
 
 from altgrad.ideas.idea import Idea, read_idea
 from altgrad.ideas.ledger import Entry
-from altgrad.ideas.loop import Ledger
+from altgrad.ideas.loop import Ledger, ReckoningOpenError
+from altgrad.ideas.patches import with_patch
 from altgrad.ideas.screening import NOMINATED
 from altgrad.ideas.state import State
 from altgrad.settings import ConfigError, require
 from altgrad.trust import said_by
 
-KEYS = ("words", "why")
+KEYS = ("words", "why", "patch")
 
 
 def read_queue(path: Path) -> list[tuple[str, Idea]]:
     """(item, idea) of each entry. Its item is a hash of what it says and how often it was said
     before, so that ideas may be added to the file later.
 
-    The file is a list: each a text of words, or a mapping of `words` and `why`.
+    The file is a list: each a text of words, or a mapping of `words`, `why` and `patch` (a file).
 
     Raises:
         ConfigError: the file, or the entry, that cannot be read.
@@ -41,10 +42,12 @@ def read_queue(path: Path) -> list[tuple[str, Idea]]:
     seen: Counter[str] = Counter()
     items = []
     for place, entry in enumerate(content, 1):
+        idea = _idea(entry, f"{path}, idea {place}")
         text = json.dumps(entry, sort_keys=True, default=str)
+        text += idea.patch.sha if idea.patch else ""  # another content is another idea
         seen[text] += 1
         item = hashlib.sha256(f"{text} {seen[text]}".encode()).hexdigest()[:12]
-        items.append((item, _idea(entry, f"{path}, idea {place}")))
+        items.append((item, idea))
     return items
 
 
@@ -55,9 +58,11 @@ def _idea(entry: Any, where: str) -> Idea:
     require(not strange, f"{where}: unknown {strange}; there are {', '.join(KEYS)}.")
     words = entry.get("words") or []
     words = words.split() if isinstance(words, str) else [str(w) for w in words]
+    patch = entry.get("patch")
     try:
-        return read_idea(words, why=str(entry.get("why") or ""))
-    except ConfigError as error:
+        idea = read_idea(words, why=str(entry.get("why") or ""), patched=patch is not None)
+        return idea if patch is None else with_patch(idea, str(patch))
+    except ValueError as error:
         raise ConfigError(f"{where}: {error}") from None
 
 
@@ -67,21 +72,24 @@ def work_off(ledger: Ledger, items: list[tuple[str, Idea]]) -> Iterator[Entry]:
     Yields every new entry; ends early where the budget of hours is spent. A reckoning that had
     begun is ended first.
     """
-    if ledger.state().plan is not None:
-        yield ledger.reckon()
     for item, idea in items:
-        state = ledger.state()
-        if item in state.done():
-            continue
-        if spent(state):
-            return
-        entry = ledger.try_idea(idea, item=item)
+        while item not in (state := ledger.state()).done():
+            if state.plan is None and spent(state):
+                return
+            try:
+                yield (entry := ledger.try_idea(idea, item=item))
+            except ReckoningOpenError:  # begun by a process that was killed
+                yield from _reckon(ledger, lambda _: False)
+                continue
+            if entry["verdict"] == NOMINATED:
+                yield from _reckon(ledger, _due)
+    yield from _reckon(ledger, lambda state: bool(state.provisional) and not spent(state))
+
+
+def _reckon(ledger: Ledger, due: Callable[[State], bool]) -> Iterator[Entry]:
+    entry = ledger.reckon_if(due)
+    if entry is not None:
         yield entry
-        if entry["verdict"] == NOMINATED and _due(ledger.state()):
-            yield ledger.reckon()
-    state = ledger.state()
-    if state.provisional and not spent(state):
-        yield ledger.reckon()
 
 
 def spent(state: State) -> bool:

@@ -1,12 +1,12 @@
 """What a ledger says now, recomputed from its entries: champion, noise, findings, seeds, cost."""
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from altgrad.compare.arm import last_words
 from altgrad.ideas.discovery import Discoveries
-from altgrad.ideas.idea import last_words
 from altgrad.ideas.ledger import Entry
 from altgrad.ideas.noise import Noise, pool
 from altgrad.ideas.screening import NOMINATED
@@ -19,12 +19,16 @@ FIRST_SEEDS = (1, 2, 3, 4)
 
 @dataclass(frozen=True)
 class Change:
-    """A change that is part of the champion: the entry that nominated it, and what it was."""
+    """A change that is part of the champion: the entry that nominated it, and what it was.
+
+    instead: words that stand in its place once it is taken out, so that the rest is tuned as it is.
+    """
 
     id: str
     words: tuple[str, ...]
     why: str
     proven: bool = False
+    instead: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -34,7 +38,8 @@ class Change:
 @dataclass
 class State:
     """tried: under this champion, idea's key -> entry's number. seeds: of this reign. steps: of the
-    champion's runs, where the time budget changed them. plan: of a reckoning that has begun."""
+    champion's runs, where the time budget changed them. plan: of a reckoning that has begun. slope:
+    loss per e-fold of steps; None = not known."""
 
     terms: Terms
     entries: list[Entry]
@@ -45,6 +50,7 @@ class State:
     tried: dict[str, int] = field(default_factory=dict)
     noise: Noise | None = None
     delta: float = math.nan
+    slope: float | None = None
     discoveries: Discoveries = field(default_factory=Discoveries)
     plan: Entry | None = None
     gains: list[list[float]] = field(default_factory=list)
@@ -90,8 +96,10 @@ class State:
         return {e["item"] for e in self.entries if e.get("item")}
 
 
-def words_of(changes: Iterable[Change]) -> list[str]:
-    return last_words([word for change in changes for word in change.words])
+def words_of(changes: Iterable[Change], without: Container[str] = ()) -> list[str]:
+    """Of a champion, some of its changes taken out."""
+    kept = [c.instead if c.id in without else c.words for c in changes]
+    return last_words([word for words in kept for word in words])
 
 
 def read_state(entries: Sequence[Entry]) -> State:
@@ -115,6 +123,7 @@ def read_state(entries: Sequence[Entry]) -> State:
 
 def _noise(state: State, entry: Entry) -> None:
     state.delta = entry["delta"]
+    state.slope = entry.get("slope")
     state.noise = pool(entry["outcomes"], entry["repeat"])
 
 
@@ -131,7 +140,8 @@ def _try(state: State, entry: Entry) -> None:
         _pool_again(state, [entry["gains"]])
     if entry["verdict"] == NOMINATED:
         gone = set(entry["supersedes"])
-        change = Change(entry["id"], tuple(entry["words"]), entry["why"])
+        words, instead = tuple(entry["words"]), tuple(entry.get("instead", ()))
+        change = Change(entry["id"], words, entry["why"], instead=instead)
         champion = [*(c for c in state.champion if c.id not in gone), change]
         _begin_reign(state, champion, entry["next_seeds"], entry["steps"])
 
@@ -153,12 +163,17 @@ def _reckon(state: State, entry: Entry) -> None:
         state.discoveries.test(batch["p"])
     _pool_again(state, entry["harms"].values())
     kept, found = set(entry["champion"]), set(entry["found"])
-    champion = [
-        Change(c.id, c.words, c.why, c.proven or c.id in found)
-        for c in state.champion
-        if c.id in kept
-    ]
+    champion = [_reckoned(c, c.id in kept, c.id in found) for c in state.champion]
+    champion = [c for c in champion if c.words]
     _begin_reign(state, champion, entry["next_seeds"], entry["steps"])
+
+
+def _reckoned(change: Change, kept: bool, found: bool) -> Change:
+    """A barnacle leaves behind what the champion was tuned to beside it: a change of its own, to be
+    reckoned next."""
+    if kept:
+        return replace(change, proven=change.proven or found)
+    return Change(f"{change.id}t", change.instead, f"tuned beside {change.id}")
 
 
 def _nothing(state: State, entry: Entry) -> None:

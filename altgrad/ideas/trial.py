@@ -1,15 +1,17 @@
 """The first gear: an idea against the champion, seed by seed, until it is nominated or not."""
 
 import math
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
-from altgrad.compare.arm import Arm
-from altgrad.ideas.bench import Bench, Outcomes, costs_of, plain
-from altgrad.ideas.idea import Idea, changes_of, last_words, refuse_typed
-from altgrad.ideas.screening import MOST_SEEDS, NOMINATED, OPEN, Screening, screen
+from altgrad.compare.arm import Arm, last_words
+from altgrad.ideas.bench import Bench, Outcomes, finite, plain
+from altgrad.ideas.idea import Idea
+from altgrad.ideas.ledger import Entry
+from altgrad.ideas.noise import Spread, pairing
+from altgrad.ideas.price import UNITS, ratios, screened_both_ways, shifts
+from altgrad.ideas.screening import LOST, MOST_SEEDS, NOMINATED, OPEN, PARKED, Screening, screen
 from altgrad.ideas.state import State, words_of
 from altgrad.settings import ConfigError
 
@@ -24,10 +26,10 @@ def settle_idea(bench: Bench, state: State, idea: Idea, name: str) -> tuple[list
         ValueError: the idea cannot be run, touches the measuring, changes nothing, or has been
             tried under this champion.
     """
-    refuse_typed(idea.words)
+    bench.refuse(idea.words)
     words = last_words([*state.words, *idea.words])
     champion, arm = bench.arms({CHAMPION: state.words, name: words})
-    changes_of(champion, arm)
+    bench.changes(champion, arm)
     key = bench.key(arm)
     if key in state.tried:
         before = state.entries[state.tried[key]]
@@ -61,32 +63,66 @@ def keys(words: tuple[str, ...]) -> list[str]:
     return [word.partition("=")[0] for word in words]
 
 
-def screen_idea(bench: Bench, state: State, arms: list[Arm]) -> tuple[Screening, dict[str, Any]]:
-    """Run idea and champion on this reign's seeds until it is decided, and what an entry says."""
+@dataclass
+class Screened:
+    """gains: one a seed, nan for a run that the idea lost. outcomes: of champion and idea."""
+
+    found: Screening
+    spread: Spread
+    gains: list[float]
+    outcomes: Outcomes
+
+    @property
+    def verdict(self) -> str:
+        return PARKED if self.found.verdict == OPEN else self.found.verdict
+
+
+def screen_idea(bench: Bench, state: State, arms: list[Arm]) -> Screened:
+    """Run idea and champion on this reign's seeds until it is decided."""
     champion, idea = arms
-    noise, outcomes, gains = state.known_noise(), Outcomes({a.name: {} for a in arms}), []
-    found, spread, own = Screening(0, math.nan, -math.inf, math.inf, 0.0, OPEN), 0.0, False
+    noise = state.known_noise()
+    open_ = Screening(0, math.nan, -math.inf, math.inf, 0.0, OPEN)
+    made = Screened(open_, noise.spread_of([]), [], {a.name: {} for a in arms})
     for seed in state.seeds[:MOST_SEEDS]:
         for name, row in bench.run(arms, [seed]).items():
-            outcomes[name] |= row
-        if outcomes[champion.name][seed].lost:
+            made.outcomes[name] |= row
+        before, after = (made.outcomes[a.name][seed] for a in (champion, idea))
+        if before.lost:
             continue  # says nothing about the idea
-        gains.append(outcomes[champion.name][seed].outcome - outcomes[idea.name][seed].outcome)
-        spread, own = noise.spread_of(gains)
-        found = screen(gains, spread, state.delta)
-        if found.verdict != OPEN:
+        made.gains.append(before.outcome - after.outcome)
+        made.spread = noise.spread_of(made.gains)
+        made.found = screen(made.gains, made.spread.value, state.delta, made.spread.freedom)
+        if made.found.verdict != OPEN:
             break
-    facts = {
-        "gains": [g if math.isfinite(g) else None for g in gains],
-        "seeds": list(outcomes[idea.name]),
-        "spread": spread,
-        "own_spread": own,
-        "correlation": _correlation(outcomes, champion.name, idea.name),
-        "outcomes": {s: plain(_shown(o)) for s, o in outcomes[idea.name].items()},
-        "costs": costs_of(outcomes, state.runs()),
-        "error": next((o.error for o in outcomes[idea.name].values() if o.lost), ""),
+    return made
+
+
+def facts_of(state: State, arms: list[Arm], made: Screened, step_s: Mapping[str, float]) -> Entry:
+    """What an entry says of a screening. step_s: arm -> seconds of a step; empty = not measured."""
+    champion, idea = arms
+    rows = made.outcomes[idea.name]
+    cost = ratios(champion, idea, step_s)
+    lost = made.found.verdict == LOST or not made.gains
+    taken = dict.fromkeys(UNITS) if lost else shifts(state.slope, cost)
+    ways = screened_both_ways(made.gains, made.spread, state.delta, taken)
+    return {
+        **plain(asdict(made.found)),
+        "verdict": made.verdict,
+        "gains": [finite(g) for g in made.gains],
+        "seeds": list(rows),
+        "spread": made.spread.value,
+        "freedom": made.spread.freedom,
+        "own_spread": made.spread.own,
+        **pairing(
+            [made.outcomes[champion.name][s].outcome for s in rows],
+            [o.outcome for o in rows.values()],
+            state.known_noise(),
+        ),
+        "outcomes": {s: plain(_shown(o)) for s, o in rows.items()},
+        "error": next((o.error for o in rows.values() if o.lost), ""),
+        "costs_ratio": cost,
+        **{unit: plain(way) if way else None for unit, way in ways.items()},
     }
-    return found, {**plain(asdict(found)), **facts}
 
 
 def _shown(outcome: Any) -> dict[str, Any]:
@@ -95,16 +131,6 @@ def _shown(outcome: Any) -> dict[str, Any]:
         "state": outcome.state,
         "tokens_per_s": outcome.tokens_per_s,
     }
-
-
-def _correlation(outcomes: Outcomes, champion: str, idea: str) -> float | None:
-    """Of champion and idea over the seeds: how much pairing them takes away; None below three."""
-    rows = [[outcomes[n][s].outcome for s in outcomes[idea]] for n in (champion, idea)]
-    pairs = [(a, b) for a, b in zip(*rows, strict=True) if math.isfinite(a) and math.isfinite(b)]
-    x, y = (np.array(v) for v in zip(*pairs, strict=True)) if pairs else (np.zeros(1), np.zeros(1))
-    if len(pairs) < 3 or not x.std() or not y.std():
-        return None
-    return float(np.corrcoef(x, y)[0, 1])
 
 
 def nomination(bench: Bench, state: State, idea: Idea, arm: Arm) -> dict[str, Any]:

@@ -10,38 +10,34 @@ request is next: between two tokens a request ends if its client has gone or the
 
 import asyncio
 import html
-import ipaddress
 import itertools
 import json
-import socket
 import time
 from collections.abc import AsyncIterator, Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-from altgrad.interchange.requests import MAX_BODY_BYTES, Completion, Refused, parse, parse_json
+from altgrad.interchange.local_server import (
+    address,
+    allowed_hosts,
+    answer_requests,
+    check_host,
+    check_installed,
+    error_of,
+    listen,
+    only_for,
+    read_body,
+)
+from altgrad.interchange.requests import Completion, parse
 from altgrad.interchange.writing import Writing, write
-from altgrad.settings import ConfigError
 from altgrad.training.build import LoadedRun
 
 PAGE = Path(__file__).parent / "templates" / "page.html"
-LOCAL = ("127.0.0.1", "localhost", "::1")
-GRACE_S = 0.5
-"""How long a connection that does not close keeps the server from stopping."""
 
 
 class Gone(Exception):
     """The client has left, or the server is to stop: nobody waits for this text any more."""
-
-
-def check_installed() -> None:
-    """Raises ConfigError without the libraries of the extra `serve`."""
-    for library in ("starlette", "uvicorn"):
-        if find_spec(library) is None:
-            raise ConfigError(f"serving needs {library}: pip install 'altgrad[serve]'.")
 
 
 def serve(run: LoadedRun, name: str, *, host: str, port: int, anywhere: bool = False) -> None:
@@ -53,51 +49,13 @@ def serve(run: LoadedRun, name: str, *, host: str, port: int, anywhere: bool = F
     """
     check_host(host, anywhere=anywhere)
     check_installed()
-    import uvicorn
-
     listener = listen(host, port)
-    app = make_app(run, name, hosts=allowed_hosts(host), stopping=lambda: server.should_exit)
-    how: dict[str, Any] = {"log_level": "error", "timeout_graceful_shutdown": GRACE_S}
-    server = uvicorn.Server(uvicorn.Config(app, **how))
-    place = f"[{host}]" if ":" in host else host
-    port = listener.getsockname()[1]
-    print(f"http://{place}:{port}/ serves {name}; Ctrl-C stops it", flush=True)
-    server.run(sockets=[listener])
 
+    def app(stopping: Callable[[], bool]) -> Any:
+        return make_app(run, name, hosts=allowed_hosts(host), stopping=stopping)
 
-def check_host(host: str, *, anywhere: bool) -> None:
-    """Only this machine's own addresses, unless the person says otherwise."""
-    try:
-        own = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        own = False
-    if not own and not anywhere:
-        raise ConfigError(
-            f"--host {host} lets other machines in, without a password; "
-            "use 127.0.0.1, or add --anywhere if that is meant."
-        )
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A socket at this address; port 0 takes a free one."""
-    if not 0 <= port < 2**16:
-        raise ConfigError(f"--port {port} must be 0 … 65535.")
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family)
-    except OSError as error:
-        raise ConfigError(
-            f"cannot listen at --host {host} --port {port} ({error}); take another --port."
-        ) from None
-
-
-def allowed_hosts(host: str) -> set[str] | None:
-    """Names by which a browser may call this server; None, any, where it listens everywhere."""
-    try:
-        everywhere = host == "" or ipaddress.ip_address(host).is_unspecified
-    except ValueError:
-        everywhere = False
-    return None if everywhere else {*LOCAL, host.lower()}
+    said = f"{address(host, listener)} serves {name}; Ctrl-C stops it"
+    answer_requests(listener, app, said)
 
 
 def make_app(
@@ -139,9 +97,9 @@ def make_app(
                 return StreamingResponse(events(job, head), media_type="text/event-stream")
             return JSONResponse(await whole(job, head))
         except ValueError as error:
-            return JSONResponse(_error(error), status_code=400)
+            return JSONResponse(error_of(error), status_code=400)
         except (ClientDisconnect, Gone):
-            return JSONResponse(_error("the server is stopping"), status_code=503)
+            return JSONResponse(error_of("the server is stopping"), status_code=503)
 
     app = Starlette(
         routes=[
@@ -151,48 +109,6 @@ def make_app(
         ]
     )
     return app if hosts is None else only_for(hosts, app)
-
-
-def only_for(hosts: Collection[str], app: Any) -> Any:
-    """`app` for requests whose Host, and Origin if there is one, is among `hosts`.
-
-    A page from elsewhere whose name is made to point at this machine sends its own name as Host.
-    """
-    from starlette.responses import JSONResponse
-
-    async def checked(scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "http" and (stranger := _stranger(scope["headers"], hosts)):
-            answer = JSONResponse(_error(f"{stranger}: not one of {', '.join(sorted(hosts))}"), 400)
-            await answer(scope, receive, send)
-        else:
-            await app(scope, receive, send)
-
-    return checked
-
-
-def _stranger(headers: list[tuple[bytes, bytes]], hosts: Collection[str]) -> str | None:
-    """The header that names another place than `hosts`, if one does."""
-    given = [(n, v.decode("latin-1")) for n, v in headers if n in (b"host", b"origin")]
-    if not any(name == b"host" for name, _ in given):
-        return "no Host header"
-    for name, value in given:
-        try:
-            host = urlsplit(f"//{value}" if name == b"host" else value).hostname
-        except ValueError:
-            host = None
-        if host not in hosts:
-            return f"{name.decode()} {value[:80]!r}"
-    return None
-
-
-async def read_body(request: Any) -> dict[str, Any]:
-    """The JSON object of a request of bounded size."""
-    body = b""
-    async for piece in request.stream():
-        body += piece
-        if len(body) > MAX_BODY_BYTES:
-            raise Refused(f"the request is larger than {MAX_BODY_BYTES} bytes")
-    return parse_json(body)
 
 
 def begin(run: LoadedRun, wish: Completion) -> list[Writing]:
@@ -258,7 +174,7 @@ async def events(job: Job, head: dict[str, Any]) -> AsyncIterator[str]:
     except Gone:
         return
     except ValueError as error:
-        yield f"data: {json.dumps(_error(error))}\n\n"
+        yield f"data: {json.dumps(error_of(error))}\n\n"
     yield "data: [DONE]\n\n"
 
 
@@ -269,7 +185,3 @@ def _choice(index: int, text: str, finish: str | None) -> dict[str, Any]:
 def _event(head: dict[str, Any], choices: list[dict[str, Any]]) -> str:
     content = {**head, "object": "text_completion", "choices": choices}
     return f"data: {json.dumps(content)}\n\n"
-
-
-def _error(error: object) -> dict[str, Any]:
-    return {"error": {"message": str(error), "type": "invalid_request_error"}}

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from altgrad.learn import workshop as folders
-from altgrad.learn.checker import MISSING, TODO, Verdict, check_file
+from altgrad.learn.checker import MISSING, TODO, Verdict, check_file, read_source
 from altgrad.learn.isolate import run_isolated, stream_isolated
 from altgrad.learn.iteration import iterate, unit_at
 from altgrad.learn.observe import Failure
@@ -29,10 +29,17 @@ from altgrad.learn.questions.questions import (
 )
 from altgrad.learn.questions.questions import table as table_of
 from altgrad.learn.race import Examination, Outcome, RaceSettings, page, race, table
-from altgrad.learn.source import body_text, unit_text
+from altgrad.learn.source import body_text, replace_bodies, unit_text
 from altgrad.learn.trace import trace_unit
 from altgrad.learn.track import Track, Variant
-from altgrad.learn.view import complaint, report, status_lines, todo_lines
+from altgrad.learn.view import (
+    WHAT_NEXT,
+    after_passing,
+    complaint,
+    report,
+    status_lines,
+    todo_lines,
+)
 from altgrad.learn.workshop import FILE, Workshop
 from altgrad.model.config import known
 
@@ -45,17 +52,23 @@ POLL_S = 0.3
 BROKEN_FILE, BROKEN_STATE = "broken_gpt.py", ".broken.json"
 
 
-def start(folder: str, track: str) -> Lines:
-    made = folders.start(Path(folder), Track(track))
-    yield f"{made.folder}/ has {FILE} with {len(made.track.units)} units to write"
+def start(folder: str, track: str, *, full: bool = False) -> Lines:
+    made = folders.start(Path(folder), Track(track), full=full)
+    given = [] if made.full else [u for u, x in made.track.lessons.items() if x.given]
+    count = len(made.track.units) - len(given)
+    yield f"{made.folder}/ has {FILE} with {count} units to write"
+    if given:
+        yield f"given: {', '.join(given)}; optional: {', '.join(sorted(made.optional))}"
     yield f"next: cd {made.folder} and `altgrad learn run`"
     return 0
 
 
 def run(space: Workshop) -> Lines:
     """One training iteration with the learner's file, up to the first thing that is missing."""
+    read_source(space.file)
     yield f"one training iteration with {space.file}"
-    for ended in stream_isolated(iterate, space.track, space.file, timeout_s=RUN_TIMEOUT_S):
+    work = (iterate, space.track, space.file, space.optional)
+    for ended in stream_isolated(*work, timeout_s=RUN_TIMEOUT_S):
         if not ended.ok:
             reason = ended.crash or f"nothing happened for {RUN_TIMEOUT_S:g} s"
             yield f"✗ stopped: {reason}"
@@ -96,8 +109,23 @@ def check(
     if as_json:
         yield json.dumps([v.to_dict() for v in verdicts], indent=2, ensure_ascii=False)
     else:
-        yield from report(verdicts)
-    return 0 if all(v.passed for v in verdicts) else 1
+        yield from report(verdicts, space.optional)
+        yield from _lessons_learnt(space, words, verdicts)
+    return 0 if _all_done(space, verdicts) else 1
+
+
+def _all_done(space: Workshop, verdicts: list[Verdict]) -> bool:
+    """Everything passes; on the fast way what is optional may be missing."""
+    return all(v.passed or (v.state == TODO and v.unit in space.optional) for v in verdicts)
+
+
+def _lessons_learnt(space: Workshop, words: list[str], verdicts: list[Verdict]) -> Iterator[str]:
+    """What a unit that was asked for by name and passes is for; at the end of all, what is next."""
+    if len(verdicts) <= len(words):
+        for verdict in (v for v in verdicts if v.passed and v.unit in space.track.lessons):
+            yield from ["", *after_passing(space.track.lessons[verdict.unit])]
+    if not words and _all_done(space, verdicts):
+        yield from ["", *WHAT_NEXT]
 
 
 def _units_of(space: Workshop, words: list[str]) -> list[str]:
@@ -116,12 +144,13 @@ def _units_of(space: Workshop, words: list[str]) -> list[str]:
 
 def _check_and_note(space: Workshop, units: list[str]) -> list[Verdict]:
     verdicts = list(check_file(space.track, space.file, units))
-    source = space.file.read_text()
-    for verdict in verdicts:
-        if verdict.unit in space.track.lessons and verdict.state not in (TODO, MISSING):
-            text = unit_text(source, verdict.unit)
-            space.note_attempt(verdict.unit, text, passed=verdict.passed)
-    space.save()
+    source = read_source(space.file)
+    with space.noting():
+        for verdict in verdicts:
+            known_unit = verdict.unit in space.track.lessons
+            if known_unit and verdict.state not in (TODO, MISSING):
+                text = unit_text(source, verdict.unit)
+                space.note_attempt(verdict.unit, text, passed=verdict.passed)
     return verdicts
 
 
@@ -129,13 +158,13 @@ def _watch(space: Workshop, units: list[str]) -> Lines:
     """Check at every change of the file, until Ctrl-C."""
     seen = ""
     while True:
-        text = space.file.read_text() if space.file.is_file() else seen
+        text = space.file.read_text(errors="replace") if space.file.is_file() else seen
         if text != seen:
             seen = text
             began = time.perf_counter()
             verdicts = _check_and_note(space, units)
             yield "\033[2J\033[H" + f"{space.file} at {time.strftime('%H:%M:%S')}"
-            yield from report(verdicts)
+            yield from report(verdicts, space.optional)
             yield f"({time.perf_counter() - began:.1f} s; watching, Ctrl-C ends)"
         time.sleep(POLL_S)
 
@@ -143,8 +172,10 @@ def _watch(space: Workshop, units: list[str]) -> Lines:
 def hint(space: Workshop, unit: str, level: int | None) -> Lines:
     """The next hint on a unit, or the one of this strength (1 idea … 4 solution)."""
     unit = space.track.find(unit)
-    record = space.record(unit)
-    level = min(record.hints + 1, 3) if level is None else level
+    with space.noting():
+        record = space.record(unit)
+        level = min(record.hints + 1, 3) if level is None else level
+        record.hints = max(record.hints, min(level, 3))
     if level == 4:
         return (yield from solution(space, unit))
     yield f"{unit}, {LEVELS[level - 1]}: {space.track.lessons[unit].hints[level - 1]}"
@@ -152,16 +183,24 @@ def hint(space: Workshop, unit: str, level: int | None) -> Lines:
         yield f"more: altgrad learn hint {unit}"
     else:
         yield f"all of it: altgrad learn solution {unit}"
-    record.hints = max(record.hints, level)
-    space.save()
     return 0
 
 
 def solution(space: Workshop, unit: str) -> Lines:
     unit = space.track.find(unit)
     yield from unit_text(space.track.source, unit).rstrip().splitlines()
-    space.record(unit).solution_shown = True
-    space.save()
+    with space.noting():
+        space.record(unit).solution_shown = True
+    return 0
+
+
+def reset(space: Workshop, unit: str | None, everything: bool) -> Lines:
+    """Empty one unit (or all) again; the file as it was stays beside it."""
+    if (unit is None) != everything:
+        raise ValueError("say which unit to empty, or --all (one of the two)")
+    name = None if unit is None else space.track.find(unit)
+    kept = folders.reset(space, name)
+    yield f"{name or 'every unit'} is empty again; your file as it was: {kept}"
     return 0
 
 
@@ -177,7 +216,8 @@ def trace(space: Workshop, unit: str, *, diff: bool) -> Lines:
     if verdict.state in (TODO, MISSING) or verdict.unit == "(file)":
         yield from complaint(verdict)
         return 1
-    ended = run_isolated(_traced, space.track, space.file, unit, diff, timeout_s=TRACE_TIMEOUT_S)
+    work = (_traced, space.track, space.file, unit, diff, verdict.passed)
+    ended = run_isolated(*work, timeout_s=TRACE_TIMEOUT_S)
     if not ended.ok:
         yield f"✗ {ended.crash or f'not finished after {TRACE_TIMEOUT_S:g} s'}"
         return 1
@@ -185,8 +225,8 @@ def trace(space: Workshop, unit: str, *, diff: bool) -> Lines:
     return 0
 
 
-def _traced(track: Track, path: Path, unit: str, diff: bool) -> list[str]:
-    return trace_unit(track, path, unit, diff=diff)
+def _traced(track: Track, path: Path, unit: str, diff: bool, passes: bool) -> list[str]:
+    return trace_unit(track, path, unit, diff=diff, passes=passes)
 
 
 def diff(space: Workshop, unit: str, *, spoil: bool) -> Lines:
@@ -196,13 +236,20 @@ def diff(space: Workshop, unit: str, *, spoil: bool) -> Lines:
     if not verdict.passed and not spoil:
         raise ValueError(f"{unit} does not pass yet; --spoil shows the reference all the same")
     if not verdict.passed:
-        space.record(unit).solution_shown = True
-        space.save()
-    mine = unit_text(space.file.read_text(), unit).splitlines()
+        with space.noting():
+            space.record(unit).solution_shown = True
+    mine = _own_text(space, unit).splitlines()
     theirs = unit_text(space.track.source, unit).splitlines()
     lines = list(difflib.unified_diff(theirs, mine, "reference", FILE, lineterm="", n=100))
     yield from lines or ["no difference"]
     return 0
+
+
+def _own_text(space: Workshop, unit: str) -> str:
+    try:
+        return unit_text(read_source(space.file), unit)
+    except (KeyError, SyntaxError):
+        raise ValueError(f"{unit} cannot be found in {space.file}") from None
 
 
 def run_race(
@@ -212,6 +259,7 @@ def run_race(
     examination: Examination | None = None,
 ) -> Lines:
     """The proof, then the learner's model and the reference trained side by side."""
+    read_source(space.file)
     ended = run_isolated(prove, space.track, space.file, timeout_s=RACE_TIMEOUT_S)
     if not ended.ok:
         yield f"✗ {ended.crash or 'the proof did not end'}"
@@ -253,24 +301,23 @@ def list_questions() -> Lines:
 def show_question(
     name: str, *, seeds: int, folder: str, progress: Callable[[int, int], None] | None
 ) -> Lines:
-    """A question's answer and its experiment: numbers, verdict, plot."""
+    """A question, its experiment (numbers, verdict, plot), and only then the usual answer."""
     question = find_question(name)
     yield question.question
     yield ""
-    yield from textwrap.wrap(question.answer, 96)
-    yield ""
-    yield f"the experiment shows {question.look}"
+    yield f"the experiment shows {question.look}; what do you expect?"
     began = time.perf_counter()
     finding = run_experiment(name, Bench(_race_tokens()[0], seeds, progress))
     yield from ["", *table_of(finding), "", f"measured: {finding.verdict}"]
     path = Path(folder) / f"{name}.png"
     draw(finding, question, path)
     yield f"{path} ({time.perf_counter() - began:.0f} s)"
+    yield from ["", "the usual answer:", *textwrap.wrap(question.answer, 96)]
     return 0
 
 
 def plant(space: Workshop, *, seed: int | None, answer: str | None, reveal: bool) -> Lines:
-    """Put one catalogued mistake into a copy of the reference: find it."""
+    """Put one catalogued mistake into a copy of the learner's finished file: find it."""
     state = space.folder / BROKEN_STATE
     if answer is None and not reveal:
         return (yield from _plant_new(space, state, seed))
@@ -281,9 +328,9 @@ def plant(space: Workshop, *, seed: int | None, answer: str | None, reveal: bool
         yield f"no, {space.track.find(answer)} is as it should be; look again, or --reveal"
         return 1
     yield f"{'yes' if answer else 'it is'}: {mistake.unit}: {mistake.says}"
-    good = body_text(space.track.source, mistake.unit).splitlines()
-    bad = body_text(mistake.apply(space.track.source), mistake.unit).splitlines()
-    yield from list(difflib.unified_diff(good, bad, "right", "planted", lineterm="", n=1))
+    good = _own_text(space, mistake.unit).splitlines()
+    bad = unit_text(read_source(space.folder / BROKEN_FILE), mistake.unit).splitlines()
+    yield from list(difflib.unified_diff(good, bad, "yours", "planted", lineterm="", n=1))
     return 0
 
 
@@ -300,11 +347,18 @@ def _planted(space: Workshop, state: Path) -> Variant:
 
 
 def _plant_new(space: Workshop, state: Path, seed: int | None) -> Lines:
-    mistake = random.Random(seed).choice(space.track.mistakes)
+    """Refused until every unit passes: a planted copy of the reference would give them all away."""
+    source = read_source(space.file)
+    open_units = [v.unit for v in check_file(space.track, space.file) if not v.passed]
+    if set(open_units) - space.optional:
+        raise ValueError(
+            f"{len(open_units)} units do not pass yet ({open_units[0]} …); a mistake is planted in "
+            "your own file once all of them do (altgrad learn check)"
+        )
     path = space.folder / BROKEN_FILE
-    path.write_text(mistake.apply(space.track.source))
+    mistake = _one_that_shows(space, source, path, random.Random(seed))
     state.write_text(json.dumps({k: getattr(mistake, k) for k in ("unit", "name", "says")}))
-    yield f"{path} is the reference with one mistake in it. Its symptoms:"
+    yield f"{path} is your file with one mistake in it. Its symptoms:"
     for ended in stream_isolated(iterate, space.track, path, timeout_s=RUN_TIMEOUT_S):
         if not ended.ok or isinstance(ended.value, Failure):
             failure = ended.value if ended.ok else None
@@ -314,3 +368,19 @@ def _plant_new(space: Workshop, state: Path, seed: int | None) -> Lines:
             yield ended.value
     yield "which unit is it? altgrad learn break --answer UNIT (or --reveal)"
     return 0
+
+
+def _one_that_shows(space: Workshop, source: str, path: Path, chance: random.Random) -> Variant:
+    """A mistake that fits the learner's own lines, written to `path`; else one in a body of ours.
+
+    One that the check would not notice in this file is no mistake, and another is drawn.
+    """
+    drawn = chance.sample(space.track.mistakes, len(space.track.mistakes))
+    fits = [m for m in drawn if m.on_body(body_text(source, m.unit)) is not None]
+    for mistake in [*fits, *(m for m in drawn if m not in fits)]:
+        own = mistake.on_body(body_text(source, mistake.unit))
+        body = own or mistake.body_in(space.track.source)
+        path.write_text(replace_bodies(source, {mistake.unit: body}))
+        if not any(v.passed for v in check_file(space.track, path, [mistake.unit])):
+            return mistake
+    raise ValueError("no catalogued mistake fits your file")

@@ -1,8 +1,9 @@
 """Judge a learner's file unit by unit: passed, still to do, half done, wrong, or broken.
 
 Each unit is transplanted into the reference and observed in a process of its own; the reference is
-observed beside it. A wrong unit is then compared with every catalogued mistake of that unit: equal
-numbers name the mistake.
+observed beside it. What a wrong unit gave is then named in this process, where no time limit is on
+it: read as it stands (`facts`), and compared with the catalogue's mistakes, one and two at a time
+(`naming`).
 """
 
 import ast
@@ -11,24 +12,24 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from altgrad.learn.explain import describe, remark_on, symptoms
-from altgrad.learn.isolate import stream_isolated
+from altgrad.learn.explain import describe, remark_on, smallest_first, symptoms
+from altgrad.learn.facts import SHAPE_WORDS, sentences
+from altgrad.learn.isolate import run_isolated, stream_isolated
+from altgrad.learn.naming import Naming, name_mistakes
 from altgrad.learn.observe import (
     Difference,
     Failure,
     Outcomes,
-    agrees,
     differences,
     failure_of,
     observe,
     tolerances,
 )
 from altgrad.learn.source import Unit, find_units, is_todo
-from altgrad.learn.track import Track, Variant
-from altgrad.learn.transplant import UnitMissing, load_reference, transplant
+from altgrad.learn.track import Track
+from altgrad.learn.transplant import UnitMissing, load_file, load_reference, transplant
 
 TIMEOUT_S = 10.0
-SAME_MISTAKE_RTOL = 1e-6
 
 PASSED, TODO, PARTIAL, WRONG, ERROR, TIMEOUT, MISSING = (
     "passed",
@@ -68,11 +69,10 @@ def check_file(
 ) -> Iterator[Verdict]:
     """Verdicts on the units (default: all), one after another as they are found.
 
-    Raises ValueError when the file does not exist; a file that does not parse is one verdict.
+    Raises ValueError when the file cannot be read; one that does not parse is one verdict, and one
+    that cannot be imported has a verdict of its own before those of its units.
     """
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file; `altgrad learn start` makes one")
-    source = path.read_text()
+    source = read_source(path)
     try:
         ast.parse(source, filename=str(path))
     except SyntaxError as error:
@@ -85,9 +85,21 @@ def check_file(
     )
 
 
+def read_source(path: Path) -> str:
+    """The file's text. Raises ValueError where there is none, with what to do."""
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; `altgrad learn start` makes one")
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} cannot be read as text: {error}") from None
+
+
 def _check_units(
     track: Track, path: Path, source: str, units: list[str], timeout_s: float
 ) -> Iterator[Verdict]:
+    if broken := _cannot_be_imported(path, source, timeout_s):
+        yield broken
     nodes = find_units(ast.parse(source))
     at_hand = {u: v for u in units if (v := _without_running(track, nodes, u))}
     left = [u for u in units if u not in at_hand]
@@ -97,6 +109,29 @@ def _check_units(
         if verdict.line is None and unit in nodes:
             verdict.line = nodes[unit].lineno
         yield verdict
+
+
+def _cannot_be_imported(path: Path, source: str, timeout_s: float) -> Verdict | None:
+    """The verdict on a file that does not run from top to bottom; its units may still be right."""
+    ended = run_isolated(_import, source, path, timeout_s=timeout_s)
+    if ended.timed_out:
+        text = f"importing the file is not finished after {timeout_s:g} s"
+        return Verdict("(file)", TIMEOUT, evidence=[text])
+    if not ended.ok:
+        return Verdict("(file)", ERROR, evidence=[f"importing the file: {ended.crash}"])
+    if ended.value is None:
+        return None
+    text = f"the file cannot be imported: {ended.value.kind}: {ended.value.message}"
+    trace = ended.value.trace
+    return Verdict("(file)", ERROR, line=ended.value.line, evidence=[text], trace=trace)
+
+
+def _import(source: str, path: Path) -> Failure | None:
+    try:
+        load_file(source, path)
+    except Exception as error:
+        return failure_of(error, path)
+    return None
 
 
 def _without_running(track: Track, nodes: dict[str, Unit], unit: str) -> Verdict | None:
@@ -116,8 +151,10 @@ def _judge_all(
         for ended in stream:
             unit, *units = units
             if ended.ok:
-                ended.value.printed = ended.printed
-                yield ended.value
+                found = ended.value
+                verdict = conclude(track, found) if isinstance(found, Seen) else found
+                verdict.printed = ended.printed
+                yield verdict
             elif ended.timed_out:
                 text = f"not finished after {timeout_s:g} s: is there a loop that never ends?"
                 yield Verdict(unit, TIMEOUT, evidence=[text])
@@ -125,13 +162,31 @@ def _judge_all(
                 yield Verdict(unit, ERROR, evidence=[ended.crash])
 
 
-def _judge_each(track: Track, path: Path, source: str, units: list[str]) -> Iterator[Verdict]:
+def _judge_each(
+    track: Track, path: Path, source: str, units: list[str]
+) -> Iterator["Verdict | Seen"]:
     for unit in units:
-        yield judge(track, path, source, unit)
+        yield look(track, path, source, unit)
 
 
 def judge(track: Track, path: Path, source: str, unit: str) -> Verdict:
     """The verdict on one unit, found in this very process."""
+    seen = look(track, path, source, unit)
+    return seen if isinstance(seen, Verdict) else conclude(track, seen)
+
+
+@dataclass
+class Seen:
+    """What a wrong unit gave, beside what the reference gives; still without a name."""
+
+    unit: str
+    found: list[Difference]
+    expected: Outcomes
+    got: Outcomes
+
+
+def look(track: Track, path: Path, source: str, unit: str) -> Verdict | Seen:
+    """Run the learner's unit: the verdict where that settles it, else what was seen."""
     probe = track.probes[unit]
     try:
         namespace = transplant(track.path, source, path, unit)
@@ -144,7 +199,7 @@ def judge(track: Track, path: Path, source: str, unit: str) -> Verdict:
     found = differences(expected, got, rtol=limits)
     if not found:
         return Verdict(unit, PASSED, remarks=remark_on(unit, source))
-    return _complain(track, unit, found, got)
+    return _half_done(unit, found) or Seen(unit, found, expected, got)
 
 
 _EXPECTED: dict[tuple[str, str], tuple[Outcomes, dict[str, float]]] = {}
@@ -160,33 +215,52 @@ def _expected(track: Track, unit: str) -> tuple[Outcomes, dict[str, float]]:
     return _EXPECTED[key]
 
 
-def _complain(track: Track, unit: str, found: list[Difference], got: Outcomes) -> Verdict:
+def _half_done(unit: str, found: list[Difference]) -> Verdict | None:
     failures = [d.got for d in found if isinstance(d.got, Failure)]
     todo = [f for f in failures if "raise NotImplementedError" in f.trace]
-    if todo:
-        evidence = ["begun, but a TODO is still reached", *describe(found[:1])]
-        return Verdict(unit, PARTIAL, line=todo[0].line, evidence=evidence, trace=todo[0].trace)
+    if not todo:
+        return None
+    evidence = ["begun, but a TODO is still reached", *describe(found[:1])]
+    return Verdict(unit, PARTIAL, line=todo[0].line, evidence=evidence, trace=todo[0].trace)
+
+
+def conclude(track: Track, seen: Seen) -> Verdict:
+    """Name what is wrong. Runs the catalogue's mistakes and nothing of the learner's."""
+    unit, found = seen.unit, seen.found
+    told = sentences(unit, found, seen.expected, seen.got)
+    wrong = {d.label for d in found}
+    naming = name_mistakes(track, unit, wrong, seen.expected, seen.got, set(told))
     failure = found[0].got if isinstance(found[0].got, Failure) else None
-    matches = matching_mistakes(track, unit, got)
+    named = [m.says for m in naming.mistakes]
+    if not naming.whole:
+        left = [label for label in told if label not in naming.explained]
+        if named:  # what fails with a cache usually follows from what is named
+            left = [x for x in left if not isinstance(seen.got[x], Failure) or "cache" not in x]
+        more = [text for label in left for text in told[label]]
+        # Another shape beside a named mistake is what that mistake leaves.
+        named += [x for x in more if not (named and x.startswith(SHAPE_WORDS))]
     verdict = Verdict(
         unit,
         WRONG if failure is None else ERROR,
-        named=list(dict.fromkeys(m.says for m in matches)),
-        mistakes=[m.name for m in matches],
-        evidence=[*describe(found[:2]), *symptoms(unit, found, got)],
+        named=list(dict.fromkeys(named)),
+        mistakes=[m.name for m in naming.mistakes],
+        evidence=[*_evidence(found), *symptoms(unit, found, seen.got)],
     )
+    if naming.mistakes and not naming.whole:
+        verdict.evidence += _what_is_left(naming, wrong - set(told))
     if failure is not None:
         verdict.line, verdict.trace = failure.line, failure.trace
     return verdict
 
 
-def matching_mistakes(track: Track, unit: str, got: Outcomes) -> list[Variant]:
-    """The catalogued mistakes of this unit that give the learner's numbers."""
-    return [m for m in track.mistakes if m.unit == unit and _gives(track, m, got)]
+def _evidence(found: list[Difference]) -> list[str]:
+    """The first difference, and the smallest case that shows one."""
+    small = smallest_first(found)[0]
+    return describe(found[:1] if small is found[0] else [found[0], small])
 
 
-def _gives(track: Track, mistake: Variant, got: Outcomes) -> bool:
-    """Does the reference with this mistake give these outcomes? Stops at the first that differs."""
-    source = mistake.apply(track.source)
-    namespace = transplant(track.path, source, Path(f"<{mistake.name}>"), mistake.unit)
-    return agrees(track.probes[mistake.unit], namespace, got, rtol=SAME_MISTAKE_RTOL)
+def _what_is_left(naming: Naming, wrong: set[str]) -> list[str]:
+    """Which outcomes the named mistake gives to the last digit, and how many it does not."""
+    left = sorted(wrong - naming.explained)
+    lines = [f"this alone gives your {'; '.join(sorted(naming.explained)[:3])}, digit by digit"]
+    return lines + ([f"something else is wrong as well: {'; '.join(left[:3])}"] if left else [])

@@ -1,18 +1,29 @@
 """Differences in words: what differs, by how much, in which cases, and what that points to."""
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from altgrad.learn.observe import Difference, Failure, Outcomes
+from altgrad.learn.observe import Difference, Failure, Odd, Outcomes
 
 SMALL_ERROR = 1e-3
 
 
 def describe(found: list[Difference]) -> list[str]:
-    """One line per difference, with the smallest case of it."""
+    """One line per difference: what it was, and as few numbers as tell it."""
     return [_line(difference) for difference in found]
+
+
+def smallest_first(found: list[Difference]) -> list[Difference]:
+    """The differences whose case is smallest first; exceptions where they stand."""
+    return sorted(found, key=_size_of_case)
+
+
+def _size_of_case(d: Difference) -> float:
+    both = isinstance(d.got, Tensor) and isinstance(d.expected, Tensor)
+    return d.expected.numel() if both and d.what == "value" else math.inf
 
 
 def _line(d: Difference) -> str:
@@ -31,7 +42,10 @@ def _line(d: Difference) -> str:
         return f"{where}: {_key_difference(d.expected, d.got)}"
     if isinstance(d.got, Tensor) and isinstance(d.expected, Tensor):
         return f"{where}: {_first_wrong(d.expected, d.got)}"
-    return f"{where}: {_short(d.got)}, expected {_short(d.expected)}"
+    if isinstance(d.got, list) and isinstance(d.expected, list):
+        return f"{where}: {_first_apart(d.expected, d.got)}"
+    expected, got = _apart(d.expected, d.got)
+    return f"{where}: expected {expected}, yours {got}"
 
 
 def _dtype(x: Any) -> str:
@@ -39,32 +53,70 @@ def _dtype(x: Any) -> str:
 
 
 def _short(value: Any) -> str:
+    """A value in a few words; of tensors their shape, of lists their length."""
     if value is None:
         return "nothing (None)"
+    if isinstance(value, Tensor):
+        return f"a tensor {_dtype(value)}{list(value.shape)}"
+    if isinstance(value, Odd):
+        return f"a {value.kind}"
+    if isinstance(value, list) and any(isinstance(v, list | Tensor) for v in value):
+        return f"{len(value)} values: {', '.join(_short(v) for v in value[:3])}"
     text = f"{value:.6g}" if isinstance(value, float) else repr(value)
     return text if len(text) < 90 else f"{text[:87]}..."
 
 
+def _apart(a: Any, b: Any) -> tuple[str, str]:
+    """Both values, numbers with as many digits as tell them apart."""
+    if not (isinstance(a, float) and isinstance(b, int | float)) or a == b:
+        return _short(a), _short(b)
+    for digits in range(6, 18):
+        shown = f"{a:.{digits}g}", f"{b:.{digits}g}"
+        if shown[0] != shown[1]:
+            break
+    return shown
+
+
+def _first_apart(expected: list, got: list) -> str:
+    """Two lists of different lengths or values: the first place where they part."""
+    pairs = zip(expected, got, strict=False)
+    at = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(expected), len(got)))
+    one, other = (_short(x[at]) if at < len(x) else "the end" for x in (expected, got))
+    lengths = (
+        f" ({len(expected)} expected, {len(got)} in yours)" if len(expected) != len(got) else ""
+    )
+    return f"the first difference is at [{at}]: expected {one}, yours {other}{lengths}"
+
+
 def _key_difference(expected: dict, got: dict) -> str:
     missing, extra = [k for k in expected if k not in got], [k for k in got if k not in expected]
-    parts = [f"missing {', '.join(missing)}"] if missing else []
-    parts += [f"not in the contract: {', '.join(extra)}"] if extra else []
+    parts = [f"missing {_few(missing)}"] if missing else []
+    parts += [f"not in the contract: {_few(extra)}"] if extra else []
     return "; ".join(parts)
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
 
 def _first_wrong(expected: Tensor, got: Tensor) -> str:
     """How many numbers differ, and the first that does."""
-    scale = expected.double().abs().max().clamp(min=1e-30)
-    wrong = ((expected.double() - got.double()).abs() / scale > 1e-9) | (
-        expected.isfinite() != got.isfinite()
-    )
+    if expected.dtype == torch.bool:
+        wrong = expected != got
+    else:
+        scale = expected.double().abs().max().clamp(min=1e-30)
+        wrong = ((expected.double() - got.double()).abs() / scale > 1e-9) | (
+            expected.isfinite() != got.isfinite()
+        )
     if not wrong.any():
         return "numbers differ by less than can be shown"
     first = wrong.nonzero()[0].tolist()
-    place = f"[{', '.join(map(str, first))}]" if first else ""
-    a, b = expected[tuple(first)].item(), got[tuple(first)].item()
+    place = f"at [{', '.join(map(str, first))}] " if first else ""
+    a, b = _apart(expected[tuple(first)].item(), got[tuple(first)].item())
+    if wrong.numel() == 1:
+        return f"{place}expected {a}, yours {b}"
     share = wrong.double().mean().item()
-    return f"at {place} expected {a:.6g}, yours {b:.6g} ({share:.0%} of the numbers differ)"
+    return f"{place}expected {a}, yours {b} ({share:.0%} of the numbers differ)"
 
 
 def symptoms(unit: str, found: list[Difference], got: Outcomes) -> list[str]:

@@ -1,11 +1,13 @@
 """The learner's loop: one real training iteration with the learner's own file, shown as it happens.
 
-A run meets its parts in this order: construction, initialisation, the count of FLOPs, the
-optimisers, the first evaluation, training, and (met by no training step) generation. The text
+A run meets its parts in the order in which the workshop teaches them: construction,
+initialisation, the first evaluation, the optimisers, training, generation, and last the count of
+FLOPs. A loss that is no number ends it there, with the unit from which the first NaN came. The text
 learned from is the learner's file itself, byte by byte.
 """
 
 import ast
+import math
 import queue
 import threading
 from collections.abc import Callable, Iterator
@@ -28,32 +30,35 @@ BATCH = 8
 Say = Callable[[str], None]
 
 
-def iterate(track: Track, path: Path) -> Iterator[str | Failure]:
+def iterate(track: Track, path: Path, optional: set[str] | None = None) -> Iterator[str | Failure]:
     """Lines of the flow; a `Failure` at last where the iteration could not go on.
 
     Meant for `stream_isolated`: runs the learner's code in this very process.
     """
     lines: queue.Queue[str | Failure | None] = queue.Queue()
-    worker = threading.Thread(target=_work, args=(track, path, lines), daemon=True)
+    work = (track, path, lines, optional or set())
+    worker = threading.Thread(target=_work, args=work, daemon=True)
     worker.start()
     while (line := lines.get()) is not None:
         yield line
     worker.join()
 
 
-def _work(track: Track, path: Path, lines: queue.Queue) -> None:
+def _work(track: Track, path: Path, lines: queue.Queue, optional: set[str]) -> None:
     flow = Flow(lines.put)
     try:
         source = path.read_text()
         namespace = load_file(source, path)
         flow.watch(namespace, track)
-        _one_iteration(harness_of(track.name), namespace, source, flow)
+        _one_iteration(harness_of(track.name), namespace, source, flow, optional)
     except BaseException as error:
         lines.put(failure_of(error, path))
     lines.put(None)
 
 
-def _one_iteration(harness: Any, ns: dict[str, Any], text: str, flow: "Flow") -> None:
+def _one_iteration(
+    harness: Any, ns: dict[str, Any], text: str, flow: "Flow", optional: set[str]
+) -> None:
     flow.stage("construction")
     torch.manual_seed(0)
     model = harness.make(ns, SIZES)
@@ -61,31 +66,55 @@ def _one_iteration(harness: Any, ns: dict[str, Any], text: str, flow: "Flow") ->
     harness.initialise(model)
     flow.stage("size")
     flow.note(f"{sum(p.numel() for p in model.parameters()):,} parameters")
-    for note in harness.notes(model):
-        flow.note(note)
-    flow.stage("optimisers")
-    optimizers = harness.optimizers(model)
     idx, targets = _batch(text)
     flow.stage("first evaluation")
     with torch.no_grad():
-        before = float(harness.loss(model, idx, targets))
+        before = _finite(float(harness.loss(model, idx, targets)), "the first loss", flow)
     flow.note(f"loss {before:.4f}, ln V = {torch.tensor(256.0).log():.4f}")
+    flow.stage("optimisers")
+    optimizers = harness.optimizers(model)
     flow.stage("training")
-    after = _train(harness, model, optimizers, idx, targets)
+    after = _train(harness, model, optimizers, idx, targets, flow)
     flow.note(f"loss after 3 steps on the same batch: {after:.4f}")
     flow.stage("generation")
     made = harness.generate(model, list(text[:8].encode()), 8)
     flow.note(f"8 bytes drawn: {bytes(made)!r}")
+    flow.stage("size of the work")
+    _count(harness, model, flow, optional)
 
 
-def _train(harness: Any, model: Any, optimizers: list, idx: Tensor, targets: Tensor) -> float:
-    for _ in range(3):
-        harness.loss(model, idx, targets).backward()
+def _count(harness: Any, model: Any, flow: "Flow", optional: set[str]) -> None:
+    """FLOPs and device; on the fast way they may be missing."""
+    try:
+        for note in harness.notes(model):
+            flow.note(note)
+    except NotImplementedError:
+        if not optional:
+            raise
+        flow.note(f"optional, and not there yet: {', '.join(sorted(optional))}")
+
+
+def _finite(loss: float, what: str, flow: "Flow") -> float:
+    """Raises FloatingPointError for a loss that is no number, with the unit it came from."""
+    if not math.isfinite(loss):
+        where = f"; the first NaN or infinity comes out of {flow.bad}" if flow.bad else ""
+        advice = f" (altgrad learn check {flow.bad})" if flow.bad else ""
+        raise FloatingPointError(f"{what} is {loss}{where}{advice}")
+    return loss
+
+
+def _train(
+    harness: Any, model: Any, optimizers: list, idx: Tensor, targets: Tensor, flow: "Flow"
+) -> float:
+    for step in range(3):
+        loss = harness.loss(model, idx, targets)
+        _finite(float(loss.detach()), f"the loss at step {step}", flow)
+        loss.backward()
         for optimizer in optimizers:
             optimizer.step()
         model.zero_grad(set_to_none=True)
     with torch.no_grad():
-        return float(harness.loss(model, idx, targets))
+        return _finite(float(harness.loss(model, idx, targets)), "the loss after 3 steps", flow)
 
 
 def _batch(text: str) -> tuple[Tensor, Tensor]:
@@ -101,6 +130,7 @@ class Flow:
 
     def __init__(self, say: Say):
         self.say, self.depth, self.seen = say, 0, set[str]()
+        self.bad = ""  # the unit that first made NaN or infinity of numbers
 
     def stage(self, name: str) -> None:
         self.seen.clear()
@@ -133,11 +163,21 @@ class Flow:
                 result = function(*args, **kwargs)
             finally:
                 self.depth -= 1
+            if not self.bad and _bad(result) and not any(map(_bad, [*args, *kwargs.values()])):
+                self.bad = unit
             if loud and (text := _value(result)):
                 self.say(f"{indent}→ {text}")
             return result
 
         return told
+
+
+def _bad(value: Any) -> bool:
+    """Does a tensor (of several) hold NaN or infinity?"""
+    if isinstance(value, tuple | list):
+        return any(map(_bad, value))
+    floating = isinstance(value, Tensor) and value.is_floating_point() and not value.is_meta
+    return floating and not bool(value.isfinite().all())
 
 
 def _value(value: Any) -> str:

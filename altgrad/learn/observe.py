@@ -6,6 +6,7 @@ Everything is float64, where two right ways to compute one thing differ by about
 smallest mistake worth naming by more than 1e-7.
 """
 
+import re
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -40,6 +41,14 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class Odd:
+    """What a unit gave that is neither a tensor nor a plain value, by its type and its text."""
+
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True)
 class Difference:
     """Where two outcomes part: at `path` inside the value of `label`."""
 
@@ -70,6 +79,19 @@ def agrees(probe: Probe, namespace: dict[str, Any], outcomes: Outcomes, *, rtol:
         )
 
 
+def agreeing(
+    probe: Probe, namespace: dict[str, Any], outcomes: Outcomes, labels: set[str], *, rtol: float
+) -> set[str]:
+    """Those of the labels for which `observe` would give these outcomes."""
+    with double_stays_double():
+        return {
+            o.label
+            for o in probe(namespace)
+            if o.label in labels
+            and not _differ(o.label, "", _outcome(o, None), outcomes[o.label], rtol)
+        }
+
+
 def _outcome(observation: Observation, file: Path | None) -> Any:
     try:
         return _frozen(observation.value())
@@ -86,7 +108,7 @@ def failure_of(error: BaseException, file: Path | None) -> Failure:
     frames = traceback.extract_tb(error.__traceback__)
     own = [f for f in frames if file is not None and f.filename == str(file)]
     text = "".join(traceback.format_list(own)) if own else ""
-    message = " ".join(str(error).split())
+    message = re.sub(r"0x[0-9a-f]+", "0x…", " ".join(str(error).split()))
     return Failure(type(error).__name__, message, own[-1].lineno if own else None, text)
 
 
@@ -107,8 +129,7 @@ def _differ(label: str, path: str, a: Any, b: Any, rtol: float) -> Difference | 
         return Difference(label, path, what, a, b, error)
 
     if isinstance(a, Failure) or isinstance(b, Failure):
-        same = isinstance(a, Failure) and isinstance(b, Failure) and a.kind == b.kind
-        return None if same else part("exception")
+        return None if _same_failure(a, b) else part("exception")
     if isinstance(a, Tensor) and isinstance(b, Tensor):
         return _differ_tensor(a, b, rtol, part)
     if isinstance(a, dict) and isinstance(b, dict):
@@ -127,6 +148,12 @@ def _differ(label: str, path: str, a: Any, b: Any, rtol: float) -> Difference | 
     if type(a) is not type(b):
         return part("type")
     return None if a == b else part("value")
+
+
+def _same_failure(a: Any, b: Any) -> bool:
+    """Two mistakes often raise the same kind of exception: only the message tells them apart."""
+    both = isinstance(a, Failure) and isinstance(b, Failure)
+    return both and (a.kind, a.message) == (b.kind, b.message)
 
 
 def _differ_tensor(
@@ -161,7 +188,9 @@ def _frozen(value: Any) -> Any:
         return {k: _frozen(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [_frozen(v) for v in value]
-    return value
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return Odd(type(value).__name__, repr(value)[:90])
 
 
 @contextmanager

@@ -96,9 +96,8 @@ def race(
             yield f"step {step + 1:4}  {losses}"
     for runner in runners:
         runner.val_loss = _evaluate(runner, tokens["val"], settings)
-        if examination:
-            yield f"{runner.name}: answering questions"
-            runner.examined = _examine(runner, examination, settings.length)
+    if examination:
+        yield from _examine_all(runners, examination, settings.length)
     yield _outcome(runners, settings)
 
 
@@ -165,6 +164,16 @@ def _evaluate(runner: Runner, tokens: np.ndarray, settings: RaceSettings) -> flo
     return float(torch.stack(losses).mean())
 
 
+def _examine_all(runners: list[Runner], examination: Examination, length: int) -> Iterator[str]:
+    """Nothing of a race that is run is lost by an examination that fails: that is said instead."""
+    for runner in runners:
+        yield f"{runner.name}: answering questions"
+        try:
+            runner.examined = _examine(runner, examination, length)
+        except Exception as error:
+            yield f"{runner.name}: the questions could not be asked: {error}"
+
+
 def _examine(runner: Runner, examination: Examination, length: int) -> dict[str, str]:
     return examination(lambda idx: runner.harness.logits(runner.model, idx), length)
 
@@ -184,6 +193,8 @@ def _outcome(runners: list[Runner], settings: RaceSettings) -> Outcome:
         }
         for r in runners
     ]
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    rows = [{name: row.get(name, "–") for name in columns} for row in rows]
     pairs = zip(runners[0].losses, runners[1].losses, strict=True)
     apart = (i for i, (a, b) in enumerate(pairs) if not abs(a - b) <= SAME_LOSS * abs(a))
     losses = {r.name: r.losses for r in runners}

@@ -92,6 +92,15 @@ def skeleton(source: str, todos: dict[str, str]) -> str:
     )
 
 
+def is_todo_of(source: str, name: str) -> bool:
+    """Raises KeyError or SyntaxError where the unit is not in the source."""
+    return is_todo(_units_of(source)[name])
+
+
+def placeholder_of(source: str, name: str, text: str) -> str:
+    return placeholder(_units_of(source)[name], text)
+
+
 def is_todo(unit: Unit) -> bool:
     """Is the body still as the skeleton left it: one `raise NotImplementedError`, or `pass`?"""
     left = [s for s in unit.body if not (_is_docstring(s) or _is_super_init(s))]

@@ -2,7 +2,7 @@
 
 import ast
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
@@ -26,18 +26,30 @@ class Variant:
     new: str = ""
     body: str = ""
     imports: str = ""
+    on: str = ""  # the name of the right solution that `old` is in; empty: the reference
 
     def apply(self, source: str) -> str:
         """The reference's source with this change in it."""
-        text = body_text(source, self.unit)
-        changed = self.body or self._substitute(text)
-        source = replace_bodies(source, {self.unit: changed})
+        source = replace_bodies(source, {self.unit: self.body_in(source)})
         return f"{self.imports}\n{source}" if self.imports else source
 
-    def _substitute(self, text: str) -> str:
-        if text.count(self.old) != 1:
+    def body_in(self, source: str) -> str:
+        """The unit's body with this change in it.
+
+        Raises ValueError where the body does not hold `old` exactly once.
+        """
+        if self.body:
+            return self.body
+        changed = self.on_body(body_text(source, self.unit))
+        if changed is None:
             raise ValueError(f"{self.unit}, {self.name!r}: `old` is not in the body exactly once")
-        return text.replace(self.old, self.new)
+        return changed
+
+    def on_body(self, body: str) -> str | None:
+        """Another body of the unit with this change in it; None where it does not fit."""
+        if not self.old or body.count(self.old) != 1:
+            return None
+        return body.replace(self.old, self.new)
 
 
 @dataclass(frozen=True)
@@ -50,6 +62,11 @@ class Lesson:
     where: str
     hints: list[str] = field(default_factory=list)  # idea, formula, pseudocode
     questions: list[str] = field(default_factory=list)
+    given: bool = False  # there from the beginning on the fast way
+    optional: bool = False  # need not be written on the fast way
+    why: str = ""  # three sentences, told once it passes
+    without: str = ""  # what would break
+    experiment: str = ""  # what to try in a minute
 
 
 class Track:
@@ -60,6 +77,7 @@ class Track:
             raise ValueError(f"track={name!r} is not one of {', '.join(TRACKS)}")
         self.name = name
         self.path = FOLDER / "reference" / f"{name}.py"
+        self._bodies: dict[str, str] = {}
 
     @cached_property
     def source(self) -> str:
@@ -90,11 +108,32 @@ class Track:
 
     @cached_property
     def mistakes(self) -> list[Variant]:
-        return [Variant(**entry) for entry in self._catalogue["mistake"]]
+        return [self._on_its_body(Variant(**entry)) for entry in self._catalogue["mistake"]]
 
     @cached_property
     def equivalents(self) -> list[Variant]:
         return [Variant(**entry) for entry in self._catalogue["equivalent"]]
+
+    def body_of(self, unit: str) -> str:
+        return self._bodies.setdefault(unit, body_text(self.source, unit))
+
+    def styles_of(self, unit: str) -> list[str]:
+        """Right bodies of the unit on which mistakes are tried besides the reference's own."""
+        wanted = {m.on for m in self.mistakes if m.unit == unit and m.on}
+        return [
+            e.body_in(self.source) for e in self.equivalents if e.unit == unit and e.name in wanted
+        ]
+
+    def _on_its_body(self, mistake: Variant) -> Variant:
+        if not mistake.on:
+            return mistake
+        whose = next(e for e in self.equivalents if (e.unit, e.name) == (mistake.unit, mistake.on))
+        changed = mistake.on_body(whose.body_in(self.source))
+        if changed is None:
+            raise ValueError(
+                f"{mistake.unit}, {mistake.name!r}: `old` is not once in {mistake.on!r}"
+            )
+        return replace(mistake, body=changed)
 
     @cached_property
     def strangers(self) -> list[Variant]:

@@ -12,7 +12,7 @@ from altgrad.learn.checker import (
     WRONG,
     Verdict,
 )
-from altgrad.learn.track import Track
+from altgrad.learn.track import Lesson, Track
 from altgrad.learn.workshop import FILE, Workshop
 
 MARKS = {PASSED: "✓", TODO: "○", PARTIAL: "◐", WRONG: "✗", ERROR: "✗", TIMEOUT: "✗", MISSING: "✗"}
@@ -41,23 +41,44 @@ def complaint(verdict: Verdict) -> list[str]:
     return lines
 
 
-def summary(verdicts: Sequence[Verdict]) -> str:
+WHAT_NEXT = [
+    "all of it is yours. What next:",
+    "  altgrad learn race           the proof in float64, then both models trained side by side",
+    "  altgrad learn break          one mistake in your own file: find it by its symptoms",
+    "  altgrad learn questions      twelve questions, each with an experiment",
+    "  then your own idea: change one thing in a copy of a class and compare it with the control:",
+    "  altgrad compare model.attention=causal,my_gpt:CausalSelfAttention   (docs: extending)",
+]
+
+
+def after_passing(lesson: Lesson) -> list[str]:
+    """What a unit that passes is for, what would break without it, and what to try."""
+    lines = [f"{lesson.unit}: {lesson.why}"] if lesson.why else []
+    lines += [f"  without it: {lesson.without}"] if lesson.without else []
+    return lines + ([f"  a minute's experiment: {lesson.experiment}"] if lesson.experiment else [])
+
+
+def summary(verdicts: Sequence[Verdict], optional: set[str] | None = None) -> str:
+    verdicts = [v for v in verdicts if v.unit != "(file)"]
+    left_out = [v.unit for v in verdicts if v.state == TODO and v.unit in (optional or set())]
+    verdicts = [v for v in verdicts if v.unit not in left_out]
     passed = sum(v.passed for v in verdicts)
     broken = sum(not v.passed and v.state not in (TODO, PARTIAL) for v in verdicts)
     parts = [f"{passed} of {len(verdicts)} pass"]
     parts += [f"{broken} wrong"] if broken else []
     open_units = [v.unit for v in verdicts if v.state in (TODO, PARTIAL)]
     parts += [f"{len(open_units)} to do; next: {open_units[0]}"] if open_units else []
+    parts += [f"optional: {', '.join(left_out)}"] if left_out else []
     return ", ".join(parts)
 
 
-def report(verdicts: Sequence[Verdict]) -> list[str]:
+def report(verdicts: Sequence[Verdict], optional: set[str] | None = None) -> list[str]:
     """One line per unit, then the details of what is wrong."""
     lines = [verdict_line(v) for v in verdicts]
     for verdict in verdicts:
         if not verdict.passed and verdict.state != TODO:
             lines += ["", *complaint(verdict)]
-    return [*lines, "", summary(verdicts)]
+    return [*lines, "", summary(verdicts, optional)]
 
 
 def status_lines(workshop: Workshop, verdicts: Iterable[Verdict]) -> list[str]:
@@ -75,7 +96,8 @@ def status_lines(workshop: Workshop, verdicts: Iterable[Verdict]) -> list[str]:
             lines.append(f"  {verdict_line(verdict):56} {', '.join(notes)}".rstrip())
     if workshop.reference_changed:
         lines.append("altgrad's reference has changed since this folder was made")
-    return [*lines, "", summary([v for u, v in by_unit.items() if u in workshop.track.lessons])]
+    known = [v for u, v in by_unit.items() if u in workshop.track.lessons]
+    return [*lines, "", summary(known, workshop.optional)]
 
 
 def todo_lines(track: Track, unit: str, line: int | None) -> list[str]:

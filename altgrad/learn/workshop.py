@@ -5,18 +5,24 @@
     NOTES.md       the learner's own notes; never overwritten
     .learn.json    the track, its reference's hash, and per unit: attempts, hints, solution shown
 
-What is done is never stored: `status` checks the file.
+What is done is never stored: `status` checks the file. Two terminals may work in one folder:
+whoever notes something reads the notes first, under a lock. A file without its notes is taken up
+with new ones; notes without their file get a new one from `start`.
 """
 
+import contextlib
 import hashlib
 import json
+import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from altgrad.learn.source import skeleton
-from altgrad.learn.track import Track
+from altgrad.learn.source import is_todo_of, placeholder_of, replace_bodies, skeleton
+from altgrad.learn.track import TRACKS, Track
 
 DEFAULT_FOLDER = "my-gpt"
 FILE, STATE = "my_gpt.py", ".learn.json"
@@ -40,6 +46,21 @@ class Workshop:
     track: Track
     reference_hash: str
     records: dict[str, UnitRecord] = field(default_factory=dict)
+    full: bool = False  # every unit to be written, none given, none optional
+
+    @property
+    def optional(self) -> set[str]:
+        """Units that need not be written on the fast way."""
+        return set() if self.full else {u for u, x in self.track.lessons.items() if x.optional}
+
+    @contextmanager
+    def noting(self) -> Iterator[None]:
+        """What another terminal has noted meanwhile, then what the block notes, on the disk."""
+        with _locked(self.folder):
+            if (self.folder / STATE).is_file():
+                self.records = _open(self.folder).records
+            yield
+            self.save()
 
     @property
     def file(self) -> Path:
@@ -59,6 +80,7 @@ class Workshop:
         state: dict[str, Any] = {
             "track": self.track.name,
             "reference": self.reference_hash,
+            "way": "full" if self.full else "fast",
             "units": {u: vars(r) for u, r in self.records.items()},
         }
         temporary = self.folder / f"{STATE}.new"
@@ -71,21 +93,68 @@ class Workshop:
         return self.reference_hash != _hash(self.track.source)
 
 
-def start(folder: Path, track: Track) -> Workshop:
-    """Write a learner's folder. Raises ValueError where one is already."""
-    if (folder / FILE).exists() or (folder / STATE).exists():
+def start(folder: Path, track: Track, *, full: bool = False) -> Workshop:
+    """Write a learner's folder, or the missing file of one. Raises ValueError where both are."""
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file; choose another name for the folder")
+    if (folder / FILE).exists():
         raise ValueError(
-            f"{folder} already holds a workshop; choose another folder, or move it away"
+            f"{folder} already holds a workshop; choose another folder, or move it away "
+            f"(`altgrad learn reset UNIT --dir {folder}` empties a unit again)"
         )
+    if (folder / STATE).is_file():
+        workshop = _open(folder)
+        (folder / FILE).write_text(blank(workshop.track, full=workshop.full))
+        return workshop
     folder.mkdir(parents=True, exist_ok=True)
-    todos = {unit: track.lessons[unit].todo for unit in track.units}
-    (folder / FILE).write_text(skeleton(track.source, todos))
+    (folder / FILE).write_text(blank(track, full=full))
     (folder / "README.md").write_text(_readme(track))
     if not (folder / "NOTES.md").exists():
         (folder / "NOTES.md").write_text("# Notes\n\nPredictions, answers, surprises.\n")
-    workshop = Workshop(folder, track, _hash(track.source))
+    workshop = Workshop(folder, track, _hash(track.source), full=full)
     workshop.save()
     return workshop
+
+
+def blank(track: Track, *, full: bool) -> str:
+    """The file to fill in; on the fast way the given units are there."""
+    wanted = [u for u in track.units if full or not track.lessons[u].given]
+    return skeleton(track.source, {unit: track.lessons[unit].todo for unit in wanted})
+
+
+def reset(workshop: Workshop, unit: str | None) -> Path:
+    """Empty a unit of the file again (None: all of them); returns where the file was kept.
+
+    Raises ValueError for a file in which the unit cannot be found.
+    """
+    source = workshop.file.read_text() if workshop.file.is_file() else ""
+    if unit is None:
+        emptied = blank(workshop.track, full=workshop.full)
+    else:
+        emptied = _without(source, unit, workshop.track.lessons[unit].todo)
+    kept = _next_backup(workshop.folder)
+    kept.write_text(source)
+    workshop.file.write_text(emptied)
+    return kept
+
+
+def _without(source: str, unit: str, todo: str) -> str:
+    try:
+        if is_todo_of(source, unit):
+            raise ValueError(f"{unit} is empty already")
+        return replace_bodies(source, {unit: placeholder_of(source, unit, todo)})
+    except (SyntaxError, KeyError):
+        raise ValueError(
+            f"{unit} cannot be found in {FILE}; `altgrad learn reset --all` begins the whole file "
+            "anew and keeps yours beside it"
+        ) from None
+
+
+def _next_backup(folder: Path) -> Path:
+    """my_gpt.1.bak, my_gpt.2.bak, …"""
+    taken = {p.name for p in folder.glob("my_gpt.*.bak")}
+    number = next(n for n in range(1, len(taken) + 2) if f"my_gpt.{n}.bak" not in taken)
+    return folder / f"my_gpt.{number}.bak"
 
 
 def find(folder: str | None) -> Workshop:
@@ -94,10 +163,48 @@ def find(folder: str | None) -> Workshop:
     for place in places:
         if (place / STATE).is_file():
             return _open(place)
+        if (place / FILE).is_file():
+            return _taken_up(place)
     raise ValueError(
         f"no workshop in {' or '.join(str(p.resolve()) for p in places)}; "
         "`altgrad learn start` makes one, --dir says where it is"
     )
+
+
+def _taken_up(folder: Path) -> Workshop:
+    """A file whose notes are gone, or were not copied with it; its units say which track it is."""
+    text = (folder / FILE).read_text(errors="replace")
+    shares = {name: _share_of_units(text, Track(name)) for name in TRACKS}
+    name = max(shares, key=lambda n: shares[n])
+    if shares[name] < 0.5:
+        raise ValueError(
+            f"{folder / FILE} has few of the units of {' or '.join(TRACKS)}; "
+            "`altgrad learn start` in another folder makes a file with all of them"
+        )
+    workshop = Workshop(folder, Track(name), _hash(Track(name).source), full=True)
+    workshop.save()
+    return workshop
+
+
+def _share_of_units(text: str, track: Track) -> float:
+    names = [unit.rpartition(".")[2] for unit in track.units]
+    return sum(f"def {n}(" in text or f"class {n}" in text for n in names) / len(names)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """flock(2) on the folder itself, which leaves no file behind; nothing where there is none."""
+    handle = None
+    with contextlib.suppress(ImportError, OSError):
+        import fcntl
+
+        handle = os.open(folder, os.O_RDONLY)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        if handle is not None:
+            os.close(handle)
 
 
 def _open(folder: Path) -> Workshop:
@@ -105,12 +212,14 @@ def _open(folder: Path) -> Workshop:
         state = json.loads((folder / STATE).read_text())
         track = Track(state["track"])
         records = {u: _read_record(r) for u, r in state["units"].items()}
-        return Workshop(folder, track, state["reference"], records)
+        full = state.get("way", "full") != "fast"
+        return Workshop(folder, track, state["reference"], records, full)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         kept = folder / f"{STATE}.{int(time.time())}.broken"
         raise ValueError(
-            f"cannot read {folder / STATE} ({error}); move it to {kept.name} and start in another "
-            f"folder, then copy {FILE} over"
+            f"cannot read {folder / STATE} ({error}); move it to {kept.name}: "
+            f"{FILE} is then taken up "
+            "with new notes"
         ) from None
 
 
@@ -142,6 +251,7 @@ docstring is the contract: shapes, the equation, what goes in and out.
     altgrad learn hint UNIT     an idea; again: the formula; again: pseudocode
     altgrad learn trace UNIT    every line of your own code with its shapes and values
     altgrad learn status        what is done
+    altgrad learn reset UNIT    empties a unit again; your file is kept beside it
 
 A unit is checked inside the reference, so a mistake elsewhere cannot disturb it, and any way of
 computing the same numbers passes.

@@ -13,6 +13,7 @@ from altgrad.model.documents import Documents
 from altgrad.model.dropout import build_dropout
 from altgrad.model.norm import build_norm
 from altgrad.model.position import CosSin, apply_rotary_emb
+from altgrad.model.products import products_of
 
 
 class CausalSelfAttention(nn.Module):
@@ -73,10 +74,9 @@ class CausalSelfAttention(nn.Module):
 
     def _heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         B, T, _ = x.shape
-        q = self.c_q(x).view(B, T, self.n_head, self.head_dim)
-        k = self.c_k(x).view(B, T, self.n_kv_head, self.head_dim)
-        v = self.c_v(x).view(B, T, self.n_kv_head, self.head_dim)
-        return q, k, v
+        q, k, v = products_of(x, [self.c_q, self.c_k, self.c_v])
+        shape = B, T, -1, self.head_dim
+        return q.view(shape), k.view(shape), v.view(shape)
 
     @property
     def _dropout_p(self) -> float:

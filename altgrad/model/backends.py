@@ -2,19 +2,21 @@
 
 `explicit` is the definition: every score written out, in four lines. The others must agree with it:
 
-    auto       `chunked` when compiled for a CPU and short enough, else what
-               torch.scaled_dot_product_attention picks
+    auto       on a CPU and short enough: `chunked` when compiled, `blocks` where bf16 is trained
+               eagerly; else what torch.scaled_dot_product_attention picks
     flash      its tiled kernel, which never stores the scores
     efficient  its memory-efficient kernel (CUDA)
     math       its composite of matrix products
-    blocks     explicit for 128 queries at a time, masking only the square on the diagonal: the
-               fastest without gradients on a CPU, in half precision with scores of that precision
+    blocks     explicit for 256 queries at a time, masked by the product that makes the scores:
+               matrix products and a softmax only, the fastest eager way on a CPU in bf16, with
+               scores of that precision
     chunked    explicit, for 64 queries at a time, skipping the blocks that the mask would empty
 
 The last query is always at the last key: with a cache there are more keys than queries.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -25,7 +27,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 CHUNK = 64
 BLOCK = 256
-# Beyond this many queries the unrolled chunks take longer to compile than they save.
+# Beyond this many queries the unrolled chunks take longer to compile than they save, and the scores
+# kept for the backward pass more memory than they are worth.
 MAX_CHUNKED_QUERIES = 512
 
 
@@ -62,10 +65,20 @@ def explicit(
     documents: Int[Tensor, "B 1 Tk 1"] | None = None,
 ) -> Float[Tensor, "B H Tq D"]:
     """softmax(q·k / sqrt(D) + mask)·v, with every score in memory."""
+    return F.dropout(attention_weights(q, k, window=window, documents=documents), dropout_p) @ v
+
+
+def attention_weights(
+    q: Float[Tensor, "B H Tq D"],
+    k: Float[Tensor, "B H Tk D"],
+    *,
+    window: int,
+    documents: Int[Tensor, "B 1 Tk 1"] | None = None,
+) -> Float[Tensor, "B H Tq Tk"]:
+    """How much each query takes of each key's value: rows of sum 1."""
     mask = visible(q, k, window=window, documents=documents)
     scores = (q @ k.transpose(-2, -1)) / q.size(-1) ** 0.5
-    weights = scores.masked_fill(~mask, float("-inf")).softmax(dim=-1)
-    return F.dropout(weights, dropout_p) @ v
+    return scores.masked_fill(~mask, float("-inf")).softmax(dim=-1)
 
 
 def chunked(
@@ -110,19 +123,23 @@ def blocks(
     """`explicit` on blocks of queries; a sliding window and documents go to `chunked`."""
     if window < k.size(-2) or documents is not None:
         return chunked(q, k, v, window=window, dropout_p=dropout_p, documents=documents)
+    flat_q, flat_k, flat_v = q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1)  # [B·H, T, D]
     cached = k.size(-2) - q.size(-2)
-    q = q / q.size(-1) ** 0.5
     outputs = []
     for start in range(0, q.size(-2), BLOCK):
-        part = q[..., start : start + BLOCK, :]
-        n = part.size(-2)
-        last = cached + start + n
-        scores = part @ k[..., :last, :].transpose(-2, -1)
-        ahead = torch.ones(n, n, dtype=torch.bool, device=q.device).triu(1)
-        scores[..., last - n :].masked_fill_(ahead, float("-inf"))
+        part = flat_q[:, start : start + BLOCK]
+        last = cached + start + part.size(1)
+        ahead = _ahead(part.size(1), last, part)
+        scores = torch.baddbmm(ahead, part, flat_k[:, :last].mT, alpha=q.size(-1) ** -0.5)
         weights = F.dropout(scores.softmax(dim=-1), dropout_p)
-        outputs.append(weights @ v[..., :last, :])
-    return _join(outputs)
+        outputs.append(torch.bmm(weights, flat_v[:, :last]))
+    return _join(outputs).unflatten(0, q.shape[:2])
+
+
+def _ahead(n_query: int, n_key: int, like: Tensor) -> Float[Tensor, "Tq Tk"]:
+    """-inf where key j is ahead of query i, else 0: what is added to the scores."""
+    hidden = ~causal_mask(n_query, n_key, window=n_key, device=like.device)
+    return like.new_zeros(n_query, n_key).masked_fill_(hidden, float("-inf"))
 
 
 def _join(blocks: Sequence[Tensor]) -> Tensor:
@@ -149,10 +166,21 @@ def _sdpa(
 
 
 def _auto(q: Tensor, k: Tensor, v: Tensor, **how: Any) -> Tensor:
-    # On a CPU torch's tiled kernel runs at a tenth of the speed of its matrix products in bf16.
-    fused = torch.compiler.is_compiling() and q.device.type == "cpu"
-    way = chunked if fused and q.size(-2) <= MAX_CHUNKED_QUERIES else _sdpa
+    if q.device.type != "cpu" or q.size(-2) > MAX_CHUNKED_QUERIES:
+        return _sdpa(q, k, v, **how)
+    # On a CPU torch's tiled kernel runs at a tenth of the speed of its matrix products in bf16,
+    # mostly in its backward pass (`benchmarks/attention.py`).
+    if torch.compiler.is_compiling():
+        return chunked(q, k, v, **how)
+    way = blocks if _trained_in_bf16(q) and q.size(-2) > 1 else _sdpa
     return way(q, k, v, **how)
+
+
+def _trained_in_bf16(q: Tensor) -> bool:
+    half = q.dtype == torch.bfloat16
+    if torch.is_autocast_enabled("cpu"):
+        half = torch.get_autocast_dtype("cpu") == torch.bfloat16
+    return half and torch.is_grad_enabled() and q.requires_grad
 
 
 def _forced(kernel: SDPBackend, name: str) -> Callable[..., Tensor]:
@@ -219,4 +247,20 @@ def attend(
     how: dict[str, Any] = {"window": window, "dropout_p": dropout_p}
     if documents is not None:
         how["documents"] = documents[:, None, :, None]
+    for see in _watchers:
+        see(attention_weights(q, k, window=window, documents=how.get("documents")))
     return BACKENDS[backend](q, k, v, **how)
+
+
+_watchers: list[Callable[[Tensor], None]] = []
+
+
+@contextmanager
+def watched(see: Callable[[Tensor], None]) -> Iterator[None]:
+    """Inside, `see` gets the weights of every layer's attention, [B, H, Tq, Tk], layer by layer;
+    they are computed once more for it, whatever the backend."""
+    _watchers.append(see)
+    try:
+        yield
+    finally:
+        _watchers.remove(see)

@@ -2,11 +2,13 @@
 
 import copy
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from altgrad.model.backends import BACKENDS
 from altgrad.model.init import SCHEMES
 from altgrad.model.parts import PARTS, check_part
 from altgrad.settings import check_name
+from altgrad.synonyms import meant
 
 ROTARY = ("rope", "rope_reversed")
 DTYPES = ("float32", "bfloat16")
@@ -194,6 +196,12 @@ class GPTConfig:
                 "model.tie_head=true with model.init=nanochat: a head that starts at zero would "
                 "zero the embedding too; set tie_head=false"
             )
+
+    def __getattr__(self, name: str) -> Any:
+        """A part that was written for another program asks by that program's name."""
+        here = meant(name)[0].removeprefix("model.")
+        hint = f"; here it is config.{here}" if here in self.__dataclass_fields__ else ""
+        raise AttributeError(f"GPTConfig has no {name!r}{hint}")
 
     @property
     def resolved_head_dim(self) -> int:

@@ -29,13 +29,13 @@ def check_contract(kind: str, name: str, part: type[nn.Module]) -> None:
         f"{method}{inspect.signature(getattr(part, method))} must be "
         f"`def {method}(self, {arguments})`"
         for method, arguments in (("__init__", made), ("forward", called))
-        if not _takes(part, method, arguments)
+        if not takes(part, method, arguments)
     ]
     if wrong:
         raise ValueError(f"model.{kind}={name} has the wrong signature: {'; '.join(wrong)}")
 
 
-def _takes(part: type[nn.Module], method: str, arguments: str) -> bool:
+def takes(part: type[nn.Module], method: str, arguments: str) -> bool:
     """Whether the method takes as many arguments by position as it will be given."""
     if method == "forward" and part.forward is nn.Module.forward:
         return False  # torch's placeholder, which takes anything and does nothing

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from altgrad.model.config import GPTConfig
 from altgrad.model.dropout import build_dropout
+from altgrad.model.products import products_of
 
 
 class MLP(nn.Module):
@@ -62,4 +63,5 @@ class SwiGLU(nn.Module):
         self.dropout = build_dropout(config.dropout)
 
     def forward(self, x: Float[Tensor, "B T C"]) -> Float[Tensor, "B T C"]:
-        return self.dropout(self.c_proj(F.silu(self.c_gate(x)) * self.c_fc(x)))
+        gate, value = products_of(x, [self.c_gate, self.c_fc])
+        return self.dropout(self.c_proj(F.silu(gate) * value))

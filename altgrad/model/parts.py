@@ -13,6 +13,9 @@ What each kind of part must look like:
     block       __init__(config, layer_idx)  forward(x, cos_sin=None, kv_cache=None) -> [B, T, C]
     residual    __init__(config)             forward(x, x0) -> x, before each block
 
+Attentions, blocks and norms written for nanoGPT (`Attention(config)`, `forward(x)`) or nanochat
+are taken as they are: `adapter.py`.
+
 Attention and block also get `value_embedding=...` when `config.value_embeddings` is set; they,
 embedding and position get `documents=...` (`documents.py`) when `config.document_token` is set.
 The model initialises every Linear and Embedding it finds; a part with other parameters or buffers
@@ -21,6 +24,7 @@ sets them in its constructor and again in `reset_parameters()`.
 
 from torch import nn
 
+from altgrad.model.adapter import adapted
 from altgrad.model.contract import check_contract
 from altgrad.outside import load_outside, load_own
 from altgrad.settings import check_name
@@ -96,5 +100,6 @@ def resolve(kind: str, name: str) -> type[nn.Module]:
     found = load_own(own) if own else load_outside(name, setting=f"model.{kind}")
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
         raise ValueError(f"model.{kind}={name} is not a subclass of torch.nn.Module")
+    found = adapted(kind, name, found)
     check_contract(kind, name, found)
     return found

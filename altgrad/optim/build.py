@@ -56,8 +56,8 @@ OPTIMIZERS: dict[str, Builder] = {
 ADAM = ("betas", "eps")
 SGD = ("momentum", "nesterov")
 MUON = (*SGD, "ns_steps", "muon_scale", "momentum_warmup_steps", *ADAM)
-STEERED = ("stiffness",)
-SPACED = ("stiffness", "match_rms")
+STEERED = ("stiffness", "placebo")
+SPACED = (*STEERED, "match_rms")
 RUNGS = ("rung_clip", "free_lr", *ADAM)
 MADAM = ("madam_bound", "madam_scale", "free_lr", *ADAM)
 
@@ -89,7 +89,14 @@ SAME = {"matrix": 1.0, "embedding": 1.0, "head": 1.0, "scalar": 1.0}
 FOR_MUON = {"matrix": 1.0, "embedding": 1.0, "head": 0.2, "scalar": 0.2}
 LR_FACTORS = {"muon": FOR_MUON, "manifold_muon": FOR_MUON, "ulp_muon": FOR_MUON}
 
-LINEAR_IN_MOMENTUM = ("adamw", "sgd", "manifold_adamw", "manifold_sgd")
+LINEAR_IN_MOMENTUM = (
+    "adamw",
+    "sgd",
+    "manifold_adamw",
+    "manifold_sgd",
+    "ulp_adamw",
+    "ulp_sgd",
+)
 
 
 def build_optimizer(

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from altgrad.optim.muon import SCALES
+from altgrad.optim.stiffness import PLACEBOS
 from altgrad.optim.width_rule import check_rule
 
 
@@ -59,8 +60,11 @@ class OptimConfig:
     match_rms: bool = True
     """ulp_*: steps as long as the base's; else `lr` counts spacings."""
     stiffness: str = "own"
-    """manifold_*, ulp_*: the spacing steps are scaled by: own (of the weight's format), or a
-    placebo: shuffled, or another format's name."""
+    """manifold_*, ulp_*: whose spacing steps are scaled by: own (the weight's format's), or that of
+    the format named here, which needs no rounded weights."""
+    placebo: str = "none"
+    """manifold_*, ulp_*: what becomes of that spacing: none, shuffled among the weights of a
+    matrix, or constant in a matrix, with the same mean step."""
     rung_clip: float = 10.0
     """grid*: largest move in one step, in rungs (stored numbers)."""
     free_lr: float = 1e-3
@@ -88,6 +92,9 @@ class OptimConfig:
             _require(name, getattr(self, name), 1e-6, float("inf"))
         if len(self.betas) != 2 or not all(0.0 <= beta < 1.0 for beta in self.betas):
             raise ValueError(f"optim.betas={list(self.betas)} must be two numbers in [0, 1)")
+        if self.placebo not in PLACEBOS:
+            allowed = ", ".join(PLACEBOS)
+            raise ValueError(f"optim.placebo={self.placebo!r} is not one of {allowed}")
         if self.muon_scale not in SCALES:
             raise ValueError(
                 f"optim.muon_scale={self.muon_scale!r} is not one of {', '.join(SCALES)}"
@@ -100,11 +107,14 @@ class OptimConfig:
             raise ValueError(
                 "optim.nesterov=true needs optim.momentum above 0; set optim.nesterov=false"
             )
-        if self.stiffness != "own" and not self.name.startswith(("manifold", "ulp")):
-            raise ValueError(
-                f"optim.stiffness={self.stiffness!r} means nothing to optim.name={self.name!r}; "
-                "choose a manifold_ or ulp_ optimiser, or optim.stiffness=own"
-            )
+        if self.name.startswith(("manifold", "ulp")):
+            return
+        for name, usual in (("stiffness", "own"), ("placebo", "none")):
+            if (value := getattr(self, name)) != usual:
+                raise ValueError(
+                    f"optim.{name}={value!r} means nothing to optim.name={self.name!r}; "
+                    f"choose a manifold_ or ulp_ optimiser, or optim.{name}={usual}"
+                )
 
 
 def _require(name: str, value: float, low: float, high: float) -> None:

@@ -40,12 +40,13 @@ class Storage:
     """How the weights of a run are stored between steps.
 
     grids: parameter -> its grid; parameters not named are ordinary floats.
-    geometry: grids whose spacing steers the geometry-aware optimisers; None = `grids`.
+    geometry: grids whose spacing steers the geometry-aware optimisers, with
+        `optim.stiffness` other than own; their parameters may be plain floats.
     mode: `master` (float weights, nothing is written back), `rounded`, `kahan`,
         `error_feedback`; see `rounding.py`.
     stochastic: rounding of what is written back; else to nearest.
     round_state: applied to each tensor of the optimiser's state after each step; None = off.
-    seed: of stochastic rounding and shuffled stiffness.
+    seed: of stochastic rounding and of the placebo that shuffles.
     """
 
     grids: Mapping[Tensor, Grid] = field(default_factory=dict)

@@ -15,7 +15,7 @@ from altgrad.optim.m_adam import MAdam
 from altgrad.optim.madam import Madam
 from altgrad.optim.manifold import ManifoldOptimizer
 from altgrad.optim.muon import Muon
-from altgrad.optim.stiffness import Field, published_stiffness, shuffled
+from altgrad.optim.stiffness import PLACEBOS, Field, published_stiffness, shuffled
 from altgrad.optim.ulp import UlpOptimizer
 
 Groups = list[dict[str, Any]]
@@ -61,12 +61,18 @@ def sgd(groups: Groups, config: OptimConfig, storage: Storage) -> Optimizer:
 
 def manifold(base: Builder, groups: Groups, config: OptimConfig, storage: Storage) -> Optimizer:
     fields = fields_of(config, storage, published_stiffness)
-    return ManifoldOptimizer(base(groups, config, storage), fields)
+    even = config.placebo == "constant"
+    return ManifoldOptimizer(base(groups, config, storage), fields, even=even)
 
 
 def ulp(base: Builder, groups: Groups, config: OptimConfig, storage: Storage) -> Optimizer:
     fields = fields_of(config, storage, spacing)
-    return UlpOptimizer(base(groups, config, storage), fields, match_rms=config.match_rms)
+    return UlpOptimizer(
+        base(groups, config, storage),
+        fields,
+        match_rms=config.match_rms,
+        even=config.placebo == "constant",
+    )
 
 
 def spacing(grid: Grid) -> Field:
@@ -137,25 +143,31 @@ def _needed_grids(config: OptimConfig, storage: Storage) -> Mapping[Tensor, Grid
     if not storage.grids:
         raise ValueError(
             f"optim.name={config.name!r} needs weights with a number format, and none has one; "
-            "set precision (e.g. precision=e4m3)"
+            "set precision (e.g. precision=e4m3)" + _without_rounding(config)
         )
     return storage.grids
+
+
+def _without_rounding(config: OptimConfig) -> str:
+    """A second cure, for those that only need to know a spacing."""
+    if config.name.startswith("grid"):
+        return ""
+    return ", or name a format's spacing for weights that are not rounded (optim.stiffness=e4m3)"
 
 
 def fields_of(
     config: OptimConfig, storage: Storage, field_of: Callable[[Grid], Field]
 ) -> dict[Tensor, Field]:
-    """The stiffness, of the weight's shape, of each weight that has a format: its own, shuffled, or
-    another format's."""
-    grids = _needed_grids(config, storage)
-    if config.stiffness in ("own", "shuffled"):
-        fields = {p: field_of(grids[p]) for p in grids}
-    elif storage.geometry is not None:
-        fields = {p: field_of(storage.geometry[p]) for p in grids}
-    else:
+    """The stiffness, of the weight's shape, of each steered weight: its own or another format's."""
+    grids = storage.geometry
+    if config.stiffness == "own":
+        grids = _needed_grids(config, storage)
+    if not grids:
         raise ValueError(
-            f"optim.stiffness={config.stiffness!r} is neither own, shuffled nor a known format"
+            f"optim.stiffness={config.stiffness!r} is neither own nor a known format; "
+            f"the placebos of a spacing are optim.placebo={' or '.join(PLACEBOS[1:])}"
         )
-    if config.stiffness == "shuffled":
+    fields = {p: field_of(grid) for p, grid in grids.items()}
+    if config.placebo == "shuffled":
         return {p: shuffled(field, storage.seed) for p, field in fields.items()}
     return fields

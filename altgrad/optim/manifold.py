@@ -21,24 +21,28 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from altgrad.optim.combined import CombinedOptimizer
-from altgrad.optim.stiffness import Field
+from altgrad.optim.stiffness import Field, evened
 
 
 class ManifoldOptimizer(CombinedOptimizer):
     """`base` with the gradients of the parameters in `fields` multiplied by their stiffness.
 
-    After the step the gradients are the plain ones again.
+    After the step the gradients are the plain ones again. `even` is the placebo of one factor for
+    all entries of a matrix.
     """
 
-    def __init__(self, base: Optimizer, fields: Mapping[Tensor, Field]) -> None:
+    def __init__(
+        self, base: Optimizer, fields: Mapping[Tensor, Field], *, even: bool = False
+    ) -> None:
         super().__init__([base])
-        self.fields = fields
+        self.fields, self.even = fields, even
 
     def move(self) -> None:
         plain = {p: p.grad for p, _ in self.moving() if p in self.fields}
         for p, grad in plain.items():
             assert grad is not None
-            p.grad = grad * self.fields[p](p)
+            scaled = grad * self.fields[p](p)
+            p.grad = evened(scaled, grad) if self.even else scaled
         super().move()
         for p, grad in plain.items():
             p.grad = grad

@@ -1,6 +1,8 @@
 """Stiffness: how far apart the stored numbers lie at a weight, and its placebos.
 
-A field is a function weight -> positive tensor of the same shape.
+A field is a function weight -> positive tensor of the same shape. If steps gain from the geometry
+of a format, they must lose the gain where the same spacings are dealt out at random (`shuffled`)
+and where every weight of a matrix goes equally far (`evened`).
 """
 
 from collections.abc import Callable
@@ -12,6 +14,7 @@ from altgrad.optim.grid import Grid, mixed_seed
 
 Field = Callable[[Tensor], Tensor]
 MAX_STIFFNESS = 1e6
+PLACEBOS = ("none", "shuffled", "constant")
 
 
 def published_stiffness(grid: Grid) -> Field:
@@ -48,3 +51,14 @@ def shuffled(field: Field, seed: int) -> Field:
         return field(weight).flatten()[permutations[weight.shape]].view(weight.shape)
 
     return placebo
+
+
+def mean_ratio(scaled: Tensor, plain: Tensor) -> Tensor:
+    """0-d: mean |scaled| / mean |plain|, both of any shape; 0 where `plain` is all zero."""
+    length = plain.abs().mean()
+    return torch.where(length > 0, scaled.abs().mean() / length, 0.0)
+
+
+def evened(scaled: Tensor, plain: Tensor) -> Tensor:
+    """Placebo: `plain` times one number, so that its mean magnitude is that of `scaled`."""
+    return plain * mean_ratio(scaled, plain)

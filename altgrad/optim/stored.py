@@ -13,8 +13,11 @@ round is to nearest or stochastic (unbiased: E[round(w')] = w').
 Error feedback puts e into the momentum buffer M so that the steps to come add up to e:
     SGD   M += (1 - 1/m) / lr * e                        (Nesterov: once more divided by m)
     Adam  M += (1 - 1/b1) (1 - b1^t) / lr * (sqrt(v / (1 - b2^t)) + eps) * e
-Where the step is not linear in the momentum (Muon, ulp and grid steps, Madam) `build.py` refuses
-it; `kahan` serves those.
+An ulp step multiplies what the momentum gives by a stretch s = ulp(w) c (`ulp.py`): there e / s is
+put in, so that e comes back as long as the spacing stays what it is now. Where s is zero nothing
+moved but by decay, and e is lost.
+Where the step is not linear in the momentum (Muon, grid steps, Madam) `build.py` refuses it;
+`kahan` serves those.
 
 Sources: P. Zamirai et al., "Revisiting BFloat16 training", arXiv:2010.06192 (nearest cancels small
 updates; stochastic rounding and Kahan summation repair it); M. Nikdan et al., "ECO: quantized
@@ -45,6 +48,9 @@ class StoredOptimizer(CombinedOptimizer):
         self.storage = storage
         self.wanted: dict[Tensor, Tensor] | None = None  # a dict collects weights before storing
         self.param_groups[0].setdefault("writes", 0)
+        self.stretching = inner if hasattr(inner, "stretches") else None
+        if self.stretching is not None and storage.mode == "error_feedback":
+            self.stretching.stretches = {}
         if storage.mode != "master":
             self._project()
 
@@ -73,8 +79,15 @@ class StoredOptimizer(CombinedOptimizer):
             return
         stored = grid.round(p, seed)
         if self.storage.mode == "error_feedback":
-            feed_into_momentum(p - stored, self.state[p], group)
+            feed_into_momentum(self._unstretched(p, p - stored), self.state[p], group)
         p.copy_(stored)
+
+    def _unstretched(self, p: Tensor, error: Tensor) -> Tensor:
+        """`error`, of p's shape, in units of what the base's momentum moves p by."""
+        stretches = getattr(self.stretching, "stretches", None) or {}
+        if p not in stretches:
+            return error
+        return torch.where(stretches[p] > 0, error / stretches[p], 0.0)
 
     def _round_state(self, p: Tensor) -> None:
         assert self.storage.round_state is not None

@@ -31,8 +31,8 @@ whose dimensions all grow together keeps: the condition of G. Yang, J. Simon, J.
 2310.17813, Condition 1. match_rms_adamw lets the step grow with the root of the width; the rule
 takes that back.
 
-The network's part is set by `training.width_rule`, before a network is built; an optimiser refuses
-a network without it.
+The network's part is set by `settle_width_rule` (`training/unread_settings.py`), before a network
+is built; an optimiser refuses a network without it.
 """
 
 from dataclasses import dataclass
@@ -141,7 +141,7 @@ def check_network(model: Any, config: Ruled) -> None:
             raise ValueError(
                 f"optim.width_rule={config.width_rule} wants model.{name}={value}, the network "
                 f"was built with {getattr(own, name)}; call settle_width_rule(config) of "
-                "altgrad.training.width_rule before the network is built"
+                "altgrad.training.unread_settings before the network is built"
             )
 
 

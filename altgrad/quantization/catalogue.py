@@ -23,6 +23,7 @@ _P3109 = "IEEE P3109 interim report (2026), binary{K}p{P}"
 _FNUZ = "Noune et al., 8-bit numerical formats for deep neural networks, arXiv 2206.02915"
 _ML_DTYPES = "ml_dtypes (OpenXLA), IEEE 754 conventions at 8 bits"
 _FIXED = "fixed point"
+OWN = "one's own"
 
 
 def _make(
@@ -87,7 +88,7 @@ SPLITS = tuple(f"e{exponent}m{7 - exponent}" for exponent in range(8))
 
 # What `e{X}m{Y}` means beyond 8 bits: the format that hardware has, where it has one.
 _HARDWARE = {(5, 10): "fp16", (8, 7): "bf16", (3, 2): "e3m2fn", (2, 3): "e2m3fn", (2, 1): "e2m1fn"}
-_SPLIT_NAME = re.compile(r"e(\d+)m(\d+)")
+_SPLIT_NAME = re.compile(r"e(\d+)m(\d+)(?:b(-?\d+))?(?:_(ieee|fnuz|fn|extended|finite))?(_flush)?")
 _P3109_NAME = re.compile(r"binary(\d+)p(\d+)([su])?([ef])?")
 
 
@@ -102,7 +103,7 @@ def constants_of(name: str) -> Constants:
     if name in CONSTANTS:
         return CONSTANTS[name]
     if match := _SPLIT_NAME.fullmatch(name):
-        return _from_split_name(name, int(match[1]), int(match[2]))
+        return _from_split_name(name, match)
     if match := _P3109_NAME.fullmatch(name):
         _refuse_width(name, int(match[1]))
         return binary(
@@ -111,10 +112,25 @@ def constants_of(name: str) -> Constants:
     raise ValueError(_unknown(name))
 
 
-def _from_split_name(name: str, exponent: int, mantissa: int) -> Constants:
+def _from_split_name(name: str, match: re.Match[str]) -> Constants:
+    """`e{X}m{Y}`, and what is said otherwise of it: `b{bias}`, `_{special values}`, `_flush`."""
+    exponent, mantissa = int(match[1]), int(match[2])
     _refuse_width(name, 1 + exponent + mantissa)
-    if (exponent, mantissa) in _HARDWARE:
-        return CONSTANTS[_HARDWARE[exponent, mantissa]]
+    usual = usual_split(exponent, mantissa)
+    _, _, bias, special, flush = match.groups()
+    if not (bias or special or flush):
+        return usual
+    more: Constants = {"bias": int(bias)} if bias else {}
+    more |= {"subnormals": False} if flush else {}
+    return _make(name, exponent, mantissa, special or usual["special_values"], OWN, **more)
+
+
+def usual_split(exponent: int, mantissa: int) -> Constants:
+    """What `e{X}m{Y}` alone means: the format that hardware has, or P3109's signed finite."""
+    name = f"e{exponent}m{mantissa}"
+    known = _HARDWARE.get((exponent, mantissa), name)
+    if known in CONSTANTS:
+        return CONSTANTS[known]
     source = f"{_P3109}, signed finite" if exponent else _FIXED
     return _make(name, exponent, mantissa, "fnuz", source)
 
@@ -129,5 +145,5 @@ def _unknown(name: str) -> str:
     hint = f"did you mean {near!r}? " if near else ""
     return (
         f"unknown number format {name!r}; {hint}`altgrad formats` lists {len(CONSTANTS)}, and any "
-        "e{X}m{Y} and binary{K}p{P} up to 16 bits has a name, e.g. e4m3"
+        "e{X}m{Y}, e{X}m{Y}b{bias} and binary{K}p{P} up to 16 bits has a name, e.g. e4m3 or e2m5b4"
     )

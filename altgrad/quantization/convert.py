@@ -86,8 +86,17 @@ def _refuse_unused(recipe: Recipe, names: list[str]) -> None:
         )
 
 
+PLAIN = (nn.Linear, Fp32Linear)
+"""What a recipe rounds; a subclass of somebody's own computes in its own way."""
+
+
+def plain_layers(model: nn.Module) -> dict[str, nn.Linear]:
+    """Name -> linear layer that a recipe without `skip` would round and that is not rounded now."""
+    return {n: m for n, m in model.named_modules() if type(m) in PLAIN}
+
+
 def _why_not(module: nn.Module, layer: LayerRecipe | None) -> str | None:
-    if type(module) not in (nn.Linear, Fp32Linear):
+    if type(module) not in PLAIN:
         return f"a {type(module).__name__}, not a plain nn.Linear"
     if layer is None:
         return "named in precision.skip"

@@ -18,6 +18,8 @@ from torch import Tensor, nn
 class Fp32Linear(nn.Linear):
     """`nn.Linear` with other products for float32 on the CPU; made by `use_fast_products`."""
 
+    plain_under_autocast = True
+
     def forward(self, input: Tensor) -> Tensor:
         """(…, C_in) -> (…, C_out)."""
         plain = fast_for(input) and type(self.weight) is nn.Parameter

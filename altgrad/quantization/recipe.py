@@ -17,8 +17,9 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Optional
 
 from altgrad.quantization.formats import Format
+from altgrad.quantization.own_formats import format_name
 from altgrad.quantization.reference import OVERFLOWS, ROUNDINGS
-from altgrad.settings import check_name
+from altgrad.settings import READ, check_name
 
 ROLES = ("weight", "input", "grad_output")
 STORAGES = ("master", "rounded", "kahan", "error_feedback")
@@ -30,8 +31,9 @@ UNROUNDED = UNSCALED = "none"
 class CastConfig:
     """Settings `precision.ROLE.*`: how one operand is rounded."""
 
-    format: Optional[str] = None  # noqa: UP045
-    """Number format: a name from `altgrad formats`; none = not rounded; null =
+    format: Optional[str] = field(default=None, metadata={READ: format_name})  # noqa: UP045
+    """Number format: a name from `altgrad formats`, one of your own (e2m5b4, or
+    `{exponent: 2, mantissa: 5, bias: 4, inf: false}`); none = not rounded; null =
     `precision.format`."""
     rounding: str = "nearest_even"
     """How a number between two of the grid is rounded: nearest_even, nearest_away, toward_zero, up,
@@ -50,6 +52,9 @@ class CastConfig:
     overflow: str = "saturate"
     """What becomes of numbers beyond the range: saturate, inf or nan."""
 
+    def __post_init__(self) -> None:
+        self.format = format_name(self.format)
+
 
 @dataclass
 class PrecisionConfig:
@@ -61,8 +66,9 @@ class PrecisionConfig:
     and its control compute alike: only the rounding differs."""
     simulate: bool = False
     """Whether linear layers are rounded at all."""
-    format: str = "e5m2"
-    """Number format of every operand that names none itself."""
+    format: str = field(default="e5m2", metadata={READ: format_name})
+    """Number format of every operand that names none itself: a name, or one of your own by
+    exponent, mantissa and bias (e2m5b4, or `{exponent: 2, mantissa: 5, bias: 4, inf: false}`)."""
     weight: CastConfig = field(default_factory=CastConfig)
     """How weights are rounded."""
     input: CastConfig = field(default_factory=CastConfig)
@@ -93,6 +99,7 @@ class PrecisionConfig:
     0 = no such clipping."""
 
     def __post_init__(self) -> None:
+        self.format = format_name(self.format, "precision.format")
         for name in self.fallback:
             if name.lower() != UNROUNDED:
                 named_format(name, "precision.fallback")
@@ -284,6 +291,7 @@ def _merged(config: PrecisionConfig, pattern: str, changes: Any) -> PrecisionCon
             raise ValueError(f"{where}: unknown key {key!r}; allowed: {', '.join(allowed)}")
     plain = copy.copy(config)  # not `replace`, which would check the half-made settings
     for key, value in changes.items():
+        value = format_name(value, f"{where}.format") if key == "format" else value
         setattr(plain, key, _cast_config(plain, key, value, where) if key in ROLES else value)
     if "format" in changes:
         _forget_own_formats(plain, set(changes))
@@ -310,6 +318,15 @@ def named_format(name: str, setting: str) -> Format:
         ValueError: there is none; the message begins with the setting.
     """
     try:
-        return Format.named(name.lower())
+        return Format.named(format_name(name).lower())
     except ValueError as error:
         raise ValueError(f"{setting}={name}: {error}") from None
+
+
+def is_format(value: str) -> bool:
+    """Whether a text names a number format, or means one by a mapping."""
+    try:
+        named_format(value, "format")
+    except ValueError:
+        return False
+    return True

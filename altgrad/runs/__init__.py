@@ -18,9 +18,11 @@ from altgrad.runs.folder import (
     find_runs,
     is_inside,
     is_locked,
+    lock_holder,
     new_run_path,
     resolve_run,
     run_status,
+    said_status,
     what_is_lost,
     write_atomically,
 )
@@ -34,8 +36,15 @@ from altgrad.runs.history import (
 )
 from altgrad.runs.lines import LineLog, Metrics, json_line, read_events, read_metrics
 from altgrad.runs.metrics_record import Record, record_of, what_is_missing
-from altgrad.runs.reading import read_json, read_yaml
-from altgrad.runs.summary import checkpoint_folder, costs_of, read_settings, summarise_run
+from altgrad.runs.reading import SettingsReader, read_json, read_yaml
+from altgrad.runs.summary import (
+    checkpoint_folder,
+    costs_of,
+    describe_precision,
+    read_settings,
+    summarise_run,
+    tokens_per_step,
+)
 
 __all__ = [
     "GIVEN",
@@ -50,6 +59,7 @@ __all__ = [
     "Metrics",
     "Record",
     "RunFolder",
+    "SettingsReader",
     "accept_code",
     "alterations",
     "causes_of",
@@ -58,12 +68,14 @@ __all__ = [
     "code_changes",
     "code_versions",
     "costs_of",
+    "describe_precision",
     "find_runs",
     "is_inside",
     "is_locked",
     "json_line",
     "keep_sources",
     "last_weights",
+    "lock_holder",
     "new_run_path",
     "read_events",
     "read_initial",
@@ -74,7 +86,9 @@ __all__ = [
     "record_of",
     "resolve_run",
     "run_status",
+    "said_status",
     "summarise_run",
+    "tokens_per_step",
     "what_is_lost",
     "what_is_missing",
     "write_atomically",

@@ -18,6 +18,7 @@ CODE_SETTINGS = (
     *("model.embedding", "model.position", "model.norm", "model.attention", "model.mlp"),
     *("model.block", "model.residual"),
     *("optim.name", "schedule.name", "data.tokenizer", "tracker.names"),
+    "diagnostics.own",
 )
 """Settings whose value may be `package.module:name`."""
 

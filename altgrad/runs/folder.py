@@ -13,7 +13,9 @@ import fcntl
 import hashlib
 import json
 import os
+import socket
 import time
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -152,6 +154,7 @@ class FileLock:
                 os.close(handle)
                 return False
             self._handle = handle
+            _sign(handle)
         return True
 
     def is_in_place(self) -> bool:
@@ -167,6 +170,24 @@ class FileLock:
         if self._handle is not None:
             os.close(self._handle)
             self._handle = None
+
+
+def _sign(lock: int) -> None:
+    """Who holds it, for whoever wants to ask that process to stop."""
+    with suppress(OSError):  # a full disk: it is locked all the same
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()} {socket.gethostname()}\n".encode(), 0)
+
+
+def lock_holder(root: Path) -> int | None:
+    """The process of this machine that holds the run; None where nobody does, or one elsewhere."""
+    if not is_locked(root):
+        return None
+    try:
+        pid, host = (root / ".lock").read_text(encoding="utf-8").split()
+        return int(pid) if host == socket.gethostname() and int(pid) > 0 else None
+    except (OSError, ValueError):  # an older altgrad's is empty
+        return None
 
 
 def is_inside(path: Path, folder: Path) -> bool:
@@ -255,11 +276,16 @@ def run_status(root: Path) -> str:
 
     A finished run whose metrics are not what was written is `damaged`.
     """
+    said = said_status(root)
+    return "damaged" if said == "finished" and what_is_lost(root) else said
+
+
+def said_status(root: Path) -> str:
+    """What the folder says of itself: the same without holding the metrics against their record,
+    for which all of them must be read."""
     if is_locked(root):
         return "running"
     last = _last_session_event(root).get("event")
-    if last == "finished" and what_is_lost(root):
-        return "damaged"
     return last if last in END_STATES else "interrupted"
 
 

@@ -14,7 +14,8 @@ from altgrad.runs.reading import read_settings
 class RunSummary:
     """One line of `altgrad show`. Losses are nats per token; None = not known (yet).
 
-    wall_s, energy_j: what the run had cost when its last session ended.
+    wall_s, energy_j: what the run had cost when its last session ended. program: the command of a
+    run that was none of altgrad's; its steps are its own matter (`max_steps` 0).
     """
 
     name: str
@@ -37,6 +38,7 @@ class RunSummary:
     peak_memory_bytes: int | None
     trouble: int
     alerts: int
+    program: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -45,47 +47,68 @@ class RunSummary:
 def summarise_run(root: Path) -> RunSummary:
     """What the folder says about its run."""
     folder = RunFolder(root)
-    config = read_settings(folder.config)
+    config = read_settings(folder.config, programs=True)
     lines = list(read_metrics(folder.metrics))
     events = list(read_events(folder.events))
     ended: dict[str, Any] = next((e for e in reversed(events) if e.get("event") in END_STATES), {})
     val_losses = [m["val_loss"] for m in lines if "val_loss" in m]
     finite = [v for v in val_losses if math.isfinite(v)]
-    return RunSummary(
-        name=root.name,
-        path=str(root),
-        status=run_status(root),
-        max_steps=config["max_steps"],
-        best_val_loss=min(finite, default=None),
-        val_loss=val_losses[-1] if val_losses else None,
-        precision=describe_precision(config["precision"]),
-        optimiser=str(config["optim"]["name"]),
-        layers=config["model"]["n_layer"],
-        width=config["model"]["n_embd"],
-        seed=config["seed"],
-        data=str(config["data"]["path"] or config["data"]["name"]),
-        wall_s=ended.get("wall_s"),
-        energy_j=ended.get("energy_j"),
-        trouble=sum(e.get("event") == "trouble" for e in events),
-        alerts=sum(e.get("event") == "alert" for e in events),
+    measured = {"best_val_loss": min(finite, default=None)}
+    measured |= {"val_loss": val_losses[-1] if val_losses else None}
+    common = {
+        "name": root.name,
+        "path": str(root),
+        "status": run_status(root),
+        "max_steps": config["max_steps"],
+        "seed": config["seed"],
+        "wall_s": ended.get("wall_s"),
+        "energy_j": ended.get("energy_j"),
+        "trouble": sum(e.get("event") == "trouble" for e in events),
+        "alerts": sum(e.get("event") == "alert" for e in events),
+        **measured,
         **costs_of(lines, events),
-    )
+    }
+    of_run = _of_program if "program" in config else _of_training
+    return RunSummary(**common, **of_run(config))
+
+
+def _of_training(config: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "precision": describe_precision(config["precision"]),
+        "optimiser": str(config["optim"]["name"]),
+        "layers": config["model"]["n_layer"],
+        "width": config["model"]["n_embd"],
+        "data": str(config["data"]["path"] or config["data"]["name"]),
+    }
+
+
+def _of_program(config: dict[str, Any]) -> dict[str, Any]:
+    words = [config["program"], *map(str, config["args"]), *map(str, config["patches"].values())]
+    unknown = {"precision": "", "optimiser": "", "layers": 0, "width": 0}
+    return {**unknown, "data": config["cwd"], "program": " ".join(words)}
 
 
 def costs_of(lines: list[dict[str, Any]], events: list[dict[str, Any]]) -> dict[str, Any]:
     """How far a run came and what that took: step, train_s, tokens_per_s (median) and
     peak_memory_bytes, of the GPU if the run used one, else of its process."""
     rates = sorted(m["tokens_per_s"] for m in lines if "tokens_per_s" in m)
+    said = next((e["train_s"] for e in reversed(events) if "train_s" in e), None)  # a program's
     peaks = [
         [e[name] for e in events if isinstance(e.get(name), int | float) and e[name]]
         for name in ("peak_gpu_bytes", "peak_memory_bytes")
     ]
     return {
         "step": lines[-1]["step"] if lines else 0,
-        "train_s": lines[-1].get("train_s") if lines else None,
+        "train_s": lines[-1].get("train_s", said) if lines else said,
         "tokens_per_s": rates[len(rates) // 2] if rates else None,
         "peak_memory_bytes": max(peaks[0] or peaks[1], default=None),
     }
+
+
+def tokens_per_step(settings: dict[str, Any]) -> int:
+    """Tokens an optimiser step learns from, over all processes."""
+    batch = settings["data"]["batch_size"] * settings["accumulation"] * settings["devices"]
+    return int(batch * settings["model"]["block_size"])
 
 
 def describe_precision(settings: dict[str, Any]) -> str:
@@ -117,4 +140,5 @@ __all__ = [
     "describe_precision",
     "read_settings",
     "summarise_run",
+    "tokens_per_step",
 ]

@@ -73,11 +73,11 @@ def _cells(s: RunSummary) -> list[str]:
     return [
         _plain(s.name),
         f"[{style}]{s.status}[/]",
-        f"{s.step}/{s.max_steps}",
+        f"{s.step}/{s.max_steps}" if s.max_steps else str(s.step),
         number(s.best_val_loss, ".4f"),
-        _plain(s.precision),
+        _plain(s.program or s.precision),
         _plain(s.optimiser),
-        f"{s.layers}x{s.width}",
+        "" if s.program else f"{s.layers}x{s.width}",
         number(s.tokens_per_s, ",.0f"),
     ]
 

@@ -10,6 +10,12 @@ _HOME = {
     "TrainConfig": "altgrad.training.config",
     "FP32ShadowModel": "altgrad.training.instruments.shadow",
     "CheckpointManager": "altgrad.training.checkpoints.manager",
+    **dict.fromkeys(("save_checkpoint", "load_checkpoint"), "altgrad.training.checkpoint"),
+    **dict.fromkeys(("compute_gradient_stats", "compute_perplexity"), "altgrad.training.metrics"),
+    "gradient_cosine_similarity": "altgrad.training.metrics",
+    **dict.fromkeys(("get_batch", "prepare_eurlex"), "altgrad.training.data"),
+    "WandbTracker": "altgrad.training.callbacks",
+    "set_seed": "altgrad.training.randomness",
     "build_run": "altgrad.training.build",
     "load_run": "altgrad.training.build",
 }

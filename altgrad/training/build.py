@@ -41,8 +41,7 @@ from altgrad.training.resume import rate_jump, refuse_changes, settings_to_go_on
 from altgrad.training.size_limits import refuse_more_than_stored
 from altgrad.training.token_hashes import other_text, require_same_tokens
 from altgrad.training.trainer import Trainer
-from altgrad.training.unread_settings import settle_storage
-from altgrad.training.width_rule import settle_width_rule
+from altgrad.training.unread_settings import settle_storage, settle_width_rule
 
 NO_BF16 = (
     "this processor has no bf16 instructions: computing in fp32, which takes longer per step "

@@ -17,6 +17,7 @@ from altgrad.quantization.recipe import PrecisionConfig
 from altgrad.settings import (
     ConfigError,
     coerce,
+    coerce_field,
     from_dict,
     get_setting,
     hints,
@@ -102,6 +103,12 @@ class TrainConfig:
     """Micro-batches per optimiser step; the batch is `accumulation` times larger."""
     eval_interval: int = 100
     """Evaluate the validation split every so many steps, and at the end; -1 = never."""
+    eval_tokens: int | None = None
+    """Evaluate so many tokens, the first of the validation split, the same at every evaluation and
+    in every arm; null = the whole split."""
+    eval_unrounded: bool = False
+    """Of a rounded run, evaluate the same weights without rounding, too (`val_loss_unrounded`):
+    another evaluation each time."""
     checkpoint_interval: int = -1
     """Save every so many steps, -1 = off; the end and the best are saved regardless."""
     checkpoint_minutes: float = 10.0
@@ -145,11 +152,10 @@ class TrainConfig:
         """Set full names; each group is built anew, so that it checks itself as a whole."""
         for group in {name.partition(".")[0] for name in changes}:
             old = getattr(self, group)
-            kinds = hints(type(old))
             inside = {
                 n.partition(".")[2]: v for n, v in changes.items() if n.startswith(f"{group}.")
             }
-            new = {n: coerce(v, kinds[n], f"{group}.{n}") for n, v in inside.items()}
+            new = {n: coerce_field(type(old), n, v, f"{group}.{n}") for n, v in inside.items()}
             object.__setattr__(self, group, dataclasses.replace(old, **new))
 
     @classmethod
@@ -209,6 +215,10 @@ def _validate_numbers(config: TrainConfig) -> None:
     require(
         minutes == -1 or minutes > 0,
         f"checkpoint_minutes={minutes} must be more than 0, or -1 for off.",
+    )
+    tokens = config.eval_tokens
+    require(
+        tokens is None or tokens >= 1, f"eval_tokens={tokens} must be at least 1, or null for all."
     )
     require(config.seed >= 0, f"seed={config.seed} must not be negative.")
     require(

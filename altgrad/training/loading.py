@@ -53,15 +53,18 @@ def load_run(run: Path, *, which: str = "best") -> LoadedRun:
     It rounds as it was trained (but for native FP8 products, without which it computes). Adapters
     are merged into their base: the model is a plain network.
     """
-    config = read_config(run)
-    checkpoint = pick_checkpoint(run, which)
+    config, checkpoint = read_config(run), pick_checkpoint(run, which)
+    model, tokenizer = rounding_network(config, checkpoint), run_tokenizer(run)
+    return LoadedRun(config, model, tokenizer, step_of(checkpoint), run, _edited(config, run))
+
+
+def rounding_network(config: TrainConfig, checkpoint: Path) -> GPT:
+    """The network of a checkpoint, ready to be evaluated: what it makes of tokens, whatever text
+    they stand for."""
     model = stored_network(config, checkpoint)
     if config.precision.simulate and not config.precision.native:
         apply_recipe(model, Recipe.of(config.precision), seed=config.seed)
-    tokenizer = run_tokenizer(run)
-    return LoadedRun(
-        config, model.eval(), tokenizer, step_of(checkpoint), run, _edited(config, run)
-    )
+    return model.eval()
 
 
 def _edited(config: TrainConfig, run: Path) -> list[str]:

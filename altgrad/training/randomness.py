@@ -25,6 +25,16 @@ def seed_dropout(seed: int, rank: int = 0) -> None:
     random.seed(seed * 1000 + rank + 1)
 
 
+def set_seed(seed: int) -> None:
+    """Seed every global generator: Python's, NumPy's, torch's on all devices.
+
+    For training loops of one's own; a run has generators of its own (see above).
+    """
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
 def global_state() -> dict[str, Any]:
     """State of the global generators of Python, NumPy, torch and CUDA."""
     version, internal, gauss = random.getstate()

@@ -14,6 +14,7 @@ from altgrad.quantization.convert import (
     ConversionReport,
     apply_recipe,
     load_quantization_state,
+    plain_layers,
     quant_layers,
     quantization_state,
     strip_recipe,
@@ -73,12 +74,21 @@ class ModelRounding:
             refuse_delayed(grids)
         return Storage(
             grids=grids,
-            geometry=_placebo(optim.stiffness, list(grids)),
+            geometry=self._geometry(optim.stiffness, list(grids)),
             mode=self.precision.storage,
             stochastic=self.precision.storage_rounding == "stochastic",
             round_state=_state_rounding(optim.state_format),
             seed=self.seed,
         )
+
+    def _geometry(self, stiffness: str, rounded: list[Tensor]) -> dict[Tensor, WeightGrid] | None:
+        """The grids of the format that `optim.stiffness` names, if any: of the rounded weights, or
+        in a plain run of those that a recipe would round."""
+        if stiffness == "own":
+            return None
+        cast = Cast(named_format(stiffness, "optim.stiffness"))
+        steered = rounded or [layer.weight for layer in plain_layers(self.model).values()]
+        return {p: WeightGrid(cast) for p in steered}
 
     def storage_in_words(self, optim: OptimConfig) -> str:
         """How weights are stored, for the lines at a run's start."""
@@ -105,14 +115,6 @@ class ModelRounding:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Scales and generators of the layers; the format must be the one they had."""
         load_quantization_state(self.model, state["layers"])
-
-
-def _placebo(stiffness: str, parameters: list[Tensor]) -> dict[Tensor, WeightGrid] | None:
-    """The grids of another format, where `optim.stiffness` names one."""
-    if stiffness in ("own", "shuffled"):
-        return None
-    cast = Cast(named_format(stiffness, "optim.stiffness"))
-    return {p: WeightGrid(cast) for p in parameters}
 
 
 def _state_rounding(name: str | None) -> Callable[[Tensor], Tensor] | None:

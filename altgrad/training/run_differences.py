@@ -11,8 +11,8 @@ Numbers = dict[int, dict[str, float]]
 
 
 def is_timing(name: str) -> bool:
-    """Times and speeds differ between any two runs (units stand last in names)."""
-    return name.endswith(("_s", "_ms")) or name == "mfu"
+    """Times, speeds, memory and energy differ between any two runs (units stand last in names)."""
+    return name.endswith(("_s", "_ms", "_bytes", "_j")) or name == "mfu"
 
 
 def read_numbers(run: Path) -> Numbers:

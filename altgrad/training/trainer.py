@@ -7,6 +7,7 @@ backward, guard, optimiser) -> one `log(step, metrics)` to every tracker.
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,9 +25,9 @@ from altgrad.training import checkpoint_state
 from altgrad.training.checkpoint_state import GlobalRandom, Parts, collect, restore
 from altgrad.training.checkpoints import Checkpoint, find_checkpoint, load_checkpoint
 from altgrad.training.config import TrainConfig
-from altgrad.training.evaluation import Evaluator
+from altgrad.training.evaluation import Evaluator, part_bytes
 from altgrad.training.health import Emergency, Finding, Health, NonFiniteGuard, StopSignal
-from altgrad.training.instruments import FP32ShadowModel, Numerics, interval
+from altgrad.training.instruments import FP32ShadowModel, Numerics, interval, join
 from altgrad.training.machine import launch, make_fabric, pick_device, readable_compile_errors
 from altgrad.training.metrics import compute_perplexity
 from altgrad.training.randomness import seed_dropout
@@ -177,10 +178,11 @@ class Trainer:
         self.evaluator = Evaluator(
             self._network,
             load_tokens(self.data_dir, "val"),
+            limit=self.config.eval_tokens,
+            text_bytes=partial(part_bytes, self.data_dir, self.metadata, self.config),
             block_size=block,
             batch_size=batch,
             device=self.device,
-            metadata=self.metadata,
             average=self.average,
             one_graph=self.config.compile is True and self.fabric.world_size == 1,
         )
@@ -226,14 +228,14 @@ class Trainer:
         return self._step_metrics(outcome)
 
     def _step_metrics(self, outcome: StepOutcome) -> Metrics:
-        return {
+        usual = {
             "loss": outcome.loss,
             "perplexity": compute_perplexity(outcome.loss),
             "grad_norm": outcome.grad_norm,
             "lr": self.optimizer.param_groups[0]["lr"],
             "skipped": float(outcome.finding.action != "continue"),
-            **self.numerics.metrics(),
         }
+        return join(usual, self.numerics.metrics())
 
     def _judge(self, loss: float, grad_norm: float) -> Finding:
         """A gradient scaler finds its scale by overflowing: that alone is no finding."""
@@ -270,6 +272,8 @@ class Trainer:
         try:
             with StopSignal() as stop:
                 reached = self._loop(end, stop)
+                for line in self.health.unseen_limits():
+                    self.recorder.note(self.step, line)
                 self.keeper.finish(self.step)
             status, weights = reached, self._last_weights()
         except KeyboardInterrupt:
@@ -415,7 +419,7 @@ class Trainer:
 
     def _evaluate_into(self, metrics: Metrics) -> None:
         metrics.update(self.evaluator.metrics())
-        if self.rounding.rounds:
+        if self.rounding.rounds and self.config.eval_unrounded:
             with unrounded(self.model):
                 metrics["val_loss_unrounded"] = self.evaluator.loss()
         self._result["val_loss"] = metrics["val_loss"]
@@ -434,7 +438,7 @@ class Trainer:
     def _log_if_due(self, metrics: Metrics, end: int) -> None:
         self.recorder.progress(self.step, end, metrics)
         if self._due(self.config.log_interval, end) or "val_loss" in metrics:
-            self.recorder.log(self.step, metrics)
+            self.recorder.log(self.step, {**metrics, **self.clock.so_far()})
 
     def _improved(self, metrics: Metrics) -> bool:
         if metrics.get("val_loss", math.inf) < self.best_val_loss:

@@ -8,17 +8,19 @@ no mistake: the question is what was typed.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from altgrad.model.config import GPTConfig
 from altgrad.model.parts import READS as PART_READS
 from altgrad.model.parts import resolve
 from altgrad.optim.build import READS as OPTIMIZER_READS
 from altgrad.optim.build import STORES, reads_of
 from altgrad.optim.schedules import READS as SCHEDULE_READS
+from altgrad.optim.width_rule import network_settings
 from altgrad.quantization import scaling
 from altgrad.quantization.recipe import ROLES
-from altgrad.settings import ConfigError, get_setting
+from altgrad.settings import ConfigError, get_setting, require
 from altgrad.training.config import TrainConfig, all_setting_names
 
 
@@ -243,6 +245,11 @@ FEATURES: list[Feature] = [
         "diagnostics.every_steps=1",
         _counts,
     ),
+    (
+        ("diagnostics.own_every_steps",),
+        "diagnostics.own=[mine:Flips]",
+        lambda c: bool(c.diagnostics.own),
+    ),
     (("guards.dead_neuron_share",), "diagnostics.every_steps=1", _counts),
     (("guards.rank_loss",), "diagnostics.rank_every_steps=100", _ranks),
     (
@@ -269,6 +276,7 @@ FEATURES: list[Feature] = [
         "data.val_path=null",
         lambda c: c.data.val_path is None,
     ),
+    (("eval_unrounded",), SIMULATE, _rounds),
     (("sample_prompts",), "sample_tokens=80", lambda c: c.sample_tokens > 0),
 ]
 """Settings, the words with which they are read, and whether a run reads them."""
@@ -318,3 +326,37 @@ def settle_storage(config: TrainConfig) -> None:
     dictated = STORES.get(config.optim.name)
     if dictated and config.precision.simulate and config.precision.storage == "master":
         config.precision.storage = dictated
+
+
+def settle_width_rule(config: TrainConfig) -> None:
+    """Fill in the network's half of `optim.width_rule`: its start and its factors, which have to be
+    known before it is built; nothing without a rule.
+
+    Raises:
+        ConfigError: a setting of the network that the rule sets was given another value, or a width
+            inside it does not grow with n_embd.
+    """
+    rule = config.optim.width_rule
+    if rule is None:
+        return
+    require(
+        config.finetune.name == "none",
+        f"optim.width_rule={rule} is for networks that are trained whole; set finetune=none.",
+    )
+    require(
+        config.model.n_inner is None,
+        f"optim.width_rule={rule} needs widths that grow with n_embd; set model.n_inner=null.",
+    )
+    wanted = network_settings(config.optim, config.model)
+    for name, value in wanted.items():
+        _refuse_other(rule, name, getattr(config.model, name), value)
+    config.model = replace(config.model, **wanted)
+
+
+def _refuse_other(rule: str, name: str, given: Any, wanted: Any) -> None:
+    plain = getattr(GPTConfig(), name)
+    require(
+        given in (plain, wanted),
+        f"model.{name}={given} is not what optim.width_rule={rule} makes it ({wanted}); "
+        "leave it out.",
+    )

@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from altgrad.model import GPTConfig
+from altgrad.model.dropout import build_dropout
 
 
 class Renamed(nn.Module):
@@ -17,9 +18,11 @@ class Renamed(nn.Module):
         width = 4 * config.n_embd
         self.add_module(self.layer, nn.Linear(config.n_embd, width, bias=config.bias))
         self.c_proj = nn.Linear(width, config.n_embd, bias=config.bias)
+        self.dropout = build_dropout(config.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.c_proj(F.gelu(self.get_submodule(self.layer)(x), approximate="tanh"))
+        x = F.gelu(self.get_submodule(self.layer)(x), approximate="tanh")
+        return self.dropout(self.c_proj(x))
 
 
 class Seed1(Renamed):

@@ -9,11 +9,12 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[2] / "altgrad"
 FLOORS = (
+    ("synonyms",),
     ("settings",),
     ("trust",),
     ("outside",),
     ("runs", "model", "quantization", "optim", "data"),
-    ("training",),
+    ("training", "programs"),
     ("compare", "learn", "evaluate", "interchange"),
     ("compose",),
     ("ideas",),
@@ -25,6 +26,7 @@ FLOORS = (
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 ROOMS_WITH_A_FACE = (
     "runs",
+    "programs",
     "quantization.rounding",
     "training.checkpoints",
     "training.health",
@@ -37,13 +39,20 @@ ROOMS_WITH_A_FACE = (
     "data.download",
 )
 OPENED_BY_NAME = {
-    *("runs.environment", "runs.plots", "runs.printable", "runs.view", "runs.watch"),
+    *(
+        "runs.environment",
+        "runs.metric_table",
+        "runs.plots",
+        "runs.printable",
+        "runs.view",
+        "runs.watch",
+    ),
     *("compare.statistics.anytime", "compare.statistics.paired", "quantization.rounding.native"),
     *("compare.statistics.forecast", "compare.statistics.power_law", "compare.statistics.trend"),
     *("compare.launching.local", "compare.launching.ray", "compare.launching.slurm"),
     *("compare.launching.worker", "compare.report.charts", "compare.report.html"),
     *("training.checkpoints.garbage", "training.recording.numerics_plots"),
-    *("training.recording.operands", "training.trackers.tensorboard"),
+    *("training.recording.operands", "training.trackers.csv", "training.trackers.tensorboard"),
     *("training.trackers.trackio", "training.trackers.wandb"),
 }
 """Files that load a library the room's other users do not need, or are used as a namespace

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from altgrad.compare import interaction
 from altgrad.compare.arm import Arm
 from altgrad.compare.budget import spend_equally, tokens_per_step
 from altgrad.compare.conclusion import conclude, rules_of
+from altgrad.compare.contrasts import Contrast, judge_contrasts, weigh_contrasts
+from altgrad.compare.designs import DESIGNS
 from altgrad.compare.outcomes import check_evaluations
 from altgrad.compare.question import Question
 from altgrad.compare.statistics import anytime, paired
@@ -189,10 +190,11 @@ def test_a_p_as_you_go_is_at_most_one():
 # -- crossed designs ------------------------------------------------------------------------------
 
 
-def crossed(both: np.ndarray, **rules) -> interaction.Contrast:
+def crossed(both: np.ndarray, **rules) -> Contrast:
     question = Question(axes={"a": ["1", "2"], "b": ["x", "y"]}, design="crossed").complete()
     cells = dict(zip(question.arms, [CONTROL, CONTROL - 0.1, CONTROL - 0.05, both], strict=True))
-    return interaction.contrasts(question, cells, Rules(**rules))[0]
+    planned = [c for c in DESIGNS["crossed"].contrasts(question) if c.kind == "interaction"]
+    return judge_contrasts(weigh_contrasts(planned, cells, Rules(**rules), 1), Rules(**rules))[0]
 
 
 def test_an_interaction_leaves_lost_cells_out():

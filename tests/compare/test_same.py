@@ -60,7 +60,7 @@ def test_equal_arms_are_said_to_be_one(finished):
         assert BIT_FOR_BIT in text
     assert headline(found) == "nan_patience=6 the same arm as nan_patience=5"
     assert found.to_dict()["same_arms"] == [["nan_patience=5", "nan_patience=6"]]
-    assert found.undecided() == []
+    assert found.needed() == {}
 
 
 def test_no_interaction_is_made_of_one_arm_twice(finished):

@@ -120,11 +120,6 @@ def test_the_effect_is_in_units_of_seed_noise():
     assert paired.effect_in_noise(control, arm) == pytest.approx(2.0)
 
 
-def test_an_interaction_is_the_difference_of_differences():
-    d = paired.interaction([5.0], [3.0], [2.0], [1.0])
-    assert d.tolist() == [1.0]
-
-
 def test_wilson_gives_a_sensible_interval_at_zero():
     interval = paired.wilson(0, 5)
     assert interval.low == 0.0

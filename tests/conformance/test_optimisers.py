@@ -34,7 +34,9 @@ def config(request) -> OptimConfig:
 def build(model: torch.nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
     """As a run would: optimisers that need a grid get weights stored in e4m3, rounded at random."""
     if config.name.startswith(("grid", "ulp", "manifold")):
-        return build_optimizer(model, config, toy_storage(model, mode="rounded", stochastic=True))
+        geometry = toy_storage(model, "e0m7").grids
+        storage = toy_storage(model, mode="rounded", stochastic=True, geometry=geometry)
+        return build_optimizer(model, config, storage)
     return build_optimizer(model, config, Storage())
 
 
@@ -121,7 +123,8 @@ OTHER = {
     "ns_steps": 2,
     "muon_scale": "match_rms_adamw",
     "momentum_warmup_steps": 7,
-    "stiffness": "shuffled",
+    "stiffness": "e0m7",
+    "placebo": "shuffled",
     "match_rms": False,
     "rung_clip": 0.05,
     "free_lr": 0.5,

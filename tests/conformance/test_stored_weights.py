@@ -55,10 +55,11 @@ def test_weights_never_leave_the_recipes_grid(name, words):
 @pytest.mark.parametrize("words", sorted(PRECISIONS))
 @pytest.mark.parametrize("mode", ["rounded", "kahan", "error_feedback"])
 @pytest.mark.parametrize("stochastic", [False, True])
-def test_adamw_on_stored_weights_stays_on_the_recipes_grid(words, mode, stochastic):
+@pytest.mark.parametrize("name", ["adamw", "ulp_adamw"])
+def test_stored_weights_stay_on_the_recipes_grid(words, mode, stochastic, name):
     model = rounded_model(words)
     storage = Storage(grids_of(model), mode=mode, stochastic=stochastic)
-    optimizer = build_optimizer(model, preset("adamw"), storage)
+    optimizer = build_optimizer(model, preset(name), storage)
     for step in range(3):
         train(model, optimizer, range(step, step + 1))
         for p, grid in storage.grids.items():

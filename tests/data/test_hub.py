@@ -86,6 +86,36 @@ def test_a_corpus_keeps_its_own_splits_with_end_of_text_between(eurlex, config):
     assert meta.sources[0]["url"].endswith(eurlex.path_of("eurlex/train-00000-of-00001.parquet"))
 
 
+def test_the_door_of_earlier_scripts_puts_the_files_where_they_are_asked_for(
+    eurlex, config, tmp_path, monkeypatch
+):
+    from altgrad.training import get_batch, prepare_eurlex
+
+    monkeypatch.setenv("ALTGRAD_CACHE", str(tmp_path / "cache"))
+    folder = prepare_eurlex(tmp_path / "here", 0.1, tokenizer="byte")
+    assert folder == tmp_path / "here"
+    assert texts_of(folder, "train") == TRAIN[9::10]
+    assert get_batch("val", folder, 4, 2)[0].shape == (2, 4)
+    assert prepare_eurlex(folder, tokenizer="byte") == folder
+    assert texts_of(folder, "train") == TRAIN
+
+
+def test_every_document_may_end_with_end_of_text_and_the_metadata_say_so(eurlex, config):
+    between = prepare(config)
+    config.end_of_text = "after"
+    after = prepare(config)
+    assert after != between
+    for split in ("train", "val"):
+        ids = load_tokens(between, split).tolist()
+        assert load_tokens(after, split).tolist() == [*ids, 0]
+        infos = [load_metadata(folder).splits[split] for folder in (between, after)]
+        assert infos[1].documents == infos[0].documents
+        assert infos[1].bytes == infos[0].bytes
+    assert load_metadata(after).split_rule.endswith(
+        "every document ends with the end-of-text token"
+    )
+
+
 def test_only_what_is_needed_is_fetched(eurlex, config, server):
     prepare(config)
     assert sorted(path for path in server.requests if path.startswith("/cdn/")) == [

@@ -1,15 +1,18 @@
 """Ledgers of tiny runs: six steps of a model of a few hundred weights, in this process."""
 
+import math
 import random
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
+from typing import ClassVar
 
 import pytest
 
+from altgrad.compare import comparison
 from altgrad.compare.launching.launch import Launch
 from altgrad.compare.outcomes import Outcome
-from altgrad.ideas import admission, loop
+from altgrad.ideas import admission, bench, heldout
 from altgrad.ideas.bench import Bench
 from altgrad.ideas.loop import Ledger, ledger_folder
 from altgrad.ideas.terms import read_terms
@@ -19,7 +22,9 @@ __all__ = ["compose", "here"]
 
 
 class Inline:
-    """A process pool that is this process."""
+    """A process pool that is this process. submitted: what it was asked for."""
+
+    submitted: ClassVar[list] = []
 
     def __init__(self, *_, **__):
         pass
@@ -31,6 +36,7 @@ class Inline:
         return None
 
     def submit(self, call, *arguments):
+        self.submitted.append(call)
         future = Future()
         future.set_result(call(*arguments))
         return future
@@ -39,8 +45,10 @@ class Inline:
 @pytest.fixture
 def inline(here, monkeypatch):
     """Everything that has a process of its own is done in this one: processes are not tested."""
+    monkeypatch.setattr(Inline, "submitted", [])
+    monkeypatch.setattr(comparison, "ProcessPoolExecutor", Inline)
     monkeypatch.setattr(admission, "ProcessPoolExecutor", Inline)
-    monkeypatch.setattr(loop, "ProcessPoolExecutor", Inline)
+    monkeypatch.setattr(heldout, "ProcessPoolExecutor", Inline)
 
 
 @pytest.fixture
@@ -54,6 +62,16 @@ LOSS = {"optim.lr=0.03": -0.02, "optim.grad_clip=0.5": -0.01, "optim.weight_deca
 NOISE = 0.001
 
 
+SLOPE = 0.1
+"""Loss per e-fold of steps of the made-up runs."""
+
+
+def step_s(arm) -> float:
+    """Seconds of a made-up step: one good change costs a half, one idle one saves a fifth."""
+    slow = 1.5 if arm.config.optim.grad_clip == 0.5 else 1.0
+    return slow * (0.8 if arm.config.optim.eps == 3e-8 else 1.0)
+
+
 def made_up_loss(arm, seed: int, key: str) -> float:
     from altgrad.settings import get_setting
 
@@ -64,6 +82,7 @@ def made_up_loss(arm, seed: int, key: str) -> float:
     # Betas and momentum warm-up stand in for each other: either gives all of it.
     if arm.config.optim.betas[1] == 0.99 or arm.config.optim.eps == 1e-6:
         effect -= 0.03
+    effect += SLOPE * math.log(6 / arm.config.max_steps)
     noise = random.Random(f"{key} {seed}").gauss(0, NOISE)
     return 3 + random.Random(seed).gauss(0, 0.01) + effect + noise
 
@@ -88,14 +107,15 @@ def made_up(monkeypatch):
 
     monkeypatch.setattr(Bench, "run", run)
     monkeypatch.setattr(Bench, "run_again", again)
-    monkeypatch.setattr(loop, "failure_of", lambda *_: "")
+    monkeypatch.setattr(Bench, "measure", lambda _, arms, __: {a.name: step_s(a) for a in arms})
+    monkeypatch.setattr(bench, "failure_of", lambda *_: "")
     monkeypatch.setattr(Ledger, "_heldout", lambda *_: {})
     return made
 
 
 def _outcome(arm, seed, key):
     loss = made_up_loss(arm, seed, key)
-    name = f"runs/{arm.name}-seed{seed}-{key}"
+    name = f"runs/made-up-seed{seed}-{key}"
     return Outcome(arm.name, seed, name, "finished", loss, 6, 1.0, 100.0, None, "")
 
 

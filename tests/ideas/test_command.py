@@ -1,11 +1,15 @@
 """`altgrad ideas` as a person, or a program, types it. Runs are made up."""
 
 import json
+import math
+import re
 from pathlib import Path
 
 import pytest
 
 from altgrad.cli import main
+from altgrad.ideas.bench import Bench
+from tests.ideas import conftest
 
 
 @pytest.fixture
@@ -91,3 +95,113 @@ def test_the_page_needs_no_network(typed):
     page = Path("runs/ideas/fast/report.html").read_text()
     assert "Which of these ideas really help?" in page
     assert 'src="http' not in page
+
+
+# -- for programs ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def outcome(monkeypatch):
+    """`outcome("lost")`: what the next idea's screening, or its smoke run, says."""
+    from altgrad.ideas import loop
+
+    def ends(verdict: str) -> None:
+        if verdict == "crashed":
+            monkeypatch.setattr(loop, "failure_of", lambda *_: "the loss is nan at step 1")
+        gain = {"nominated": 0.5, "no gain": -0.5, "lost": math.nan, "parked": 0.0}.get(verdict, 0)
+        monkeypatch.setitem(conftest.LOSS, "optim.lr=0.03", -gain)
+
+    return ends
+
+
+@pytest.mark.parametrize(
+    ("verdict", "code"),
+    [("nominated", 0), ("no gain", 10), ("parked", 11), ("lost", 12), ("crashed", 12)],
+)
+def test_the_exit_code_of_a_try_is_its_verdict(typed, outcome, verdict, code):
+    outcome(verdict)
+    assert typed("try fast optim.lr=0.03 --json")[0] == code
+    (row,) = json.loads(typed("show fast --json")[1])["rows"]
+    assert row["verdict"] == verdict
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(OSError(28, "No space left on device"), 1), (KeyboardInterrupt(), 130)]
+)
+@pytest.mark.parametrize("line", ["try fast optim.lr=0.03", "run fast q.yaml", "reckon fast"])
+def test_a_machine_that_fails_and_an_interrupt_are_no_outcome(
+    typed, monkeypatch, outcome, line, error, code
+):
+    Path("q.yaml").write_text("- optim.lr=0.03\n")
+    if line.startswith("reckon"):
+        outcome("nominated")
+        typed("try fast optim.lr=0.03")
+    before = json.loads(typed("show fast --json")[1])["rows"]
+
+    def fails(*_):
+        raise error
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Bench, "run", fails)
+        assert typed(line)[0] == code
+    assert json.loads(typed("show fast --json")[1])["rows"] == before
+    assert typed(line)[0] in (0, 10)  # asked again, it goes on
+
+
+def test_the_exit_codes_of_a_queue(typed, words):
+    Path("q.yaml").write_text("- optim.lr=0.03\n- optim.grad_clip=0.5\n")
+    assert typed("run fast q.yaml")[0] == 0
+    assert typed("run fast missing.yaml")[0] == 2
+    main(["ideas", "new", "short", *words, "hours=0.0001"])
+    assert typed("run short q.yaml")[0] == 13
+
+
+def test_the_exit_codes_of_a_reckoning_and_of_show(typed, outcome):
+    assert typed("reckon fast")[0] == 2
+    assert typed("show nothing")[0] == 2
+    assert typed("show fast")[0] == 0
+    outcome("nominated")
+    typed("try fast optim.lr=0.03")
+    assert typed("show fast")[0] == 11
+    outcome("no gain")  # it was luck
+    assert typed("reckon fast")[0] == 10
+    assert typed("show fast")[0] == 0
+    outcome("nominated")
+    typed("try fast optim.lr=0.03")
+    assert typed("reckon fast")[0] == 0
+
+
+def test_every_action_answers_with_one_json_document(typed, words):
+    Path("q.yaml").write_text("- optim.lr=0.03\n")
+    Path("results.tsv").write_text("val_bpb\tdescription\n0.9\tdeeper\n")
+    kinds = {
+        "try fast optim.grad_clip=0.5": dict,
+        "run fast q.yaml": list,
+        "show fast": dict,
+        "import fast results.tsv": dict,
+    }
+    for line, kind in kinds.items():
+        assert isinstance(json.loads(typed(f"{line} --json")[1]), kind)
+    assert json.loads(typed(f"new other --json {' '.join(words)}")[1])["delta"] == 0.001
+
+
+def test_the_page_names_what_there_is(typed):
+    """Every field of a try and of a reckoning that docs/ideas.md names, in Python as documented."""
+    from altgrad.ideas.loop import Ledger
+
+    made = Ledger.open("runs/ideas/fast", compose=None)
+    typed("try fast optim.lr=0.03")
+    typed("reckon fast")
+    entries = {e["kind"]: e for e in made.state().entries}
+    for field in documented("Fields of a try"):
+        assert field in entries["try"]
+    for field in documented("Fields of a reckoning"):
+        assert field in entries["reckon"] or field in entries["reckon"]["effects"][0]
+    assert [c.id for c in made.state().champion] == ["i0"]
+
+
+def documented(start: str) -> list[str]:
+    """The names in code of the sentence that begins so."""
+    page = (Path(__file__).parents[2] / "docs" / "ideas.md").read_text(encoding="utf-8")
+    sentence = page.partition(start)[2].partition(". ")[0].partition(".\n")[0]
+    return re.findall(r"`(\w+)`", sentence)

@@ -4,6 +4,7 @@ import pytest
 
 from altgrad.ideas.loop import Ledger
 from altgrad.settings import ConfigError
+from tests.ideas.conftest import SLOPE
 
 BASE = "optim.lr=0.001 delta=0.001"
 GOOD = ["optim.lr=0.03"]
@@ -14,7 +15,10 @@ def test_a_ledger_begins_with_four_baseline_runs_and_one_of_them_again(ledger):
     assert state.delta == 0.001
     new, noise = state.entries
     assert (new["kind"], noise["kind"]) == ("new", "noise")
-    assert len(noise["costs"]) == 5
+    assert (
+        len(noise["costs"]) == 4 + 1 + 2
+    )  # and two with fewer steps, to know what steps are worth
+    assert noise["slope"] == pytest.approx(SLOPE, abs=0.02)
     assert noise["repeat"] == 0  # a CPU repeats itself bit for bit
     assert state.noise.spread > 0
 

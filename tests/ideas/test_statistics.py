@@ -7,8 +7,15 @@ import pytest
 from scipy import integrate, stats
 
 from altgrad.ideas.discovery import Discoveries, bh_rejections, gamma, holm_rejections
-from altgrad.ideas.effects import FEWEST_SEEDS, MOST_SEEDS, harm_p, seeds_for, weigh_changes
-from altgrad.ideas.noise import Noise, pool
+from altgrad.ideas.effects import (
+    FEWEST_SEEDS,
+    MOST_SEEDS,
+    Weighing,
+    harm_p,
+    looks_of,
+    seeds_for,
+)
+from altgrad.ideas.noise import Noise, Spread, pairing, pool
 from altgrad.ideas.screening import LOST, NO_GAIN, NOMINATED, OPEN, PARKED, e_value, screen
 
 
@@ -99,13 +106,49 @@ def test_the_e_value_is_the_mixture_it_says():
     assert e_value(mean, n, spread) == pytest.approx(integrate.quad(ratio, 0, 20)[0], rel=1e-6)
 
 
+@pytest.mark.parametrize("freedom", [1, 3, 30])
+@pytest.mark.parametrize("n", [1, 4])
+def test_with_an_estimated_spread_its_expectation_is_one_too(n, freedom):
+    """The plug-in, as if the spread were known, has 1.6 at three degrees of freedom, and none at
+    one."""
+
+    def value(t: float) -> float:
+        return e_value(t / math.sqrt(n), n, 1.0, freedom) * stats.t.pdf(t, freedom)
+
+    mean, _ = integrate.quad(value, -np.inf, np.inf, limit=400)
+    assert mean == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize(("mean", "freedom"), [(0.9, 3), (-0.4, 3), (1.7, 12)])
+def test_with_an_estimated_spread_it_is_the_mixture_of_noncentral_t(mean, freedom):
+    n, spread = 2, 0.5
+    t = math.sqrt(n) * mean / spread
+
+    def ratio(effect: float) -> float:
+        at = stats.nct.pdf(t, freedom, math.sqrt(n) * effect)
+        return at / stats.t.pdf(t, freedom) * stats.halfnorm.pdf(effect)
+
+    expected, _ = integrate.quad(ratio, 0, 12, limit=200)
+    assert e_value(mean, n, spread, freedom) == pytest.approx(expected, rel=1e-5)
+
+
+def test_many_degrees_of_freedom_are_a_known_spread():
+    assert e_value(0.8, 3, 0.5, 10**7) == pytest.approx(e_value(0.8, 3, 0.5), rel=1e-4)
+
+
+def test_a_badly_known_spread_nominates_less():
+    """Trap: a plug-in spread with few degrees of freedom is no e-value."""
+    assert screen([0.006], 0.0025, 0.003).verdict == NOMINATED
+    assert screen([0.006], 0.0025, 0.003, 3).verdict == OPEN
+
+
 @pytest.mark.parametrize(
     ("gains", "verdict"),
     [
         ([0.01], NOMINATED),
         ([-0.01], NO_GAIN),
         ([0.002], OPEN),
-        ([0.002, 0.0005, 0.0025, 0.001], PARKED),
+        ([0.002, 0.001, 0.0025, 0.0015], PARKED),
         ([0.001, math.nan], LOST),
     ],
 )
@@ -153,12 +196,10 @@ def test_a_lost_run_does_not_poison_the_spread():
 
 def test_a_visibly_noisier_arm_is_judged_with_its_own_spread():
     noise = Noise(spread=0.01, freedom=20, repeat=0.0)
-    assert noise.spread_of([0.1, -0.1, 0.12, -0.09]) == (
-        pytest.approx(np.std([0.1, -0.1, 0.12, -0.09], ddof=1)),
-        True,
-    )
-    assert noise.spread_of([0.01, -0.005, 0.012]) == (0.01, False)
-    assert noise.spread_of([0.5]) == (0.01, False)
+    wild = [0.1, -0.1, 0.12, -0.09]
+    assert noise.spread_of(wild) == Spread(pytest.approx(np.std(wild, ddof=1)), 3, True)
+    assert noise.spread_of([0.01, -0.005, 0.012]) == Spread(0.01, 20, False)
+    assert noise.spread_of([0.5]) == Spread(0.01, 20, False)
 
 
 def test_the_smallest_gain_is_seen_as_often_as_it_says():
@@ -177,11 +218,76 @@ def test_the_p_of_a_harm_is_scipys_one_sided_t():
 
 def test_changes_are_weighed_together():
     rows = {"good": [0.1, 0.11, 0.12], "idle": [0.01, -0.01, 0.0], "gone": [math.nan, math.nan]}
-    good, idle, gone = weigh_changes(rows, Discoveries())
+    weighing = Weighing(list(rows), 1, 0.05, Discoveries())
+    weighing.look(rows)
+    good, idle, gone = weighing.end()
     assert (good.found, idle.found, gone.found) == (True, False, False)
     assert good.low < 0.11 < good.high
     assert gone.pairs == 0
     assert gone.low == -math.inf
+
+
+@pytest.mark.parametrize(
+    ("seeds", "looks"),
+    [(3, [3]), (4, [4]), (5, [3, 5]), (9, [3, 9]), (10, [3, 6, 10]), (30, [3, 6, 12, 30])],
+)
+def test_a_reckoning_looks_after_three_seeds_six_twelve_and_all(seeds, looks):
+    assert looks_of(seeds) == looks
+
+
+def weighed(rng, harm: float, seeds: int = 12, changes: int = 1) -> tuple[list, int]:
+    """Effects of a reckoning by itself at alpha = 0.1, and the seeds of the arms without."""
+    looks, discoveries = looks_of(seeds), Discoveries(0.1 / gamma(1), "fwer")
+    rows = {f"i{k}": rng.normal(harm, 1, seeds) for k in range(changes)}
+    weighing, spent = Weighing(list(rows), len(looks), 2.0, discoveries), 0
+    before = 0
+    for look in looks:
+        spent += len(weighing.open) * (look - before)
+        before = look
+        weighing.look({c: rows[c][:look] for c in weighing.open})
+    return weighing.end(), spent
+
+
+def test_looking_several_times_keeps_the_promise():
+    rng = np.random.default_rng(1)
+    false = sum(weighed(rng, 0.0)[0][0].found for _ in range(1500))
+    assert 0 < false <= 1500 * 0.1 + 3 * math.sqrt(1500 * 0.09)
+
+
+def test_looking_three_times_without_paying_for_it_would_not():
+    rng, false = np.random.default_rng(1), 0
+    for _ in range(1500):
+        row = rng.normal(0, 1, 12)
+        false += any(harm_p(row[:look]) <= 0.1 for look in looks_of(12))
+    assert false > 1500 * 0.1 + 3 * math.sqrt(1500 * 0.09)
+
+
+def test_what_is_decided_costs_no_more_seeds():
+    rng = np.random.default_rng(2)
+    effects, spent = weighed(rng, 9.0, changes=4)
+    assert all(e.found for e in effects)
+    assert spent == 4 * 3
+    effects, spent = weighed(rng, -9.0, changes=4)
+    assert not any(e.found for e in effects)
+    assert spent == 4 * 3
+
+
+def test_what_would_be_found_is_what_is_found():
+    ours = Discoveries()
+    for batch in batches(3):
+        assert ours.would_find(batch) == ours.test(batch)
+
+
+def test_the_correlation_of_pairs_and_what_a_broken_one_costs():
+    noise, rng = Noise(0.1, 20, 0.0), np.random.default_rng(0)
+    a, b = rng.normal(size=(2, 50))
+    found = pairing(list(a), list(b), noise)
+    assert found["correlation"] == pytest.approx(stats.pearsonr(a, b).statistic)
+    assert found["seeds_factor"] == pytest.approx(np.var(a - b, ddof=1) / 0.01)
+    assert pairing([1, 2, 3], [1, math.nan, 3], noise) == {
+        "correlation": None,
+        "seeds_factor": None,
+    }
 
 
 def test_seeds_follow_from_the_power_wanted():

@@ -11,7 +11,8 @@ pytest.importorskip("starlette")
 pytest.importorskip("httpx")
 
 from altgrad.data.tokenizers import CharTokenizer
-from altgrad.interchange.serve import allowed_hosts, check_host, listen, make_app, serve
+from altgrad.interchange.local_server import allowed_hosts, check_host, listen
+from altgrad.interchange.serve import make_app, serve
 from altgrad.interchange.writing import write
 from altgrad.settings import ConfigError
 

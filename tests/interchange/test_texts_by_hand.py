@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from altgrad.interchange.serve import MAX_BODY_BYTES, Refused, read_body
+from altgrad.interchange.local_server import MAX_BODY_BYTES, Refused, read_body
 from altgrad.interchange.writing import Writing
 
 anyio = pytest.importorskip("anyio")

@@ -44,7 +44,9 @@ def solve(folder: Path) -> None:
 
 def test_start_writes_a_folder_and_never_over_one(learn):
     code, out = learn("start")
-    assert (code, "18 units" in out) == (0, True)
+    assert code == 0
+    assert "17 units to write" in out
+    assert "given: GPTConfig; optional: GPT.estimate_flops, GPT.get_device" in out
     assert {p.name for p in Path("my-gpt").iterdir()} == {
         "my_gpt.py",
         "README.md",
@@ -63,7 +65,13 @@ def test_without_a_workshop_every_command_says_how_to_make_one(learn):
         assert "altgrad learn start" in out
 
 
-def test_run_stops_at_the_first_missing_part_and_says_what_it_must_do(learn, started):
+def test_the_full_way_gives_nothing_and_leaves_nothing_out(learn):
+    assert "18 units to write" in learn("start --full")[1]
+    assert learn("check GPTConfig")[0] == 1
+
+
+def test_run_stops_at_the_first_missing_part_and_says_what_it_must_do(learn):
+    learn("start --full")
     code, out = learn("run")
     assert code == 1
     assert "GPTConfig is not there yet" in out
@@ -85,9 +93,31 @@ def test_run_goes_from_gap_to_gap(learn, started):
         asked.append(unit)
         text = replace_bodies(path.read_text(), {unit: body_text(TRACK.source, unit)})
         path.write_text(text)
-    assert asked[:3] == ["GPTConfig", "GPT.__init__", "Block.__init__"]
-    assert sorted(asked) == sorted(TRACK.units)
+    assert asked[:3] == ["GPT.__init__", "Block.__init__", "CausalSelfAttention.__init__"]
+    assert sorted(asked) == sorted(set(TRACK.units) - {"GPTConfig", "GPT.estimate_flops"})
+    assert asked.index("GPT.forward") < asked.index("GPT.setup_optimizers")
+    assert "optional, and not there yet: GPT.estimate_flops" in out
     assert "a whole iteration" in out
+
+
+def test_what_is_optional_may_be_left_out(learn, started):
+    solve(started)
+    assert learn("reset estimate_flops")[0] == 0
+    code, out = learn("check")
+    assert code == 0
+    assert "17 of 17 pass, optional: GPT.estimate_flops" in out
+    assert "altgrad learn race" in out
+
+
+def test_a_loss_that_is_no_number_ends_the_run_with_the_unit_it_came_from(learn, started):
+    solve(started)
+    path = started / "my_gpt.py"
+    path.write_text(path.read_text().replace("x = F.relu(x).square()", "x = (x - 1e9).log()"))
+    code, out = learn("run")
+    assert code == 1
+    assert "the first loss is nan" in out
+    assert "the first NaN or infinity comes out of MLP.forward" in out
+    assert "── generation" not in out
 
 
 def test_run_shows_the_flow_and_the_loss(learn, started):
@@ -183,12 +213,33 @@ def test_trace_shows_values_and_diff_stops_at_the_first_wrong_one(learn, started
     out = learn("trace MLP.forward")[1]
     assert "x = self.c_fc(x)" in out
     assert "float64[2, 7, 192]" in out
-    assert "✓ no value" in learn("trace MLP.forward --diff")[1]
+    assert "✓ the unit passes" in learn("trace MLP.forward --diff")[1]
     path = started / "my_gpt.py"
     path.write_text(path.read_text().replace("y1 = x1 * cos + x2 * sin", "y1 = x1 * cos"))
     out = learn("trace apply_rotary_emb --diff")[1]
     assert "✗ y1 differs from the reference" in out
     assert "return torch.cat" not in out
+
+
+def test_trace_diff_does_not_mark_a_right_fused_projection(learn, started):
+    solve(started)
+    path = started / "my_gpt.py"
+    three = "".join(
+        f"        {n} = self.c_{n}(x).view(B, T, self.{h}, self.head_dim)\n"
+        for n, h in (("q", "n_head"), ("k", "n_kv_head"), ("v", "n_kv_head"))
+    )
+    fused = """        fused = torch.cat([self.c_q.weight, self.c_k.weight, self.c_v.weight])
+        q = F.linear(x, fused)
+        counts = [self.n_head, self.n_kv_head, self.n_kv_head]
+        q, k, v = q.view(B, T, -1, self.head_dim).split(counts, 2)
+"""
+    assert three in path.read_text()
+    path.write_text(path.read_text().replace(three, fused))
+    assert "✗" not in learn("trace CausalSelfAttention.forward --diff")[1]
+    path.write_text(path.read_text().replace("mask = key <= query", "mask = key < query"))
+    assert (
+        "✗ mask differs from the reference" in learn("trace CausalSelfAttention.forward --diff")[1]
+    )
 
 
 def test_diff_is_refused_before_the_unit_passes(learn, started):
@@ -202,7 +253,19 @@ def test_diff_is_refused_before_the_unit_passes(learn, started):
 
 def test_break_plants_a_mistake_that_can_be_found(learn, started):
     code, out = learn("break --seed 1")
+    assert code == 2
+    assert "do not pass yet" in out
+    assert not (started / "broken_gpt.py").exists()
+    solve(started)
+    mine = (
+        (started / "my_gpt.py")
+        .read_text()
+        .replace("half = x.size(-1) // 2", "half = x.shape[-1] // 2")
+    )
+    (started / "my_gpt.py").write_text(mine)
+    code, out = learn("break --seed 1")
     assert code == 0
+    assert "half = x.shape[-1] // 2" in (started / "broken_gpt.py").read_text()
     assert "Its symptoms:" in out
     planted = json.loads((started / ".broken.json").read_text())
     wrong = next(u for u in TRACK.units if u != planted["unit"])
@@ -210,6 +273,87 @@ def test_break_plants_a_mistake_that_can_be_found(learn, started):
     code, out = learn(f"break --answer {planted['unit']}")
     assert code == 0
     assert planted["says"] in out
+
+
+def test_the_usual_answer_comes_after_the_experiment(monkeypatch, tmp_path):
+    from altgrad.learn import actions
+    from altgrad.learn.questions.finding import Finding
+
+    finding = Finding(rows=[{"a": 1}], verdict="it is so")
+    monkeypatch.setattr(actions, "run_experiment", lambda name, bench: finding)
+    monkeypatch.setattr(actions, "draw", lambda *_: None)
+    monkeypatch.setattr(actions, "_race_tokens", lambda: ({}, 65))
+    lines = list(actions.show_question("mqa", seeds=1, folder=str(tmp_path), progress=None))
+    assert lines.index("measured: it is so") < lines.index("the usual answer:")
+    assert "share keys and values" not in " ".join(lines[: lines.index("the usual answer:")])
+
+
+def test_another_terminals_hints_survive_a_check(learn, started):
+    from altgrad.learn import actions
+    from altgrad.learn.workshop import find
+
+    watching = find("my-gpt")  # as the watch mode: opened once, long before
+    learn("hint norm")
+    learn("hint norm")
+    list(actions.check(watching, ["norm"]))
+    assert json.loads((started / ".learn.json").read_text())["units"]["norm"]["hints"] == 2
+
+
+def test_a_file_without_its_notes_is_taken_up(learn):
+    learn("start --track gpt2")
+    folder = Path("my-gpt")
+    shutil.copy(Track("gpt2").path, folder / "my_gpt.py")
+    (folder / ".learn.json").unlink()
+    assert learn("check MLP.forward")[0] == 0
+    assert json.loads((folder / ".learn.json").read_text())["track"] == "gpt2"
+
+
+def test_notes_without_their_file_get_a_new_one(learn, started):
+    learn("hint norm")
+    (started / "my_gpt.py").unlink()
+    code, out = learn("check norm")
+    assert (code, "altgrad learn start" in out) == (2, True)
+    assert learn("start")[0] == 0
+    assert "def norm(x):" in (started / "my_gpt.py").read_text()
+    assert "hint 1" in learn("status")[1]
+
+
+def test_reset_empties_a_unit_and_keeps_the_file(learn, started):
+    solve(started)
+    whole = (started / "my_gpt.py").read_text()
+    code, out = learn("reset norm")
+    assert (code, "my_gpt.1.bak" in out) == (0, True)
+    assert (started / "my_gpt.1.bak").read_text() == whole
+    assert "17 of 18 pass, 1 to do; next: norm" in learn("check")[1]
+    assert learn("reset norm")[0] == 2
+    assert learn("reset")[0] == 2
+    learn("reset --all")
+    assert (started / "my_gpt.2.bak").exists()
+    assert "1 of 16 pass" in learn("check")[1]
+
+
+@pytest.mark.parametrize("words", ["run", "check", "status", "trace norm", "race", "diff norm"])
+def test_odd_folders_are_refused_in_one_line(learn, started, words):
+    (started / "my_gpt.py").unlink()
+    (started / "my_gpt.py").mkdir()
+    code, out = learn(words)
+    assert (code, out.startswith("altgrad: "), out.count("\n")) == (2, True, 1)
+
+
+def test_a_file_that_is_no_text_and_a_folder_that_is_a_file_are_refused(learn, started):
+    (started / "my_gpt.py").write_bytes(b"\xff\xfe\x00x")
+    code, out = learn("check")
+    assert (code, "cannot be read as text" in out) == (2, True)
+    Path("taken").write_text("")
+    code, out = learn("start taken")
+    assert (code, "is a file" in out) == (2, True)
+
+
+def test_a_unit_that_passes_tells_what_it_is_for(learn, started):
+    solve(started)
+    out = learn("check norm")[1]
+    for words in ("root mean square of 1", "without it: ", "a minute's experiment: "):
+        assert words in out
 
 
 @pytest.mark.parametrize(
@@ -244,7 +388,7 @@ def test_learners_parts_train_as_outside_parts(started, monkeypatch):
 
 def test_the_gpt2_track_runs_and_checks(learn):
     learn("start --track gpt2")
-    assert "GPTConfig is not there yet" in learn("run")[1]
+    assert "GPT.__init__ is not there yet" in learn("run")[1]
     shutil.copy(Track("gpt2").path, Path("my-gpt/my_gpt.py"))
     code, out = learn("run")
     assert code == 0

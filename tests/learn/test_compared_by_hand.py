@@ -48,7 +48,7 @@ def test_what_is_different_is_named(what, expected, got):
     [
         (ONE, ONE * (1 + 1e-12)),
         ([1, (2.0, ONE)], (1, [2.0, ONE])),
-        (Failure("ValueError", "no"), Failure("ValueError", "in other words")),
+        (Failure("ValueError", "no"), Failure("ValueError", "no", line=7)),
         (math.nan, math.nan),
         (3, 3.0),
         (torch.zeros(0), torch.zeros(0)),

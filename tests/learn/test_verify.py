@@ -93,7 +93,7 @@ def test_a_batch_is_learned_by_heart():
 
 
 def test_a_part_whose_constructor_raises_is_the_one_result_and_names_the_line():
-    (built,) = verify(config(norm="tests.learn.outside:NoMask"))
+    _, built = verify(config(norm="tests.learn.outside:NoMask"))
     assert built.passed is False
     assert built.evidence.startswith("AttributeError: ")
     assert "(outside.py, line" in built.evidence
@@ -102,9 +102,10 @@ def test_a_part_whose_constructor_raises_is_the_one_result_and_names_the_line():
 def test_a_part_that_raises_when_run_does_not_stop_the_rest(monkeypatch):
     monkeypatch.setattr(verification, "CHECKS", [c for c in CHECKS if c.name not in SLOW])
     found = list(verify(config(mlp="tests.learn.outside:Raising")))
-    assert len(found) == 1 + len(CHECKS) - len(SLOW)
-    assert found[0].passed is True
-    assert "RuntimeError: not today" in found[1].evidence
+    assert len(found) == 2 + len(CHECKS) - len(SLOW)
+    assert found[0].evidence == "tests.learn.outside:Raising: __init__(config), forward(x)"
+    assert found[1].passed is True
+    assert "RuntimeError: not today" in found[2].evidence
 
 
 def test_an_own_mlp_may_name_its_layers_as_it_likes():
@@ -123,5 +124,5 @@ def test_the_command_answers_with_exit_codes_and_json(capsys, monkeypatch):
     code = main(["verify", "model=gpt2", f"model.mlp={OUTSIDE}:AlwaysDropping", "--json"])
     rows = json.loads(capsys.readouterr().out)
     assert code == 1
-    assert {r["name"] for r in rows} == {"built"} | {c.name for c in CHECKS} - SLOW
+    assert {r["name"] for r in rows} == {"signature", "built"} | {c.name for c in CHECKS} - SLOW
     assert next(r for r in rows if r["name"] == "dropout")["passed"] is False

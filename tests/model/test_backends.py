@@ -31,6 +31,30 @@ def test_auto_is_sdpa_in_eager_mode_and_chunked_when_compiled_for_a_cpu(monkeypa
     assert calls == ["_sdpa", "chunked", "_sdpa"]
 
 
+def test_auto_trains_bf16_in_blocks_on_a_cpu_also_under_autocast(monkeypatch):
+    calls = []
+    for name in ("blocks", "_sdpa"):
+        monkeypatch.setattr(backends, name, lambda q, *_, n=name, **__: calls.append(n) or q)
+    trained = torch.randn(1, 2, 70, 4, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        attend(trained, trained, trained)
+        with torch.no_grad():
+            attend(trained, trained, trained)
+    half = trained.bfloat16()
+    attend(half, half, half)
+    attend(trained, trained, trained)  # float32
+    assert calls == ["blocks", "_sdpa", "blocks", "_sdpa"]
+
+
+def test_blocks_in_bf16_are_within_its_rounding_of_float32():
+    inputs = [torch.randn(2, 2, 300, 8, requires_grad=True) for _ in range(3)]
+    exact = attend(*inputs, backend="explicit")
+    with torch.autocast("cpu", torch.bfloat16):
+        found = attend(*inputs, backend="blocks")
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), exact, rtol=0, atol=2e-2)
+
+
 @pytest.mark.parametrize("backend", ["chunked", "blocks"])
 @pytest.mark.parametrize("window", [1, 2, CHUNK, CHUNK + 1, CHUNK + 2, None])
 @pytest.mark.parametrize("cached", [0, 5, CHUNK])

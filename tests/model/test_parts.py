@@ -67,6 +67,11 @@ class FromNanoGPT(nn.Module):
         super().__init__()
     def forward(self, x):
         return x
+class OfAnotherKind(nn.Module):
+    def __init__(self, a, b, c):
+        super().__init__()
+    def forward(self, x, mask):
+        return x
 class NoForward(nn.Module):
     def __init__(self, config, layer_idx):
         super().__init__()
@@ -92,10 +97,11 @@ def from_nanogpt(tmp_path, monkeypatch):
     [
         (
             "attention",
-            "FromNanoGPT",
+            "OfAnotherKind",
             [
-                "__init__(self, config) must be `def __init__(self, config, layer_idx)`",
-                "forward(self, x) must be `def forward(self, x, cos_sin=None, kv_cache=None)`",
+                "__init__(self, a, b, c) must be `def __init__(self, config, layer_idx)`",
+                "forward(self, x, mask) must be "
+                "`def forward(self, x, cos_sin=None, kv_cache=None)`",
             ],
         ),
         ("attention", "NoForward", ["`def forward(self, x, cos_sin=None, kv_cache=None)`"]),

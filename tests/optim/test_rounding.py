@@ -4,6 +4,7 @@ from torch import nn
 
 from altgrad.optim import OptimConfig, Storage, TableGrid, build_optimizer
 from altgrad.optim.stored import StoredOptimizer
+from altgrad.optim.ulp import UlpOptimizer
 from tests.optim.toy import ToyModel, format_grid, toy_storage, train
 
 WHOLE = TableGrid(torch.arange(-1000.0, 1001.0), mantissa_bits=0, uniform=True)
@@ -93,6 +94,32 @@ def test_the_sum_of_the_compensating_steps_is_the_error():
     assert -injected * sum(0.9**k for k in range(1, 500)) == pytest.approx(0.25)
 
 
+@pytest.mark.parametrize("spacing", [1.0, 4.0, 0.125])
+def test_error_feedback_under_ulp_steps_hands_back_the_error_in_full(spacing):
+    """One error, then no gradient: what the momentum owes arrives stretched by the spacing."""
+    p = nn.Parameter(torch.zeros(1, 1))
+    base = torch.optim.SGD([p], lr=1.0, momentum=0.9)
+    fields = {p: lambda weight: torch.full_like(weight, spacing)}
+    inner = UlpOptimizer(base, fields, match_rms=False)
+    grid = TableGrid(torch.tensor([-1e-9, 0.0, 1e9]), mantissa_bits=0)  # rounds all to 0
+    push(p, StoredOptimizer(inner, Storage({p: grid}, mode="error_feedback")), 1, grad=-0.25)
+    wanted, injected = 0.25 * spacing, base.state[p]["momentum_buffer"].item() + 0.25
+    owed = [-injected * 0.9**k * spacing for k in range(1, 500)]
+    assert sum(owed) == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("placebo", ["none", "constant"])
+def test_error_feedback_under_ulp_adamw_follows_the_float_weights(placebo):
+    p, q = nn.Parameter(torch.zeros(1, 4)), nn.Parameter(torch.zeros(1, 4))
+    settings = {"lr": 0.1, "betas": (0.9, 0.95), "weight_decay": 0.0}
+    threes = {p: lambda weight: torch.full_like(weight, 3.0)}
+    base = torch.optim.AdamW([p], **settings)
+    inner = UlpOptimizer(base, threes, match_rms=True, even=placebo == "constant")
+    ours = push(p, StoredOptimizer(inner, Storage({p: WHOLE}, mode="error_feedback")), 1200)
+    plain = push(q, torch.optim.AdamW([q], **settings), 1200)
+    torch.testing.assert_close(ours, plain, rtol=0, atol=4.5)
+
+
 @pytest.mark.parametrize("mode", ["rounded", "kahan", "error_feedback"])
 @pytest.mark.parametrize("stochastic", [False, True])
 @pytest.mark.parametrize("name", ["e4m3fn", "e5m2", "e0m7", "e7m0"])
@@ -147,7 +174,7 @@ def test_a_state_format_without_a_rounding_is_refused():
         build_optimizer(ToyModel(), OptimConfig(state_format="bf16"))
 
 
-@pytest.mark.parametrize("name", ["muon", "ulp_adamw", "madam", "grid_adamw"])
+@pytest.mark.parametrize("name", ["muon", "ulp_muon", "madam", "grid_adamw"])
 def test_error_feedback_without_a_linear_momentum_is_refused(name):
     model = ToyModel()
     with pytest.raises(ValueError, match="error_feedback cannot put its error into the momentum"):

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from altgrad.optim import OptimConfig, Storage, TableGrid, build_optimizer
-from altgrad.optim.ulp import UlpOptimizer, rms_matched
+from altgrad.optim.ulp import UlpOptimizer, rms_ratio
 from altgrad.quantization import Format
 from tests.optim.toy import ToyModel, format_grid, toy_loss, toy_storage, train, weights_of
 
@@ -97,9 +97,20 @@ def test_without_a_weight_format_it_is_refused(name):
 
 def test_the_placebos_change_the_step_and_not_its_length():
     own = moved("ulp_adamw", match_rms=True)["up.weight"]
-    placebo = moved("ulp_adamw", match_rms=True, stiffness="shuffled")["up.weight"]
+    placebo = moved("ulp_adamw", match_rms=True, placebo="shuffled")["up.weight"]
     assert not torch.allclose(own, placebo, rtol=1e-3)
     assert placebo.norm().item() == pytest.approx(own.norm().item(), rel=1e-3)
+
+
+@pytest.mark.parametrize("base", BASES)
+@pytest.mark.parametrize("match_rms", [True, False])
+def test_the_constant_placebo_is_the_bases_step_as_long_as_the_grids_in_the_mean(base, match_rms):
+    own = moved(f"ulp_{base}", match_rms=match_rms)["up.weight"]
+    even = moved(f"ulp_{base}", match_rms=match_rms, placebo="constant")["up.weight"]
+    plain = moved(base, match_rms=match_rms)["up.weight"]
+    assert even.abs().mean().item() == pytest.approx(own.abs().mean().item(), rel=1e-3)
+    assert even.norm().item() < 0.95 * own.norm().item()
+    torch.testing.assert_close(even / even.norm(), plain / plain.norm(), rtol=2e-3, atol=1e-4)
 
 
 def test_another_formats_stiffness_steers_and_the_own_grid_stores():
@@ -119,14 +130,35 @@ def test_another_formats_stiffness_steers_and_the_own_grid_stores():
 def test_a_foreign_stiffness_that_was_not_handed_in_is_refused():
     model = ToyModel()
     config = OptimConfig(name="ulp_adamw", stiffness="e9m9")
-    with pytest.raises(ValueError, match="'e9m9' is neither own, shuffled nor a known format"):
+    with pytest.raises(ValueError, match="'e9m9' is neither own nor a known format"):
         build_optimizer(model, config, toy_storage(model))
 
 
-def test_a_stiffness_that_nothing_reads_is_refused():
+def test_a_format_steers_weights_that_are_not_rounded():
+    """The step is the one on stored weights of that format, where those lie on its grid."""
+    config = OptimConfig(name="ulp_adamw", lr=0.01)
+    steered = OptimConfig(name="ulp_adamw", lr=0.01, stiffness="e4m3")
+    stored, plain = ToyModel(), ToyModel()
+    grids = toy_storage(stored).grids
+    geometry = {p: format_grid() for p in (plain.up.weight, plain.down.weight)}
+    geometry[plain.lm_head.weight] = format_grid()
+    ours = build_optimizer(stored, config, Storage(grids))
+    theirs = build_optimizer(plain, steered, Storage(geometry=geometry))
+    train(stored, ours, range(3))
+    train(plain, theirs, range(3))
+    torch.testing.assert_close(weights_of(plain), weights_of(stored), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("settings", [{"stiffness": "e4m3"}, {"placebo": "shuffled"}])
+def test_a_geometry_that_nothing_reads_is_refused(settings):
     with pytest.raises(ValueError, match=r"means nothing to optim.name='adamw'"):
-        build_optimizer(ToyModel(), OptimConfig(stiffness="shuffled"))
+        build_optimizer(ToyModel(), OptimConfig(**settings))
+
+
+def test_an_unknown_placebo_is_refused():
+    with pytest.raises(ValueError, match="'sugar' is not one of none, shuffled, constant"):
+        build_optimizer(ToyModel(), OptimConfig(name="ulp_adamw", placebo="sugar"))
 
 
 def test_matching_a_zero_step_stays_zero():
-    torch.testing.assert_close(rms_matched(torch.zeros(3), torch.ones(3)), torch.zeros(3))
+    assert rms_ratio(torch.zeros(3), torch.ones(3)) == 0.0

@@ -14,9 +14,9 @@ import torch
 from altgrad.model import GPT, GPTConfig
 from altgrad.optim import OptimConfig, build_optimizer, width_rule
 from altgrad.settings import ConfigError
-from altgrad.training import width_rule as settling
+from altgrad.training import unread_settings as settling
 from altgrad.training.config import TrainConfig
-from altgrad.training.width_rule import settle_width_rule
+from altgrad.training.unread_settings import settle_width_rule
 
 BASE, V, T = 16, 11, 12
 HEAD = 8

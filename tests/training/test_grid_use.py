@@ -2,9 +2,28 @@ import pytest
 import torch
 from torch import nn
 
+from altgrad.model import GPT, GPTConfig
+from altgrad.optim import OptimConfig
 from altgrad.quantization import PrecisionConfig, Recipe, apply_recipe, grids_of
 from altgrad.training.instruments.code_use import CodeUse, log_correlation
 from altgrad.training.instruments.instrument import Context
+from altgrad.training.rounding import ModelRounding
+
+
+def test_a_format_steers_the_weights_that_a_recipe_would_round():
+    config = GPTConfig(n_layer=1, n_head=2, n_embd=16, block_size=8, vocab_size=11)
+    words = {"seed": 0, "device": torch.device("cpu")}
+    plain, rounded = GPT(config), GPT(config)
+    steered = ModelRounding(plain, PrecisionConfig(), **words)
+    geometry = steered.storage(OptimConfig(name="ulp_adamw", stiffness="e3m4")).geometry
+    would = ModelRounding(rounded, PrecisionConfig(simulate=True, format="e3m4"), **words)
+    names = {id(p): n for n, p in plain.named_parameters()}
+    assert {names[id(p)] for p in geometry} == {f"{n}.weight" for n in would.layers} - {
+        "lm_head.weight"
+    } | {"transformer.wte.weight"}
+    weight = torch.randn(16, 16)
+    (own, *_), (named, *_) = would.storage(OptimConfig()).grids.values(), geometry.values()
+    torch.testing.assert_close(named.ulp(weight), own.ulp(weight), rtol=0, atol=0)
 
 
 def measured(weight: torch.Tensor, step_in_ulps: float) -> dict[str, float]:

@@ -13,8 +13,14 @@ from altgrad.training.instruments.config import DiagnosticsConfig, ShadowConfig
 
 TABLE = Path(__file__).parents[2] / "docs" / "metrics.md"
 ROW = re.compile(r"^\| (?P<names>`[^|]*) \| (?P<unit>[^|]+) \| (?P<better>[^|]+) \| .+ \|$")
-PLACEHOLDERS = {"NAME": r"[\w.]+", "LAYER": r"[\w.]+", "ROLE": "(?:weight|input|grad_output)"}
-NOT_HERE = {"mfu", "compile_s", "val_bits_per_byte"}  # known peak, compiled run, corpus with bytes
+PLACEHOLDERS = {
+    "NAME": r"[\w.]+",
+    "LAYER": r"[\w.]+",
+    "BINADE": "[0-7]",
+    "ROLE": "(?:weight|input|grad_output)",
+}
+NOT_HERE = {"mfu", "compile_s", "val_bits_per_byte", "peak_gpu_bytes", "energy_j"}
+"""Known peak, compiled run, corpus with bytes, a GPU, a machine that tells its energy."""
 
 
 @cache
@@ -45,6 +51,7 @@ def written(make_config, make_model, data_dir) -> set[str]:
         diagnostics=DiagnosticsConfig(every_steps=1, rank_every_steps=1),
         max_steps=2,
         eval_interval=1,
+        eval_unrounded=True,
     )
     trainer = Trainer(config, make_model(config), data_dir, "cpu")
     trainer.train()

@@ -264,7 +264,7 @@ def test_rounded_storage_trains_and_resumes_bit_for_bit(make_trainer, tmp_path, 
     second.train()
     assert torch.equal(weights(whole), weights(second))
     lines = [list(read_jsonl(tmp_path / n / "metrics.jsonl")) for n in ("whole", "cut")]
-    times = ("step_ms", "tokens_per_s", "train_s", "eval_s")
+    times = ("step_ms", "tokens_per_s", "train_s", "eval_s", "peak_memory_bytes", "energy_j")
     for mine, other in zip(*lines, strict=True):
         assert {k: v for k, v in mine.items() if k not in times} == {
             k: v for k, v in other.items() if k not in times
@@ -278,7 +278,7 @@ def test_e0m7_and_e1m6_are_one_format_in_training(make_trainer, tmp_path):
 
 
 def test_evaluation_is_rounded_and_the_unrounded_value_stands_beside_it(make_trainer):
-    trainer = make_trainer({"format": "e2m1fn"}, max_steps=2, eval_interval=2)
+    trainer = make_trainer({"format": "e2m1fn"}, max_steps=2, eval_interval=2, eval_unrounded=True)
     trainer.train()
     last = list(read_jsonl(trainer.recorder.folder.metrics))[-1]
     assert last["val_loss"] != last["val_loss_unrounded"]

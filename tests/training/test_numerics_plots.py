@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from altgrad.quantization import PrecisionConfig, Recipe, apply_recipe
+from altgrad.runs.layers import layer_table
 from altgrad.training import Trainer
 from altgrad.training.instruments.config import ShadowConfig
 from altgrad.training.recording import numerics_plots
@@ -74,13 +75,13 @@ def test_layers_and_steps_come_from_what_was_logged():
         {"step": 2, "sqnr_db/input/lm_head": float("inf"), "sqnr_db/input/h.0.fc": 30.0},
         {"step": 3, "loss": 2.0},
     ]
-    layers, steps, values = numerics_plots._table(lines, "sqnr_db/input")
+    layers, steps, values = layer_table(lines, "sqnr_db/input")
     assert (layers, steps) == (["lm_head", "h.0.fc"], [1, 2])
-    assert values[0, 0] == 20.0
-    assert values[1, 1] == 30.0
-    assert values[0, 1] == float("inf")
-    assert str(values[1, 0]) == "nan"
-    assert numerics_plots._table(lines, "bit_stall") is None
+    assert values[0][0] == 20.0
+    assert values[1][1] == 30.0
+    assert values[0][1] == float("inf")
+    assert str(values[1][0]) == "nan"
+    assert layer_table(lines, "bit_stall") is None
 
 
 def logged(tmp_path, lines: list[dict]) -> Path:

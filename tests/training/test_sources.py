@@ -34,7 +34,7 @@ def test_a_part_from_outside_has_its_own_version(tmp_path, monkeypatch):
 @pytest.mark.parametrize("setting", CODE_SETTINGS)
 def test_code_that_is_not_there_is_refused_not_left_out(setting):
     group, _, leaf = setting.partition(".")
-    value = ["own_nowhere:A"] if leaf == "names" else "own_nowhere:A"
+    value = ["own_nowhere:A"] if leaf in ("names", "own") else "own_nowhere:A"
     with pytest.raises(ValueError, match=f"{setting}=own_nowhere:A: no module 'own_nowhere'"):
         code_versions({group: {leaf: value}})
 

@@ -12,7 +12,8 @@ from altgrad.training.config import TrainConfig, all_setting_names
 from altgrad.training.unread_settings import refuse_unread, typed_settings, unread_settings
 
 READ_BY_ALL = """
-    max_steps seed compile device devices strategy accumulation eval_interval checkpoint_interval
+    max_steps seed compile device devices strategy accumulation eval_interval eval_tokens
+    checkpoint_interval
     checkpoint_minutes checkpoint_background log_interval max_checkpoints sample_tokens init_from
     run_dir checkpoint_dir
 
@@ -29,9 +30,10 @@ READ_BY_ALL = """
     optim.weight_decay optim.grad_clip optim.ema_decay optim.state_format
     schedule.name schedule.warmup_steps
     data.path data.val_path data.tokenizer data.batch_size data.order data.mask_documents
-    data.share data.text_field data.workers data.cache_dir
+    data.share data.end_of_text data.text_field data.workers data.cache_dir
     tracker.names guards.nan_patience guards.critical_cooldown_s guards.warning_cooldown_s
-    shadow.enabled diagnostics.every_steps diagnostics.rank_every_steps
+    shadow.enabled guards.limits diagnostics.own
+    diagnostics.every_steps diagnostics.rank_every_steps
     faults.loss_nan_at_step faults.gradient_inf_at_step finetune.name
 """
 ALWAYS = set(READ_BY_ALL.split())
@@ -87,6 +89,7 @@ CASES = {
     "optim.momentum_warmup_steps": (["optim=sgd"], ["optim=grid_muon"]),
     "optim.match_rms": (["optim=manifold_adamw"], ["optim=ulp_adamw"]),
     "optim.stiffness": (["optim=adamw"], ["optim=manifold_adamw"]),
+    "optim.placebo": (["optim=adamw"], ["optim=ulp_adamw"]),
     "optim.rung_clip": (["optim=ulp_adamw"], ["optim=grid"]),
     "optim.free_lr": (["optim=madam", "optim.scalar_lr=0.1"], ["optim=madam"]),
     "optim.madam_bound": (["optim=m_adam"], ["optim=lns_madam"]),
@@ -111,6 +114,7 @@ CASES = {
         ["precision=e4m3", "diagnostics.every_steps=-1"],
         ["precision=fp32", "diagnostics.every_steps=1"],
     ),
+    "diagnostics.own_every_steps": ([], ["diagnostics.own=[mine:Flips]"]),
     "guards.dead_neuron_share": (["precision=fp32"], ["precision=e4m3"]),
     "guards.rank_loss": (["precision=fp32"], ["diagnostics.rank_every_steps=5"]),
     "guards.bit_stall_threshold": (["precision=fp32"], ["precision=e4m3"]),
@@ -126,6 +130,7 @@ CASES = {
     "data.name": (["data.path=x.txt"], []),
     "data.shards": (["data.path=x.txt"], ["data=climbmix"]),
     "data.val_fraction": (["data.path=x.txt", "data.val_path=y.txt"], ["data.path=x.txt"]),
+    "eval_unrounded": (["precision=fp32"], ["precision=e4m3"]),
     "sample_prompts": (["sample_tokens=0"], ["sample_tokens=9"]),
 } | {
     f"precision.{role}.{leaf}": (unread, [*ROUNDED, *read])

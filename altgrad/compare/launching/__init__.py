@@ -4,15 +4,18 @@
 process of its own; `local`, `ray` and `slurm` start workers, a file a launcher.
 """
 
-from altgrad.compare.launching.launch import Launch, take_launch_words
+from altgrad.compare.launching.launch import Launch, Task, take_launch_words
+from altgrad.compare.launching.local import server
 from altgrad.compare.launching.sweep import LAUNCHERS, Report, Wanted, as_task, complete
 
 __all__ = [
     "LAUNCHERS",
     "Launch",
     "Report",
+    "Task",
     "Wanted",
     "as_task",
     "complete",
+    "server",
     "take_launch_words",
 ]

@@ -96,7 +96,8 @@ class Task:
     """One run to be made, in plain values that travel to another process or machine.
 
     settings: the run's nested settings, `run_dir` included. run: its folder. label: for people.
-    cwd: folder that relative paths in the settings start from.
+    cwd: folder that relative paths in the settings start from. code: `PatchedCode.to_dict()` of the
+    altgrad that makes it, if that is not this one.
     """
 
     label: str
@@ -104,6 +105,7 @@ class Task:
     settings: dict[str, Any] = field(hash=False)
     threads: int = 1
     cwd: str = "."
+    code: dict[str, Any] | None = field(default=None, hash=False)
 
 
 Launcher = Callable[[Sequence[Task], Launch, list[int | None], Callable[[Task], None]], None]

@@ -17,6 +17,13 @@ Running = dict[Any, tuple[Any, int | None, Task]]
 """A process's sentinel -> the process, its slot, its task."""
 
 
+def server() -> Any:
+    """The context of a process of its own that has torch at once, whoever asks first."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["altgrad.compare.launching.worker"])
+    return context
+
+
 def run_locally(
     tasks: Sequence[Task], how: Launch, slots: list[int | None], done: Callable[[Task], None]
 ) -> None:
@@ -24,8 +31,7 @@ def run_locally(
 
     On Ctrl-C every running task saves and stops before the interrupt goes on.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["altgrad.compare.launching.worker"])
+    context = server()
     waiting, free, running = list(tasks), list(slots), Running()
     try:
         while waiting or running:

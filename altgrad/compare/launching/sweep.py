@@ -10,6 +10,7 @@ from altgrad.compare.launching.local import log_path, run_locally
 from altgrad.compare.launching.ray import run_on_ray
 from altgrad.compare.launching.slurm import run_on_slurm
 from altgrad.compare.state import GAVE_UP, failure_of, is_outcome, machine_failed, state_of
+from altgrad.programs import PatchedCode, ProgramRun
 from altgrad.runs import RunFolder, accept_code
 from altgrad.settings import ConfigError
 from altgrad.training.config import TrainConfig
@@ -23,11 +24,15 @@ LAUNCHERS: dict[str, Launcher] = {
 
 @dataclass(frozen=True)
 class Wanted:
-    """A run that must exist in the end: its settings, its folder, and what to call it."""
+    """A run that must exist in the end: its settings, its folder, and what to call it.
+
+    code: the altgrad it is made with, where that is a patched one.
+    """
 
     label: str
-    config: TrainConfig
+    config: TrainConfig | ProgramRun
     run: Path
+    code: PatchedCode | None = None
 
 
 Report = Callable[[int, int, str, str], None]
@@ -69,7 +74,8 @@ def as_task(wanted: Wanted, threads: int) -> Task:
     accept_code(wanted.config.to_dict())
     run = wanted.run.absolute()
     settings = {**wanted.config.to_dict(), "run_dir": str(run)}
-    return Task(wanted.label, str(run), settings, threads, os.getcwd())
+    code = wanted.code.to_dict() if wanted.code else None
+    return Task(wanted.label, str(run), settings, threads, os.getcwd(), code)
 
 
 def _settled(run: Path, last: bool) -> bool:

@@ -11,9 +11,11 @@ import signal
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from multiprocessing import connection, parent_process
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 import yaml
@@ -21,6 +23,7 @@ import yaml
 from altgrad import trust
 from altgrad.compare.launching.launch import Task
 from altgrad.compare.state import ENDED, attempt_allowed
+from altgrad.programs import PatchedCode, call, is_program, run_program
 from altgrad.runs import (
     MACHINE_ERRORS,
     RunFolder,
@@ -32,6 +35,7 @@ from altgrad.runs import (
 from altgrad.training.build import build_run, resume_run
 from altgrad.training.checkpoints import CheckpointError, find_checkpoint
 from altgrad.training.config import TrainConfig
+from altgrad.training.evaluation import judge_by_logits
 from altgrad.training.trainer import Trainer
 
 POLL_S = 0.5
@@ -51,12 +55,51 @@ def run_task(task: Task) -> str:
     _wait_while_locked(run)
     if (run / "config.yaml").is_file() and run_status(run) in ENDED and not attempt_allowed(run):
         return run_status(run)
+    if is_program(task.settings):
+        return _run_program(task, run)
+    if task.code is not None:
+        return _run_patched(task, run)
     try:
         status = str(_trainer_for(task, run).train()["status"])
     except Exception as error:
         _note_failure(task, run, error)
         raise
     return status
+
+
+def _run_program(task: Task, run: Path) -> str:
+    """From the start, whatever another attempt has left."""
+    if run.is_dir():
+        clear_attempt(run)
+    try:
+        return run_program(task.settings, run, threads=task.threads)
+    except Exception as error:
+        _note_failure(task, run, error)
+        raise
+
+
+def _run_patched(task: Task, run: Path) -> str:
+    """By another process, whose altgrad is the patched one; it writes the run folder."""
+    assert task.code is not None
+    code = PatchedCode(tuple(task.code["path"]), task.code["cwd"])
+    plain = {**asdict(task), "code": None, "cwd": code.cwd or task.cwd}
+    target = "altgrad.compare.launching.worker:run_judged"
+    try:
+        return str(call(code, target, plain, cwd=task.cwd))
+    except Exception as error:
+        if not run_status_is_known(run):
+            _note_failure(task, run, error)
+        raise
+
+
+def run_status_is_known(run: Path) -> bool:
+    return (run / "config.yaml").is_file() and run_status(run) in ENDED
+
+
+def run_judged(task: dict[str, Any]) -> str:
+    """`run_task` in a patched altgrad: what is judged is computed from logits, here."""
+    judge_by_logits()
+    return run_task(Task(**task))
 
 
 def settle_in(task: Task) -> None:

@@ -30,3 +30,9 @@ def has_charts() -> bool:
         return bool(altair and vl_convert)
     except ImportError:
         return False
+
+
+def style_sheet() -> str:
+    """The sheet of the report's page, for other pages that are to look like it."""
+    text = (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
+    return text.split("<style>")[1].split("</style>")[0]

@@ -19,12 +19,13 @@ from altgrad.compare.report.curves import (
     natural,
     tuning_rows,
 )
-from altgrad.runs.plots import COLOURS
+from altgrad.runs.plots import COLOURS, DASHES, GREY, SHAPES
 
-GREY = "#777777"
-DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 4], [10, 2], [3, 1])
-SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "stroke")
 ROW_HEIGHT = 46
+_PAGE = "containerSize()[0]"
+LABELS = alt.Axis(labelLimit=alt.ExprRef(f"isFinite({_PAGE}) ? min(460, {_PAGE} * 0.4) : 300"))
+"""Names of arms get up to two fifths of the page's width before they are cut."""
+
 FEW_TICKS = alt.ExprRef("max(2, floor(width / 110))")
 
 Spec = dict[str, Any]
@@ -42,10 +43,11 @@ class Charts:
         self.conclusion = conclusion
         self.datasets: dict[str, str] = {}
         self.primary = conclusion.question.primary
-        self.arms = [conclusion.control, *(e.arm for e in conclusion.evidence)]
+        self.arms = conclusion.arms
         others = len(self.arms) - 1
         self.colours = [GREY, *(COLOURS[i % len(COLOURS)] for i in range(others))]
         self.dashes = [DASHES[i % len(DASHES)] for i in range(others + 1)]
+        self.colour_of = dict(zip(self.arms, self.colours, strict=True))
         self.shapes = [SHAPES[i % len(SHAPES)] for i in range(others + 1)]
 
     def curves(self, name: str, title: str) -> Spec | None:
@@ -99,16 +101,10 @@ class Charts:
             if e.pairs > 1 and e.low > float("-inf")
         ]
         dots = difference_rows(self.conclusion)
-        higher = self.conclusion.question.higher_is_better
         if not dots:
             return None
-        y = alt.Y("arm:N", title=None, sort=self.arms[1:])
-        good, bad = ("worse", "better") if higher else ("better", "worse")
-        title = f"← {good}  ·  arm − control  ·  {bad} →"
-        delta = self.conclusion.question.delta
-        matters = alt.Chart(alt.Data(values=[{"low": -delta, "high": delta}]))
-        shade = matters.mark_rect(color="#999999", opacity=0.15).encode(x="low:Q", x2="high:Q")
-        zero = alt.Chart(alt.Data(values=[{"x": 0}])).mark_rule(color="#333333").encode(x="x:Q")
+        y = alt.Y("arm:N", title=None, sort=self.arms[1:], axis=LABELS)
+        title = which_way(self.conclusion, "arm − control")
         seeds = (
             alt.Chart(alt.Data(values=dots))
             .mark_tick(thickness=2, size=14, yOffset=12)
@@ -124,14 +120,15 @@ class Charts:
         rule = means.mark_rule(strokeWidth=3).encode(
             x="low:Q", x2="high:Q", y=y, color=self._colour(legend=False), tooltip=tips
         )
-        point = means.mark_point(filled=True, size=130, opacity=1).encode(
+        # Where the interval is narrower than its point, the white edge keeps them apart.
+        point = means.mark_point(filled=True, size=130, opacity=1, stroke="white").encode(
             x="mean:Q",
             y=y,
             color=self._colour(legend=False),
             shape=self._shape(),
             tooltip=tips,
         )
-        return finish(alt.layer(shade, zero, rule, seeds, point), None, ROW_HEIGHT)
+        return finish(alt.layer(ground(self.conclusion), rule, seeds, point), None, ROW_HEIGHT)
 
     def sensitivity(self) -> Spec | None:
         """Outcome over the tuned setting's values; the chosen one is large."""
@@ -271,6 +268,22 @@ AGGREGATES = ("mean", "all", "total", "so_far", "min", "max", "median", "std")
 """Items of a group that summarise its layers, the preferred one first."""
 
 
+def which_way(conclusion: Conclusion, difference: str) -> str:
+    """`← better · arm − control · worse →`: the title of an axis of differences."""
+    higher = conclusion.question.higher_is_better
+    left, right = ("worse", "better") if higher else ("better", "worse")
+    return f"← {left}  ·  {difference}  ·  {right} →"
+
+
+def ground(conclusion: Conclusion) -> Any:
+    """Under differences: no difference as a line, those that do not matter in grey."""
+    delta = conclusion.question.delta
+    matters = alt.Chart(alt.Data(values=[{"low": -delta, "high": delta}]))
+    shade = matters.mark_rect(color="#999999", opacity=0.15).encode(x="low:Q", x2="high:Q")
+    zero = alt.Chart(alt.Data(values=[{"x": 0}])).mark_rule(color="#333333").encode(x="x:Q")
+    return alt.layer(shade, zero)
+
+
 def tip(field: str, form: str = ".5f") -> alt.Tooltip:
     return alt.Tooltip(f"{field}:Q", format=form)
 
@@ -282,7 +295,8 @@ def _hover(chart: alt.Chart, x: alt.X, y: alt.Y, tips: list[Any]) -> alt.Chart:
 
 def finish(chart: Any, height: int | None, step: int = 20) -> Spec:
     """As wide as its place on the page; letters large enough for a phone."""
-    size = {"height": height} if height else {"height": alt.Step(step)}
+    rows = {"step": step, "for": "position"}
+    size = {"height": height} if height else {"height": alt.Step.from_dict(rows)}
     made = chart.properties(width="container", **size)
     made = made.configure_axis(labelFontSize=12, titleFontSize=12, labelLimit=170, gridOpacity=0.5)
     made = made.configure_legend(labelFontSize=12).configure_view(stroke="#cccccc")

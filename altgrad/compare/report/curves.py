@@ -19,6 +19,7 @@ MOST_STEPS = 30
 BASIC = {
     *("step", "loss", "perplexity", "lr", "val_loss", "val_perplexity", "val_bits_per_byte"),
     *("eval_s", "step_ms", "tokens_per_s", "mfu", "train_s", "compile_s"),
+    *("peak_memory_bytes", "peak_gpu_bytes", "energy_j"),
 }
 """Metrics that are no mechanism: outcomes, cost and the schedule."""
 
@@ -122,7 +123,7 @@ def difference_rows(conclusion: Conclusion) -> list[Row]:
     return [
         {"arm": e.arm, "seed": a.seed, "difference": a.outcome - c.outcome}
         for e in conclusion.evidence
-        for a, c in zip(conclusion.outcomes[e.arm], control, strict=True)
+        for a, c in zip(conclusion.outcomes[e.arm], control, strict=False)  # one may have stopped
         if not (a.lost or c.lost)
     ]
 

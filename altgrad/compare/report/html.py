@@ -2,20 +2,30 @@
 
 import html
 import json
-from collections.abc import Callable
 from pathlib import Path
 from string import Template
 from typing import Any
 
 from altgrad.compare.conclusion import Conclusion
 from altgrad.compare.report.charts import Charts, Spec
+from altgrad.compare.report.contrast_charts import contribution_forest
 from altgrad.compare.report.meanings import meaning
 from altgrad.compare.report.sections import SECTIONS
 from altgrad.compare.report.tables import Table
-from altgrad.compare.report.words import headline, numbers_of, rules_in_words, same_lines
+from altgrad.compare.report.vega import javascript_bundle
+from altgrad.compare.report.words import (
+    contrast_is,
+    headline,
+    numbers_of,
+    rules_in_words,
+    same_lines,
+)
 
 PAGE = Path(__file__).parent / "page.html"
-LOOSE = {"verdict", "finding", "found", "value", "why", "run", "control", "arm's value", "chosen"}
+LOOSE = {
+    *("verdict", "finding", "found", "value", "why", "run", "control", "arm's value", "chosen"),
+    *("settings", "taken together, since", "of"),
+}
 """Columns whose cells may be broken into lines."""
 
 OPEN_FIRST = ("grad_norm", "bit_stall", "grad_cos_sim", "grad_snr_db", "effective_rank", "code_use")
@@ -29,6 +39,9 @@ REMARKS = {
     "highest, the thin lines are single seeds. Click an arm in the legend to see it alone.",
     "forest": "Point and bar: mean difference and its interval. Ticks: one per seed. Grey: "
     "differences that were declared not to matter.",
+    "contributions": "Alone: the first configuration with this change, against it. As a removal: "
+    "the second configuration against itself without it. Where both agree the change does not lean "
+    "on the others. Grey: differences that were declared not to matter.",
     "mechanism": "Means over the seeds of whatever the runs have logged beside the loss. Compare "
     "an arm with the control, not with zero: the control's arithmetic rounds too. An arm that does "
     "not round logs most of these only when asked (diagnostics.every_steps=1), and the cosine and "
@@ -64,11 +77,6 @@ def fill_page(
     datasets: dict[str, str],
 ) -> str:
     """A file that carries its libraries. Texts are escaped here; verdicts and body are HTML."""
-    import vl_convert
-    from altair.utils._importers import vl_version_for_vl_convert
-
-    make_bundle: Callable[..., str] = vl_convert.javascript_bundle
-    bundle = make_bundle(vl_version=vl_version_for_vl_convert())
     return Template(PAGE.read_text(encoding="utf-8")).substitute(
         title=html.escape(title),
         question=html.escape(question),
@@ -76,16 +84,17 @@ def fill_page(
         verdicts=verdicts,
         rules=html.escape(rules),
         body=body,
-        bundle=bundle.replace("</script", "<\\/script"),
+        bundle=javascript_bundle().replace("</script", "<\\/script"),
         specs=_script_json(specs),
         datasets=_script_json(datasets),
     )
 
 
 def _verdicts(conclusion: Conclusion) -> str:
-    colours = Charts(conclusion).colours[1:]
+    colour_of = Charts(conclusion).colour_of
     items = []
-    for e, colour in zip(conclusion.evidence, colours, strict=True):
+    for e in conclusion.evidence:
+        colour = colour_of[e.arm]
         numbers = numbers_of(e)
         detail = f"{conclusion.question.primary}, difference {numbers}" if numbers else ""
         items.append(
@@ -98,7 +107,7 @@ def _verdicts(conclusion: Conclusion) -> str:
     ]
     items += [
         f'<li style="--colour: #333"><b>{html.escape(c.words)}</b>'
-        f"<span>difference of the differences {numbers_of(c)}</span></li>"
+        f"<span>{contrast_is(c)} {numbers_of(c)}</span></li>"
         for c in conclusion.contrasts
     ]
     return "".join(items)
@@ -126,7 +135,12 @@ def _body(conclusion: Conclusion, charts: Charts) -> tuple[str, dict[str, Spec]]
 
     by_title = {title: (rows(conclusion), remark) for title, rows, remark in SECTIONS}
     parts.append(section("Arms", *by_title.pop("Arms")))
-    parts.append(plot(charts.differences(), "Paired differences", REMARKS["forest"]))
+    forest = contribution_forest(conclusion)
+    parts.append(plot(forest, "What each change contributes", REMARKS["contributions"]))
+    if forest is not None:
+        parts.append(section("", *by_title.pop("What each change contributes")))
+    else:
+        parts.append(plot(charts.differences(), "Paired differences", REMARKS["forest"]))
     primary = conclusion.question.primary
     parts.append(plot(charts.curves(primary, primary), f"{primary} over the run", REMARKS["loss"]))
     parts.append(plot(charts.curves("loss", "training loss"), "Training loss"))
@@ -158,12 +172,13 @@ def section(title: str, rows: Table, remark: str) -> str:
     if not rows:
         return ""
     columns = [c for c in rows[0] if any(r.get(c) for r in rows)]
-    head = "".join(f"<th>{html.escape(c)}</th>" for c in columns)
+    titles = "".join(f"<th>{html.escape(c)}</th>" for c in columns)
     lines = ["".join(_cell(c, row.get(c, "")) for c in columns) for row in rows]
-    table = f"<thead><tr>{head}</tr></thead>" + "".join(f"<tr>{line}</tr>" for line in lines)
+    table = f"<thead><tr>{titles}</tr></thead>" + "".join(f"<tr>{line}</tr>" for line in lines)
     kind = ' class="wide"' if len(columns) > MOST_COLUMNS else ""
     scroll = f'<div class="scroll"><table{kind}>{table}</table></div>'
-    return f"<h2>{html.escape(title)}</h2>{_remark(remark)}{scroll}"
+    head = f"<h2>{html.escape(title)}</h2>{_remark(remark)}" if title else ""
+    return f"{head}{scroll}"
 
 
 def _cell(column: str, text: str) -> str:

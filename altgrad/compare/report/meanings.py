@@ -2,6 +2,13 @@
 
 MEANINGS = {
     "amax": "Largest magnitude of the operand.",
+    "arrived_cosine": "Cosine between the step that was wanted and the step that was stored.",
+    "arrived_rate": "What the learning rate was worth after storing: <stored, wanted> / <wanted, "
+    "wanted>.",
+    "arrived_size": "Length of the step that was stored over that of the step that was wanted.",
+    "binade_rate": "What the learning rate was worth, by how far below the largest weight of its "
+    "matrix a weight lies, in powers of two.",
+    "binade_step": "Length of the stored step in units of the weights, by the same powers of two.",
     "bit_stall": "Share of the entries that the optimiser moved whose stored number stayed as it "
     "was: updates that were lost. so_far: over all steps.",
     "code_use": "Share of the format's numbers that the weights use.",

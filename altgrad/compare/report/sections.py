@@ -1,13 +1,20 @@
 """The tables of a report, in their order: what every form of it shows."""
 
 from altgrad.compare.report import tables
+from altgrad.compare.report.contributions import contributions_table
 
 SECTIONS = (
     ("Arms", tables.arms_table, ""),
     (
-        "Interactions",
+        "What each change contributes",
+        contributions_table,
+        "Alone: the first configuration with this change, against it. As a removal: the second "
+        "configuration against itself without it. All of it is corrected together.",
+    ),
+    (
+        "Contrasts",
         tables.contrasts_table,
-        "Does the second change do more where the first was made?",
+        "Weighted sums of arms, one number a seed; corrected together.",
     ),
     (
         "Every test",

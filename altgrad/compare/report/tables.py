@@ -28,8 +28,9 @@ def p_value(p: float) -> str:
 def arms_table(conclusion: Conclusion) -> Table:
     """One row an arm, the control first: outcome, difference, verdict, and what it cost."""
     evidence = {e.arm: e for e in conclusion.evidence}
-    names = [conclusion.control, *evidence]
-    return [_arm_row(n, conclusion.outcomes[n], evidence.get(n), conclusion) for n in names]
+    return [
+        _arm_row(n, conclusion.outcomes[n], evidence.get(n), conclusion) for n in conclusion.arms
+    ]
 
 
 def _arm_row(
@@ -43,13 +44,18 @@ def _arm_row(
         "arm": name,
         conclusion.question.primary: number(t.mean if t else None) + (f" ± {half}" if half else ""),
         "difference": _difference(evidence),
-        "verdict": evidence.verdict if evidence else "control",
+        "verdict": _verdict(name, evidence, conclusion),
         "steps": f"{steps:,}" if steps else "",
         "tokens/s": number(_mean(row, lambda o: o.tokens_per_s), ",.0f"),
         "memory (MiB)": number(_mean(row, lambda o: o.peak_memory_bytes, 2**-20), ",.0f"),
         "time (s)": number(_mean(row, lambda o: o.train_s), ",.1f"),
         "lost runs": _stability(row),
     }
+
+
+def _verdict(name: str, evidence: Evidence | None, conclusion: Conclusion) -> str:
+    """Some arms of an ablation are there for a contrast and have none of their own."""
+    return evidence.verdict if evidence else "control" if name == conclusion.control else ""
 
 
 def _difference(e: Evidence | None) -> str:
@@ -85,7 +91,7 @@ SHADOW_COLUMNS: dict[str, tuple[str, Callable[[list[float]], float], str]] = {
 def gradients_table(conclusion: Conclusion) -> Table:
     """One row an arm, the control first: its gradients against the FP32 shadow's."""
     rows = []
-    for arm in [conclusion.control, *(e.arm for e in conclusion.evidence)]:
+    for arm in conclusion.arms:
         runs = conclusion.runs.get(arm, {}).values()
         lines = [m for run in runs for m in read_metrics(RunFolder(run).metrics)]
         cells = {}
@@ -120,11 +126,11 @@ def _interval(low: float, high: float) -> str:
 
 
 def contrasts_table(conclusion: Conclusion) -> Table:
-    """Interactions of a crossed design; no rows for others."""
+    """What is judged beside single arms: effects, interactions, contrasts with a name."""
     return [
         {
-            "first change": c.first,
-            "second change": c.second,
+            "kind": c.kind,
+            "of": c.name,
             "contrast": number(c.mean, "+.5f"),
             "interval": _interval(c.low, c.high),
             "p corrected": p_value(c.p_corrected),
@@ -136,14 +142,15 @@ def contrasts_table(conclusion: Conclusion) -> Table:
 
 def seeds_table(conclusion: Conclusion) -> Table:
     """Outcome of every run, one row a seed."""
-    seeds = list(conclusion.runs[conclusion.control])
-    columns = {
-        name: [number(o.outcome, ".5f") or o.state for o in conclusion.outcomes[name]]
-        for name in [conclusion.control, *(e.arm for e in conclusion.evidence)]
+    seeds = max(conclusion.runs.values(), key=len)
+    cells = {
+        (name, o.seed): number(o.outcome, ".5f") or o.state
+        for name in conclusion.arms
+        for o in conclusion.outcomes[name]
     }
     return [
-        {"seed": str(s), **{name: cells[i] for name, cells in columns.items()}}
-        for i, s in enumerate(seeds)
+        {"seed": str(s), **{name: cells.get((name, s), "") for name in conclusion.arms}}
+        for s in seeds
     ]
 
 

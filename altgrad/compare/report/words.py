@@ -3,7 +3,10 @@
 import math
 
 from altgrad.compare.conclusion import Conclusion
-from altgrad.compare.interaction import INTERACTION, Contrast
+from altgrad.compare.contrasts import INTERACTION, Contrast
+from altgrad.compare.designs import INTERACTIONS
+from altgrad.compare.question import Question
+from altgrad.compare.report.contributions import ablation_headline
 from altgrad.compare.same_arms import ARE_THE_SAME, SAME
 from altgrad.compare.verdict import BETTER, EQUIVALENT, WORSE, Evidence
 
@@ -25,6 +28,11 @@ def _after(numbers: str) -> str:
     return f"; difference {numbers}" if numbers else ""
 
 
+def contrast_is(found: Contrast) -> str:
+    """What the number of a contrast is."""
+    return "difference of the differences" if found.kind in INTERACTIONS else "difference"
+
+
 def numbers_of(found: Evidence | Contrast) -> str:
     """`-0.3353 [-0.3479, -0.3227] over 5 seeds`; empty where nothing is known yet."""
     if not (math.isfinite(found.low) and math.isfinite(found.mean)):
@@ -34,7 +42,9 @@ def numbers_of(found: Evidence | Contrast) -> str:
 
 
 def headline(conclusion: Conclusion) -> str:
-    """One sentence over all arms, and over the interactions of a crossed design."""
+    """One sentence over all arms, and over what a design contrasts them for."""
+    if conclusion.question.design == "ablation":
+        return ablation_headline(conclusion)
     kinds: dict[str, list[str]] = {BETTER: [], WORSE: [], EQUIVALENT: [], SAME: []}
     for e in conclusion.evidence:
         kinds.get(e.verdict, []).append(e.arm)
@@ -59,8 +69,25 @@ def rules_in_words(conclusion: Conclusion) -> str:
         f"Outcome: {q.primary}, {last}, {direction} is better. Smallest difference that matters: "
         f"{q.delta:g}. Chance of a false verdict about the outcome, and likewise about lost runs, "
         f"at most {q.alpha:g} over all arms ({correction}), {looks}. "
-        f"Equal {q.budget}.{SEVERAL if uncorrected else ''}"
+        f"{_spent(conclusion)}{SEVERAL if uncorrected else ''}{_known_spread(q)}"
     )
+
+
+def _known_spread(question: Question) -> str:
+    known = question.spread
+    if not known.source:
+        return ""
+    return (
+        f" The spread of a difference, {known.value:.4g} on {known.freedom:.3g} degrees of "
+        f"freedom, is pooled with that of {known.source}, with runs of this size; verdicts "
+        "rest on the new arms being as noisy, unless their own pairs visibly are noisier."
+    )
+
+
+def _spent(conclusion: Conclusion) -> str:
+    if conclusion.question.of_programs:
+        return "Each arm spends what its command says."
+    return f"Equal {conclusion.question.budget}."
 
 
 SEVERAL = (

@@ -6,7 +6,7 @@ size, and `report`, `charts` and `tables` show it.
 """
 
 from altgrad.compare.scaling.climb import ScalingComparison
-from altgrad.compare.scaling.conclusion import ScalingConclusion, conclude_scaling
+from altgrad.compare.scaling.conclusion import ScalingConclusion, conclude_scaling, write_verdict
 from altgrad.compare.scaling.report import verdict_lines, write_reports
 
 __all__ = [
@@ -15,4 +15,5 @@ __all__ = [
     "conclude_scaling",
     "verdict_lines",
     "write_reports",
+    "write_verdict",
 ]

@@ -5,9 +5,9 @@ from typing import Any
 
 import altair as alt
 
-from altgrad.compare.report.charts import DASHES, GREY, SHAPES, Spec, finish, tip
+from altgrad.compare.report.charts import Spec, finish, tip
 from altgrad.compare.scaling.conclusion import ScalingConclusion
-from altgrad.runs.plots import COLOURS
+from altgrad.runs.plots import COLOURS, DASHES, GREY, SHAPES
 
 
 class ScalingCharts:

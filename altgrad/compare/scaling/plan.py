@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from altgrad.compare.arm import Arm, Compose, compose_arms
 from altgrad.compare.budget import flops_per_step, tokens_per_step
 from altgrad.compare.comparison import settle_arms
-from altgrad.compare.ladder import Ladder
+from altgrad.compare.designs import Ladder
 from altgrad.compare.question import Question
 from altgrad.settings import require
 

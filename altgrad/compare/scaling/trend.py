@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from altgrad.compare.ladder import FEWEST_FOR_A_FORECAST
+from altgrad.compare.designs import FEWEST_FOR_A_FORECAST
 from altgrad.compare.statistics import forecast as forecasts
 from altgrad.compare.statistics import paired, power_law, trend
 from altgrad.compare.statistics.forecast import RESAMPLES, Forecast

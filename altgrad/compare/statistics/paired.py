@@ -156,16 +156,6 @@ def tost_p(d: ArrayLike, delta: float) -> float:
     return float(stats.t.cdf(nearest, n - 1))
 
 
-def interaction(both: ArrayLike, only_a: ArrayLike, only_b: ArrayLike, neither: ArrayLike) -> Array:
-    """Contrast of a crossed design, per seed: (both - only_a) - (only_b - neither).
-
-    Negative: the second change lowers the outcome more where the first was made.
-    Source: R. A. Fisher, The Design of Experiments (1935), §37.
-    """
-    parts = [np.asarray(x, dtype=np.float64) for x in (both, only_a, only_b, neither)]
-    return (parts[0] - parts[1]) - (parts[2] - parts[3])
-
-
 def wilson(successes: int, n: int, confidence: float = 0.95) -> Interval:
     """Interval of a rate, such as diverged runs; sensible also at 0 of 3.
 

@@ -73,7 +73,7 @@ def both_ways_p(d: Array, least: float) -> float:
         beyond = ends[0].mean * ends[1].mean > 0
         if beyond and min(abs(e.mean) for e in ends) >= least:
             smallest = min(smallest, max(e.p for e in ends))
-    return min(1.0, smallest * len(inner))
+    return min(1.0, smallest * max(1, len(inner)))
 
 
 def bend(sizes: ArrayLike, d: Array, alpha: float = 0.05) -> Estimate | None:

@@ -1,11 +1,13 @@
 """Inputs and measurements that the probes of all tracks share."""
 
+import dataclasses
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from altgrad.model import GPTConfig as ModelConfig
 from altgrad.model import KVCache
@@ -76,6 +78,19 @@ def statistics(tensor: Tensor) -> dict[str, float]:
     }
 
 
+def attributes_of(module: Any, names: tuple[str, ...]) -> dict[str, Any]:
+    """Each attribute's value, "missing" for one that was never set."""
+    return {name: getattr(module, name, "missing") for name in names}
+
+
+def field_defaults(kind: type) -> dict[str, Any]:
+    """Default of every field; under "without a type" what stands in the class and is no field."""
+    fields = {f.name: f.default for f in dataclasses.fields(kind)}
+    plain = [n for n in vars(kind) if not n.startswith("_") and n not in fields]
+    bare = [n for n in plain if not callable(getattr(kind, n))]
+    return fields | ({"without a type": bare} if bare else {})
+
+
 def refuses(build: Any) -> bool:
     """Does it raise an assertion or a ValueError, rather than build something odd?"""
     try:
@@ -85,11 +100,68 @@ def refuses(build: Any) -> bool:
     return False
 
 
+def same(a: Tensor, b: Tensor) -> bool:
+    """Equal, NaN being equal to NaN: what is always NaN is not random."""
+    return torch.equal(a.nan_to_num(), b.nan_to_num())
+
+
 def unchanged(run: Callable[[Tensor], Any], x: Tensor) -> bool:
     """Is the input the same after the call?"""
     before = x.clone()
     run(x)
     return torch.equal(before, x)
+
+
+class Pretended(TorchFunctionMode):
+    """Inside, `device="meta"` is a place of its own whose tensors are really on the CPU.
+
+    The first operation on true meta tensors loads a second of torch's Python; this asks the same
+    question, on which device something is made, for nothing.
+    """
+
+    def __init__(self, *there: Tensor):
+        super().__init__()
+        self.there: list[Tensor] = list(there)  # kept alive, so that ids stay theirs
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        if getattr(func, "__self__", None) is Tensor.device:
+            return torch.device("meta") if self.holds(args[0]) else func(*args, **kwargs)
+        asked = [d for d in (kwargs.get("device"), *args) if _is_device(d)]
+        moved = [str(d).partition(":")[0] for d in asked]
+        if "device" in kwargs:
+            kwargs["device"] = "cpu"
+        args = tuple("cpu" if _is_device(a) else a for a in args)
+        given = _tensors_in([*args, *kwargs.values()])
+        places = {self.place_of(x) for x in given if x.dim()}
+        if len(places) > 1:
+            raise RuntimeError("Expected all tensors to be on the same device: meta and cpu meet")
+        result = func(*args, **kwargs)
+        carried = not moved and any(map(self.holds, given))
+        if isinstance(result, Tensor) and ("meta" in moved or carried):
+            result = result.view_as(result)
+            self.there.append(result)
+        return result
+
+    def holds(self, x: Any) -> bool:
+        return any(x is tensor for tensor in self.there)
+
+    def place_of(self, x: Tensor) -> str:
+        return "meta" if self.holds(x) else "cpu"
+
+
+def _is_device(value: Any) -> bool:
+    """A device or its name; not any string (einsum's equation is one)."""
+    named = isinstance(value, str) and value.partition(":")[0] in ("cpu", "meta", "cuda")
+    return named or isinstance(value, torch.device)
+
+
+def _tensors_in(values: Iterable[Any]) -> list[Tensor]:
+    """Those of an operation's arguments, in lists too (`torch.cat([a, b])`)."""
+    flat = [x for v in values for x in (v if isinstance(v, list | tuple) else [v])]
+    return [x for x in flat if isinstance(x, Tensor)]
 
 
 def trainable(module: nn.Module) -> list[str]:

@@ -13,12 +13,15 @@ from altgrad.learn.probes.common import (
     B,
     RecordingCache,
     T,
+    attributes_of,
     awake,
     cache,
     draw,
     draw_ids,
+    field_defaults,
     gradients,
     refuses,
+    same,
     shapes,
     statistics,
     trainable,
@@ -53,9 +56,9 @@ def dropout_of(module: nn.Module, x: Any) -> list[bool]:
         out = module(x)
         return out[0] if isinstance(out, tuple) else out
 
-    in_evaluation = not torch.equal(run(), run())
+    in_evaluation = not same(run(), run())
     module.train()
-    return [in_evaluation, not torch.equal(run(), run())]
+    return [in_evaluation, not same(run(), run())]
 
 
 def kept_share(module: nn.Module, x: Any) -> float:
@@ -70,8 +73,7 @@ def kept_share(module: nn.Module, x: Any) -> float:
 
 def probe_config(ns: Namespace) -> Iterator[Observation]:
     def defaults() -> dict[str, Any]:
-        kind = ns["GPTConfig"]
-        return {f.name: getattr(kind(), f.name) for f in dataclasses.fields(kind)}
+        return field_defaults(ns["GPTConfig"])
 
     yield Observation("fields and their defaults", defaults)
     yield Observation("fields set by keyword", lambda: dataclasses.asdict(config(ns)))
@@ -85,7 +87,7 @@ def probe_attention_init(ns: Namespace) -> Iterator[Observation]:
     def attributes() -> dict[str, Any]:
         module = build(dropout=0.25)
         names = ("layer_idx", "n_head", "head_dim", "dropout")
-        return {n: getattr(module, n) for n in names} | {"p": module.resid_dropout.p}
+        return attributes_of(module, names) | {"p": module.resid_dropout.p}
 
     yield Observation("names and shapes with biases", lambda: shapes(build()))
     yield Observation("names and shapes without", lambda: shapes(build(bias=False)))
@@ -125,11 +127,14 @@ def probe_attention_forward(ns: Namespace) -> Iterator[Observation]:
         """Dropped attention weights change the output even where nothing else is dropped."""
         module = attention(dropout=0.5).train()
         module.resid_dropout.p = 0.0
-        return not torch.equal(module(x), module(x))
+        return not same(module(x), module(x))
 
-    yield Observation("output", lambda: attention()(x))
+    def low() -> str:
+        return str(attention().bfloat16()(x.bfloat16()).dtype)
+
+    yield Observation("output", lambda: attention()(x.clone()))
     yield Observation(
-        "output without biases, two heads", lambda: attention(bias=False, n_head=2)(x)
+        "output without biases, two heads", lambda: attention(bias=False, n_head=2)(x.clone())
     )
     yield Observation("output for a single position", lambda: attention()(x[:, :1]))
     yield Observation("output for a single row", lambda: attention()(x[:1]))
@@ -140,6 +145,7 @@ def probe_attention_forward(ns: Namespace) -> Iterator[Observation]:
     )
     yield Observation("attention weights are dropped in training", weights_dropped)
     yield Observation("share of outputs dropped", lambda: kept_share(attention(dropout=0.5), x))
+    yield Observation("dtype of a bfloat16 model", low)
     for chunks in ([4, 1, 1, 1], [3, 4], [1, 6]):
         label = f"output with a cache, fed {'+'.join(map(str, chunks))} positions"
         yield Observation(label, partial(cached, chunks))
@@ -164,7 +170,7 @@ def probe_mlp_forward(ns: Namespace) -> Iterator[Observation]:
         module, leaf = part(ns, "MLP"), x.clone().requires_grad_()
         return gradients(module(leaf), {"x": leaf, **dict(module.named_parameters())})
 
-    yield Observation("output", lambda: part(ns, "MLP")(x))
+    yield Observation("output", lambda: part(ns, "MLP")(x.clone()))
     yield Observation("output for twice the input", lambda: part(ns, "MLP")(2 * x))
     yield Observation("gradients", grads)
     yield Observation("input left as it was", lambda: unchanged(part(ns, "MLP"), x))
@@ -210,10 +216,12 @@ def probe_block_forward(ns: Namespace) -> Iterator[Observation]:
         module, store = block(), cache(2)
         return torch.cat([module(p, None, store) for p in x.split([5, 2], dim=1)], dim=1)
 
-    yield Observation("output when both projections are zero", lambda: block("attn mlp")(x))
-    yield Observation("output when the MLP's projection is zero", lambda: block("mlp")(x))
-    yield Observation("output when attention's projection is zero", lambda: block("attn")(x))
-    yield Observation("output", lambda: block()(x))
+    yield Observation("output when both projections are zero", lambda: block("attn mlp")(x.clone()))
+    yield Observation("output when the MLP's projection is zero", lambda: block("mlp")(x.clone()))
+    yield Observation(
+        "output when attention's projection is zero", lambda: block("attn")(x.clone())
+    )
+    yield Observation("output", lambda: block()(x.clone()))
     yield Observation("gradients", grads)
     yield Observation("output with a cache, fed 5+2 positions", cached)
     yield Observation("input left as it was", lambda: unchanged(block(), x))
@@ -316,7 +324,6 @@ def probe_gpt_forward(ns: Namespace) -> Iterator[Observation]:
                 projection.bias.data.zero_()
         return not torch.equal(model.train()(idx)[0], model(idx)[0])
 
-    too_long = draw_ids("long", V, 1, 17)
     yield Observation("logits", lambda: gpt(ns)(idx)[0])
     yield Observation(
         "logits of one layer without biases", lambda: gpt(ns, n_layer=1, bias=False)(idx)[0]
@@ -330,10 +337,10 @@ def probe_gpt_forward(ns: Namespace) -> Iterator[Observation]:
     yield Observation("logits with a cache, fed 4+1+1+1 tokens", lambda: cached([4, 1, 1, 1]))
     yield Observation("logits with a cache, fed 3+4 tokens", lambda: cached([3, 4]))
     yield Observation("embedding dropped in training", dropped_embedding)
-    yield Observation(
-        "refuses more than block_size tokens", lambda: refuses(lambda: gpt(ns)(too_long))
-    )
     yield Observation("idx left as it was", lambda: unchanged(gpt(ns), idx))
+    yield Observation(
+        "shape of the logits of a bfloat16 model", lambda: list(gpt(ns).bfloat16()(idx)[0].shape)
+    )
 
 
 def probe_optimizers(ns: Namespace) -> Iterator[Observation]:
@@ -395,6 +402,15 @@ def probe_generate(ns: Namespace) -> Iterator[Observation]:
         generator = torch.Generator().manual_seed(seed)
         return model.generate(prompt.clone(), n, generator=generator, **settings)
 
+    def drawn_twice() -> bool:
+        return torch.equal(made(), made())
+
+    def global_generator_untouched() -> bool:
+        model = gpt(ns)
+        before = torch.get_rng_state()
+        model.generate(prompt.clone(), 4, generator=torch.Generator().manual_seed(1))
+        return torch.equal(before, torch.get_rng_state())
+
     def reached() -> list[int]:
         model = gpt(ns)
         weight = model.lm_head.weight.data
@@ -407,6 +423,7 @@ def probe_generate(ns: Namespace) -> Iterator[Observation]:
     yield Observation("greedy tokens (temperature 0)", lambda: made(temperature=0))
     yield Observation("greedy tokens beyond block_size", lambda: made(20, temperature=0))
     yield Observation("tokens drawn with a generator of seed 1", lambda: made())
+    yield Observation("drawn twice with generators of one seed", drawn_twice)
     yield Observation("tokens drawn with a generator of seed 2", lambda: made(seed=2))
     yield Observation("tokens drawn at temperature 2", lambda: made(temperature=2.0))
     yield Observation("tokens with top_k=1", lambda: made(top_k=1))
@@ -414,6 +431,7 @@ def probe_generate(ns: Namespace) -> Iterator[Observation]:
     yield Observation("first tokens reached with top_k=3 and ties", reached)
     yield Observation("shapes", lambda: [list(made(n).shape) for n in (0, 1, 5)])
     yield Observation("the prompt comes first", lambda: made(3)[:, :5])
+    yield Observation("torch's global generator untouched", global_generator_untouched)
     yield Observation("gradients are off", lambda: made(3).requires_grad)
 
 

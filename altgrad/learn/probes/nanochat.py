@@ -11,15 +11,19 @@ from torch import Tensor, nn
 from altgrad.learn.observe import Observation, Probe
 from altgrad.learn.probes.common import (
     B,
+    Pretended,
     RecordingCache,
     T,
+    attributes_of,
     awake,
     cache,
     draw,
     draw_ids,
     exact_tables,
+    field_defaults,
     gradients,
     refuses,
+    same,
     shapes,
     statistics,
     trainable,
@@ -56,10 +60,8 @@ def gpt(ns: Namespace, **changes: int) -> Any:
 
 
 def probe_config(ns: Namespace) -> Iterator[Observation]:
-    def defaults() -> dict[str, int]:
-        return {
-            f.name: getattr(ns["GPTConfig"](), f.name) for f in dataclasses.fields(ns["GPTConfig"])
-        }
+    def defaults() -> dict[str, Any]:
+        return field_defaults(ns["GPTConfig"])
 
     yield Observation("fields and their defaults", defaults)
     yield Observation("fields set by keyword", lambda: dataclasses.asdict(config(ns)))
@@ -76,7 +78,7 @@ def probe_norm(ns: Namespace) -> Iterator[Observation]:
         "one row (B = T = 1)": draw("row", 1, 1, C),
     }
     for label, x in inputs.items():
-        yield Observation(f"output for {label}", partial(lambda x: ns["norm"](x), x))
+        yield Observation(f"output for {label}", partial(lambda x: ns["norm"](x.clone()), x))
     yield Observation(
         "gradient of the input", lambda: _grad_of_input(ns["norm"], draw("x", B, T, C))
     )
@@ -131,7 +133,7 @@ def probe_attention_init(ns: Namespace) -> Iterator[Observation]:
         yield Observation(
             f"names and shapes with n_kv_head={n_kv_head}", partial(lambda m: shapes(m()), make)
         )
-    yield Observation("attributes", lambda: {n: getattr(build(), n) for n in names})
+    yield Observation("attributes", lambda: attributes_of(build(), names))
     yield Observation("parameters that train", lambda: trainable(build()))
     refusals = {"n_embd": {"n_embd": 50}, "n_kv_head=4": {"n_kv_head": 4}}
     refusals |= {"n_kv_head=12": {"n_kv_head": 12}, "n_embd=51": {"n_embd": 51}}
@@ -153,7 +155,9 @@ def probe_attention_forward(ns: Namespace) -> Iterator[Observation]:
     yield Observation("output for a single position", lambda: _attend(ns, x[:, :1]))
     yield Observation("output for a single row", lambda: _attend(ns, x[:1]))
     yield Observation("gradients", lambda: _attention_gradients(ns, x))
-    yield Observation("input left as it was", lambda: unchanged(lambda y: _attend(ns, y), x))
+    yield Observation("the same twice", lambda: same(run(), run()))
+    yield Observation("dtype of a bfloat16 model", lambda: _attention_dtype(ns, x))
+    yield Observation("input left as it was", lambda: unchanged(_attend_itself(ns), x))
     for chunks in ([4, 1, 1, 1], [3, 4], [1, 6]):
         yield Observation(
             f"output with a cache, fed {'+'.join(map(str, chunks))} positions",
@@ -167,7 +171,12 @@ def probe_attention_forward(ns: Namespace) -> Iterator[Observation]:
 
 
 def _attend(ns: Namespace, x: Tensor, *, n_kv_head: int = 2) -> Tensor:
-    return attention(ns, n_kv_head=n_kv_head)(x, tables(0, x.size(1)), None)
+    return attention(ns, n_kv_head=n_kv_head)(x.clone(), tables(0, x.size(1)), None)
+
+
+def _attend_itself(ns: Namespace) -> Callable[[Tensor], Tensor]:
+    """Attention given the very tensor, not a copy of it."""
+    return lambda x: attention(ns)(x, tables(0, x.size(1)), None)
 
 
 def _attention_gradients(ns: Namespace, x: Tensor) -> dict[str, Any]:
@@ -175,6 +184,11 @@ def _attention_gradients(ns: Namespace, x: Tensor) -> dict[str, Any]:
     x = x.clone().requires_grad_()
     output = module(x, tables(0, T), None)
     return gradients(output, {"x": x, **dict(module.named_parameters())})
+
+
+def _attention_dtype(ns: Namespace, x: Tensor) -> str:
+    cos, sin = (t.bfloat16() for t in tables(0, x.size(1)))
+    return str(attention(ns).bfloat16()(x.bfloat16(), (cos, sin), None).dtype)
 
 
 @torch.no_grad()
@@ -216,13 +230,18 @@ def probe_mlp_forward(ns: Namespace) -> Iterator[Observation]:
     def run(x: Tensor) -> Tensor:
         return awake(ns["MLP"](config(ns)))(x)
 
+    def low() -> str:
+        return str(awake(ns["MLP"](config(ns))).bfloat16()(x.bfloat16()).dtype)
+
     def grads() -> dict[str, Any]:
         module, leaf = awake(ns["MLP"](config(ns))), x.clone().requires_grad_()
         return gradients(module(leaf), {"x": leaf, **dict(module.named_parameters())})
 
-    yield Observation("output", lambda: run(x))
+    yield Observation("output", lambda: run(x.clone()))
     yield Observation("output for twice the input", lambda: run(2 * x))
     yield Observation("gradients", grads)
+    yield Observation("the same twice", lambda: same(run(x.clone()), run(x.clone())))
+    yield Observation("dtype of a bfloat16 model", low)
     yield Observation("input left as it was", lambda: unchanged(run, x))
 
 
@@ -244,7 +263,15 @@ def probe_block_forward(ns: Namespace) -> Iterator[Observation]:
         block = awake(ns["Block"](config(ns), 1))
         for part in filter(None, zero.split()):
             getattr(block, part).c_proj.weight.data.zero_()
-        return block(x, tables(0, x.size(1)), None)
+        return block(x.clone(), tables(0, x.size(1)), None)
+
+    def itself(x: Tensor) -> Tensor:
+        return awake(ns["Block"](config(ns), 1))(x, tables(0, x.size(1)), None)
+
+    def low() -> str:
+        cos, sin = (t.bfloat16() for t in tables(0, T))
+        block = awake(ns["Block"](config(ns), 1)).bfloat16()
+        return str(block(x.bfloat16(), (cos, sin), None).dtype)
 
     def grads() -> dict[str, Any]:
         block, leaf = awake(ns["Block"](config(ns), 1)), x.clone().requires_grad_()
@@ -263,7 +290,9 @@ def probe_block_forward(ns: Namespace) -> Iterator[Observation]:
     yield Observation("output", lambda: run(x))
     yield Observation("gradients", grads)
     yield Observation("output with a cache, fed 5+2 positions", cached)
-    yield Observation("input left as it was", lambda: unchanged(run, x))
+    yield Observation("input left as it was", lambda: unchanged(itself, x))
+    yield Observation("the same twice", lambda: same(run(x), run(x)))
+    yield Observation("dtype of a bfloat16 model", low)
 
 
 # -- GPT: birth -----------------------------------------------------------------------------------
@@ -351,8 +380,8 @@ def probe_init_weights(ns: Namespace) -> Iterator[Observation]:
 
 
 def probe_tables(ns: Namespace) -> Iterator[Observation]:
-    def make(*args: Any, on: str = "cpu", **kwargs: Any) -> list[Tensor]:
-        model = ns["GPT"](config(ns, n_layer=1)).to(on)
+    def make(*args: Any, **kwargs: Any) -> list[Tensor]:
+        model = ns["GPT"](config(ns, n_layer=1))
         return list(model._precompute_rotary_embeddings(*args, **kwargs))
 
     def double(tables: list[Tensor]) -> list[Tensor]:
@@ -361,15 +390,23 @@ def probe_tables(ns: Namespace) -> Iterator[Observation]:
     yield Observation("shapes", lambda: [list(t.shape) for t in make(20, HEAD_DIM)])
     yield Observation("dtypes", lambda: [str(t.dtype) for t in make(20, HEAD_DIM)])
     yield Observation("values", lambda: double(make(20, HEAD_DIM)), TABLE_TOLERANCE)
-    yield Observation("values with base=100", lambda: double(make(9, 6, base=100)), TABLE_TOLERANCE)
+    yield Observation("values with base=300", lambda: double(make(9, 6, base=300)), TABLE_TOLERANCE)
     yield Observation(
         "values at positions near 2000",
         lambda: [t[:, 1990:].double() for t in make(2000, HEAD_DIM)],
         TABLE_TOLERANCE,
     )
-    yield Observation(
-        "device asked for", lambda: str(make(4, HEAD_DIM, device="cpu", on="meta")[0].device)
-    )
+
+    def places(**asked: str) -> list[str]:
+        """Where the tables are made; the model itself is not on the CPU."""
+        model = ns["GPT"](config(ns, n_layer=1))
+        with Pretended(*model.parameters()) as pretended:
+            made = model._precompute_rotary_embeddings(4, HEAD_DIM, **asked)
+            return [pretended.place_of(table) for table in made]
+
+    yield Observation("device asked for, the CPU", lambda: places(device="cpu"))
+    yield Observation("device asked for, meta", lambda: places(device="meta"))
+    yield Observation("device when none is asked for", places)
 
 
 # -- GPT: at work ---------------------------------------------------------------------------------
@@ -396,6 +433,10 @@ def probe_gpt_forward(ns: Namespace) -> Iterator[Observation]:
         model, store = gpt(ns), cache(3)
         return torch.cat([model(p, kv_cache=store) for p in idx.split(chunks, dim=1)], dim=1)
 
+    def low() -> list[int]:
+        model = gpt(ns).bfloat16()
+        return list(model(idx).shape)
+
     def loud() -> Tensor:
         model = gpt(ns)
         model.lm_head.weight.data.mul_(40)
@@ -415,6 +456,7 @@ def probe_gpt_forward(ns: Namespace) -> Iterator[Observation]:
     yield Observation("logits with a cache, fed 4+1+1+1 tokens", lambda: cached([4, 1, 1, 1]))
     yield Observation("logits with a cache, fed 3+4 tokens", lambda: cached([3, 4]))
     yield Observation("idx left as it was", lambda: unchanged(lambda i: logits(i), idx))
+    yield Observation("shape of the logits of a bfloat16 model", low)
 
 
 def probe_device(ns: Namespace) -> Iterator[Observation]:
@@ -507,12 +549,17 @@ def probe_generate(ns: Namespace) -> Iterator[Observation]:
         return tokens
 
     def global_generator_untouched() -> bool:
+        model = gpt(ns)  # before the first reading: making a model draws its weights
         before = torch.get_rng_state()
-        made(4)
+        list(model.generate(list(prompt), 4))
         return torch.equal(before, torch.get_rng_state())
+
+    def drawn_twice() -> bool:
+        return made(seed=1) == made(seed=1)
 
     yield Observation("greedy tokens (temperature 0)", lambda: made(temperature=0))
     yield Observation("tokens drawn with seed 1", lambda: made(seed=1))
+    yield Observation("drawn twice with one seed", drawn_twice)
     yield Observation("tokens drawn with seed 2", lambda: made(seed=2))
     yield Observation("tokens drawn with the default seed", lambda: made())
     yield Observation("tokens drawn at temperature 2", lambda: made(temperature=2.0, seed=1))

@@ -4,8 +4,11 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from altgrad.learn.verify.result import Check, require
 from altgrad.learn.verify.subject import Subject
@@ -15,22 +18,8 @@ TARGET_LOSS, MAX_STEPS, MAX_SECONDS = 0.01, 2000, 50.0
 
 
 def overfits(s: Subject) -> str:
-    import torch
-
-    from altgrad.model import GPT
-    from altgrad.training import Trainer
-
-    generator = torch.Generator().manual_seed(0)
-    tokens = torch.randint(VOCABULARY, (ROWS, LENGTH + 1), generator=generator)
-    tokens[:, 0] = torch.arange(ROWS)  # rows that begin alike could not be told apart
     with tempfile.TemporaryDirectory() as folder:
-        config = _settings(s, Path(folder))
-        data = Path(folder) / "tokens"
-        data.mkdir()
-        for split in ("train", "val"):
-            tokens.numpy().astype(np.uint16).tofile(data / f"{split}.bin")
-        model = GPT(config.model, torch.Generator().manual_seed(0))
-        trainer = Trainer(config, model, data, "cpu")
+        trainer, tokens = small_trainer(s, Path(folder))
         start, loss, step = time.perf_counter(), float("inf"), 0
         best = loss
         while step < MAX_STEPS and time.perf_counter() - start < MAX_SECONDS:
@@ -47,7 +36,24 @@ def overfits(s: Subject) -> str:
     return f"{ROWS * LENGTH} tokens learned to loss {loss:.4f} in {step} steps, {seconds:.1f} s"
 
 
-def _settings(s: Subject, folder: Path):
+def small_trainer(s: Subject, folder: Path, **settings: Any) -> tuple[Any, Tensor]:
+    """A trainer of the configured parts in `folder`, and one batch, `ROWS` x (`LENGTH` + 1)."""
+    from altgrad.model import GPT
+    from altgrad.training import Trainer
+
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randint(VOCABULARY, (ROWS, LENGTH + 1), generator=generator)
+    tokens[:, 0] = torch.arange(ROWS)  # rows that begin alike could not be told apart
+    config = _settings(s, folder, **settings)
+    data = folder / "tokens"
+    data.mkdir()
+    for split in ("train", "val"):
+        tokens.numpy().astype(np.uint16).tofile(data / f"{split}.bin")
+    model = GPT(config.model, torch.Generator().manual_seed(0))
+    return Trainer(config, model, data, "cpu"), tokens
+
+
+def _settings(s: Subject, folder: Path, **settings: Any) -> Any:
     from altgrad.optim import ScheduleConfig
     from altgrad.training import TrainConfig
     from altgrad.training.trackers import TrackerConfig
@@ -73,6 +79,7 @@ def _settings(s: Subject, folder: Path):
         device="cpu",
         compile=False,
         run_dir=str(folder / "run"),
+        **settings,
     )
 
 

@@ -5,10 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from altgrad.learn.verify import network, null_test, numbers, overfit
+from altgrad.learn.verify import network, null_test, numbers, overfit, own
 from altgrad.learn.verify.result import Check, Failed, Result
 from altgrad.learn.verify.subject import Subject, shrink
-from altgrad.model.parts import PARTS, resolve
 
 
 def can_be_built(s: Subject) -> str:
@@ -23,18 +22,18 @@ def can_be_built(s: Subject) -> str:
 
 
 BUILT = Check("built", "there is something to verify", "the constructor", can_be_built)
-CHECKS = [*network.CHECKS, *null_test.CHECKS, *numbers.CHECKS, *overfit.CHECKS]
+CHECKS = [*network.CHECKS, *null_test.CHECKS, *numbers.CHECKS, *own.CHECKS, *overfit.CHECKS]
 
 
 def verify(config: Any) -> Iterator[Result]:
     """Results of all checks on a `TrainConfig`, at a size at which they take seconds.
 
-    A model that cannot be built is the one result. Raises ValueError, before any, for an outside
-    part that is not there.
+    A model that cannot be built is the last result. Raises ValueError, before any, for a part of
+    one's own that is not there or cannot be called as it will be.
     """
-    for kind in PARTS:
-        resolve(kind, getattr(config.model, kind))
     subject = Subject(config, shrink(config.model))
+    own.signatures_or_none(subject)
+    yield own.SIGNATURES(subject)
     built = BUILT(subject)
     yield built
     if built.passed:

@@ -13,7 +13,9 @@ from altgrad.training.checkpoints.manager import (
     checkpoints_of,
     find_checkpoint,
     load_checkpoint,
+    load_checkpoint_content,
     load_weights,
+    save_checkpoint_content,
     step_of,
 )
 from altgrad.training.checkpoints.manifest import CheckpointError, read_manifest
@@ -29,9 +31,11 @@ __all__ = [
     "checkpoints_of",
     "find_checkpoint",
     "load_checkpoint",
+    "load_checkpoint_content",
     "load_into",
     "load_weights",
     "read_manifest",
     "read_shapes",
+    "save_checkpoint_content",
     "step_of",
 ]

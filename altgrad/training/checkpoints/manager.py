@@ -275,6 +275,12 @@ def save_checkpoint(path: str | Path, content: Checkpoint, *, disk: Disk | None 
     return write_checkpoint(Path(path), capture(content), disk)
 
 
+def save_checkpoint_content(path: Path, step: int, model: Any, **state: Any) -> Path:
+    """The same from objects or their state dicts, as `CheckpointManager.save` takes them."""
+    captured = CheckpointManager(path.parent).capture(step, model, **state)
+    return write_checkpoint(path, captured)
+
+
 def remove_checkpoint(path: Path, disk: Disk | None = None) -> None:
     """Take the name away first, so that a half-removed folder is never taken for a checkpoint."""
     disk = disk or Disk()
@@ -296,10 +302,15 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
             f"{path} is a file, a checkpoint of altgrad is a folder; files that need unpickling "
             "(.pt, .ckpt, .bin) can run code and are never opened."
         )
-    saved = read_checkpoint(path)
+    saved = load_checkpoint_content(path)
     if NAME.fullmatch(path.name) and step_of(path) != saved.step:
         raise CheckpointError(f"{path} holds step {saved.step}: it was renamed.")
     return saved
+
+
+def load_checkpoint_content(path: Path) -> Checkpoint:
+    """Read the folder, whatever it is called, with the same check of every file."""
+    return read_checkpoint(path)
 
 
 def find_checkpoint(path: str | Path) -> Path:

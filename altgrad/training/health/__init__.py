@@ -7,11 +7,12 @@ requests to save or stop, `faults` puts faults into a run on purpose, to see the
 
 from altgrad.training.health.fallback import Emergency
 from altgrad.training.health.faults import FaultConfig
-from altgrad.training.health.guards import Finding, GuardConfig, NonFiniteGuard
+from altgrad.training.health.guards import CRITICAL, Finding, GuardConfig, NonFiniteGuard
 from altgrad.training.health.interrupt import StopSignal
 from altgrad.training.health.watches import Health
 
 __all__ = [
+    "CRITICAL",
     "Emergency",
     "FaultConfig",
     "Finding",

@@ -1,7 +1,7 @@
 """Decisions about a run's health: go on, skip the step, stop. Guards decide, the trainer acts."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 CRITICAL, WARNING = "critical", "warning"
 
@@ -24,6 +24,9 @@ class GuardConfig:
     """A warning is given above this share of dead neurons in a layer."""
     rank_loss: float = 0.5
     """A warning is given when a matrix has lost more than this share of its effective rank."""
+    limits: dict[str, float] = field(default_factory=dict)
+    """A warning is given when a metric of this name, any that the run logs, is above its limit,
+    such as `{flips_per_layer/max: 0.5}`."""
     critical_cooldown_s: float = 60.0
     """Silence after a critical alert of the same name, in seconds."""
     warning_cooldown_s: float = 300.0

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from altgrad.quantization.recipe import ROLES, PrecisionConfig, Recipe
+from altgrad.settings import nearest
 from altgrad.training.health.guards import CRITICAL, WARNING, Finding, GuardConfig
 
 STALLED = "most updates leave the rounded weights as they were"
@@ -113,6 +114,7 @@ def watches_of(config: GuardConfig, precision: PrecisionConfig) -> list[Watch]:
         ),
         Watch("dead neurons", "dead_neurons/max", config.dead_neuron_share, "neurons are dead"),
         Watch("rank collapse", "rank_loss/max", config.rank_loss, "a matrix lost its rank"),
+        *(Watch(f"limit of {m}", m, limit, "over its limit") for m, limit in config.limits.items()),
     ]
 
 
@@ -123,9 +125,21 @@ class Health:
         cooldown = {CRITICAL: config.critical_cooldown_s, WARNING: config.warning_cooldown_s}
         self.desk = AlertDesk(watches_of(config, precision), cooldown)
         self.divergence = DivergenceWatch(config.divergence_patience)
+        self._unseen, self._names = set(config.limits), set[str]()
+
+    def unseen_limits(self) -> list[str]:
+        """A line for each of `guards.limits` whose metric has not been there so far."""
+        hints = {name: nearest(name, self._names) for name in sorted(self._unseen)}
+        return [
+            f"guards.limits: this run has logged no metric {name!r}.{hint}"
+            for name, hint in hints.items()
+        ]
 
     def look(self, metrics: dict[str, float]) -> list[Finding]:
         """New findings in one step's numbers."""
+        if self._unseen:
+            self._unseen -= metrics.keys()
+            self._names |= metrics.keys()
         found = self.desk.consider(metrics)
         if "val_loss" in metrics:
             rising = self.divergence.observe(metrics["val_loss"])

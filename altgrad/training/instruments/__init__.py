@@ -12,7 +12,9 @@ from altgrad.training.instruments.gradients import (
     gradient_cosine_similarity,
 )
 from altgrad.training.instruments.instrument import Context, Instrument
+from altgrad.training.instruments.own import make_own
 from altgrad.training.instruments.panel import INSTRUMENTS, Numerics
+from altgrad.training.instruments.readout import join
 from altgrad.training.instruments.shadow import FP32ShadowModel
 
 __all__ = [
@@ -26,4 +28,6 @@ __all__ = [
     "compute_gradient_stats",
     "gradient_cosine_similarity",
     "interval",
+    "join",
+    "make_own",
 ]

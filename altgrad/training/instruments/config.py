@@ -1,7 +1,9 @@
 """Settings of what is measured beside a run: the shadow and the diagnostics."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Optional
+
+from altgrad.trust import NAME
 
 
 @dataclass
@@ -32,12 +34,26 @@ class DiagnosticsConfig:
     """A gradient whose magnitude is below this counts as zero."""
     dead_neuron_window: int = 100
     """Steps in a row with zero gradients after which a neuron counts as dead."""
+    own: list[str] = field(default_factory=list)
+    """Measures of your own, each package.module:Class; their numbers are logged, plotted, warned of
+    (`guards.limits`) and compared like the others."""
+    own_every_steps: int = 1
+    """Call the measures of your own every so many steps."""
 
     def __post_init__(self) -> None:
         for name in ("every_steps", "rank_every_steps"):
             value = getattr(self, name)
             if value is not None and value != -1 and value < 1:
                 raise ValueError(f"diagnostics.{name}={value} must be at least 1, -1 or null.")
+        if self.own_every_steps < 1:
+            raise ValueError(
+                f"diagnostics.own_every_steps={self.own_every_steps} must be 1 or more."
+            )
+        for name in self.own:
+            if not NAME.fullmatch(name) or self.own.count(name) > 1:
+                raise ValueError(
+                    f"diagnostics.own={name}: write each measure once, as package.module:Class"
+                )
         if self.dead_neuron_threshold < 0 or self.dead_neuron_window < 1:
             raise ValueError(
                 f"diagnostics.dead_neuron_threshold={self.dead_neuron_threshold} must not be "

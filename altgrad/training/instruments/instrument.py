@@ -12,7 +12,7 @@ from altgrad.training.instruments.config import DiagnosticsConfig
 from altgrad.training.instruments.readout import Readout
 
 COUNTS, RANKS = "diagnostics.every_steps", "diagnostics.rank_every_steps"
-SHADOW = "shadow.every_steps"
+SHADOW, OWN = "shadow.every_steps", "diagnostics.own_every_steps"
 
 
 @dataclass
@@ -26,7 +26,9 @@ class Context:
             of the model, where one was asked for. accumulation: micro-batches a step.
         readout: takes an instrument's numbers; all are read from the device at once.
         x, y: the step's batch, each `(accumulation·B, T)` token ids.
-        weights_before: parameter -> copy from before the optimiser's step, where `COUNTS` is due.
+        weights_before: parameter -> copy from before the optimiser's step, where `COUNTS` or `OWN`
+            is due.
+        wanted: parameter -> what the optimiser wanted, where it stored something else; likewise.
     """
 
     model: nn.Module
@@ -75,6 +77,17 @@ class Context:
         else:
             self._copies = [p.detach().clone() for p in parameters]
         self.weights_before = dict(zip(parameters, self._copies, strict=True))
+        if hasattr(self.optimizer, "wanted"):  # it stores something else, and tells if asked
+            self.optimizer.wanted = {}
+
+    @property
+    def wanted(self) -> dict[Tensor, Tensor]:
+        return getattr(self.optimizer, "wanted", None) or {}
+
+    def forget_wanted(self) -> None:
+        """Or the optimiser would keep a copy of every weight."""
+        if hasattr(self.optimizer, "wanted"):
+            self.optimizer.wanted = None
 
 
 class Instrument:
@@ -114,6 +127,11 @@ class Instrument:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what `state_dict` gave."""
+
+
+def whole(p: Tensor) -> Tensor:
+    """All of a tensor that may be sharded."""
+    return p.full_tensor() if hasattr(p, "full_tensor") else p.detach()
 
 
 def gradients_of(model: nn.Module) -> dict[str, Tensor]:

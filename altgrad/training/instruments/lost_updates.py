@@ -13,7 +13,7 @@ from torch import Tensor
 from altgrad.quantization.rounding import UpdateCounter, widest_dtype
 from altgrad.quantization.weight_grid import grids_of
 from altgrad.runs import Metrics
-from altgrad.training.instruments.instrument import Context, Instrument
+from altgrad.training.instruments.instrument import Context, Instrument, whole
 
 
 class LostUpdates(Instrument):
@@ -32,9 +32,6 @@ class LostUpdates(Instrument):
         trained = [(n, p) for n, p in context.model.named_parameters() if p.requires_grad]
         self.names: dict[Tensor, str] = {p: n for n, p in trained}
         self._sizes = [p.numel() for p in self.names]
-        # Some optimisers store something else than they wanted, and tell what they wanted.
-        optimizer = context.optimizer
-        self.storing = optimizer if hasattr(optimizer, "wanted") else None
         self.format_changed()
 
     def format_changed(self) -> None:
@@ -46,19 +43,13 @@ class LostUpdates(Instrument):
         self._counter = UpdateCounter(list(self.names), codings)
         self._totals: Tensor | None = None
 
-    def gradients(self) -> None:
-        if self.storing is not None:
-            self.storing.wanted = {}
-
     @torch.no_grad()
     def moved(self) -> None:
-        wanted: dict[Tensor, Tensor] = self.storing.wanted if self.storing is not None else {}
-        kept = [_whole(p) for p in self.names]
-        before = [_whole(self.context.weights_before[p]) for p in self.names]
+        wanted = self.context.wanted
+        kept = [whole(p) for p in self.names]
+        before = [whole(self.context.weights_before[p]) for p in self.names]
         after = [wanted.get(p, now) for p, now in zip(self.names, kept, strict=True)]
         table = self._counter.count(before, after, kept)
-        if self.storing is not None:
-            self.storing.wanted = None  # or the optimiser would keep a copy of every weight
         sums = table[self._rounded].sum(0)[1:].to(widest_dtype(table.device))
         self._totals = sums if self._totals is None else self._totals.to(sums) + sums
         self.context.readout.add([table.t(), self._totals], self._named)
@@ -91,8 +82,3 @@ class LostUpdates(Instrument):
 
 def _stall(name: str, moved: float, flipped: float) -> Metrics:
     return {name: 1 - flipped / moved} if moved else {}
-
-
-def _whole(p: Tensor) -> Tensor:
-    """All of a tensor that may be sharded."""
-    return p.full_tensor() if hasattr(p, "full_tensor") else p.detach()

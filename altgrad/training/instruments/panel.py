@@ -12,12 +12,14 @@ from torch import Tensor
 from altgrad.optim import OptimConfig, change_storage
 from altgrad.quantization.convert import count_statistics, finish_step, needs_counts
 from altgrad.runs import Metrics
+from altgrad.training.instruments.arrived import ArrivedUpdates
 from altgrad.training.instruments.code_use import CodeUse
 from altgrad.training.instruments.config import DiagnosticsConfig, ShadowConfig, interval
 from altgrad.training.instruments.dead_neurons import DeadNeurons
 from altgrad.training.instruments.gradients import GradientStats
-from altgrad.training.instruments.instrument import COUNTS, RANKS, SHADOW, Context, Instrument
+from altgrad.training.instruments.instrument import COUNTS, OWN, RANKS, SHADOW, Context, Instrument
 from altgrad.training.instruments.lost_updates import LostUpdates
+from altgrad.training.instruments.own import make_own
 from altgrad.training.instruments.ranks import Ranks
 from altgrad.training.instruments.rounding_counts import RoundingCounts
 from altgrad.training.instruments.shadow import FP32ShadowModel, Shadow
@@ -30,6 +32,7 @@ INSTRUMENTS: dict[str, type[Instrument]] = {
     "shadow": Shadow,
     "ranks": Ranks,
     "code_use": CodeUse,
+    "arrived": ArrivedUpdates,
     "lost_updates": LostUpdates,
 }
 """Name -> class. Their order is that of the numbers in a line of `metrics.jsonl`."""
@@ -75,7 +78,9 @@ class Numerics:
             diagnostics=diagnostics,
         )
         self.every = _frequencies(rounding, shadow, diagnostics)
-        self.instruments = {name: make(self.context) for name, make in INSTRUMENTS.items()}
+        self.own = make_own(diagnostics.own, self.context)
+        ours = {name: make(self.context) for name, make in INSTRUMENTS.items()}
+        self.instruments = {**ours, **self.own}
         self._due: list[Instrument] = []
         self._counting = False
         self._always_counting = needs_counts(rounding.layers)
@@ -94,13 +99,16 @@ class Numerics:
     def before(self, step: int) -> None:
         """Before the forward pass of step number `step` (from 1)."""
         due = {setting for setting, every in self.every.items() if every > 0 and not step % every}
-        self._due = [i for i in self.instruments.values() if due.issuperset(i.when)]
-        self._counting = COUNTS in due
+        self._due = [i for n, i in self.instruments.items() if due.issuperset(self._when(n))]
+        self._counting = not due.isdisjoint((COUNTS, OWN))
         self.context.start()
         # A delayed scale needs the layers' largest numbers at every step, whoever looks at them.
         count_statistics(self.rounding.layers, self._counting or self._always_counting)
         for instrument in self._due:
             instrument.before(step)
+
+    def _when(self, name: str) -> tuple[str, ...]:
+        return (OWN,) if name in self.own else self.instruments[name].when
 
     def gradients(self, x: Tensor, y: Tensor) -> None:
         """After the backward pass, before clipping."""
@@ -115,6 +123,7 @@ class Numerics:
         """After the optimiser's step, or instead of it where the guard left the weights alone."""
         for instrument in self._due:
             instrument.moved()
+        self.context.forget_wanted()
         # After everybody has looked: the counts start anew, and delayed scales move on.
         finish_step(self.rounding.layers, self._largest if self.fabric.world_size > 1 else None)
 
@@ -161,4 +170,5 @@ def _frequencies(
         COUNTS: interval(diagnostics.every_steps, rounded=rounded, usual=1),
         RANKS: interval(diagnostics.rank_every_steps, rounded=rounded, usual=100),
         SHADOW: shadow.every_steps if shadow.enabled else -1,
+        OWN: diagnostics.own_every_steps if diagnostics.own else -1,
     }

@@ -11,6 +11,18 @@ from altgrad.runs import Metrics
 Naming = Callable[[list[float]], Metrics]
 
 
+def join(found: Metrics, more: Metrics) -> Metrics:
+    """`found` with `more` in it, which may not say anew what is there.
+
+    Raises:
+        ValueError: two measures of one name; one of them would be lost.
+    """
+    if both := found.keys() & more.keys():
+        raise ValueError(f"metric {min(both)!r} is measured twice: give your own another name")
+    found |= more
+    return found
+
+
 class Readout:
     """Instruments add tensors; `read` brings all of them to the host in one transfer."""
 
@@ -30,7 +42,7 @@ class Readout:
         found: Metrics = {}
         start = 0
         for count, naming in self._waiting:
-            found |= naming(numbers[start : start + count])
+            join(found, naming(numbers[start : start + count]))
             start += count
         self._waiting, self._values = [], []
         return found

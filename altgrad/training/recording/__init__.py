@@ -8,6 +8,7 @@ it draws).
 
 from altgrad.training.recording.console import Console
 from altgrad.training.recording.costs import RunClock
+from altgrad.training.recording.energy import EnergyMeter
 from altgrad.training.recording.facts import data_facts, start_facts
 from altgrad.training.recording.recorder import Listener, Recorder
 from altgrad.training.recording.saving import Keeper
@@ -16,6 +17,7 @@ from altgrad.training.recording.weight_hashes import initial_weights, tensor_has
 
 __all__ = [
     "Console",
+    "EnergyMeter",
     "Keeper",
     "Listener",
     "Recorder",

@@ -88,6 +88,11 @@ class RunClock:
         }
         return {name: value for name, value in known.items() if value is not None}
 
+    def so_far(self) -> dict[str, float]:
+        """Peak memory and energy for a line of metrics; what is not known is left out."""
+        names = ("peak_memory_bytes", "peak_gpu_bytes", "energy_j")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
     def state_dict(self) -> dict[str, Any]:
         return {
             "train_s": self.train_s,

@@ -13,34 +13,31 @@ from typing import Any
 
 from altgrad.quantization.recipe import ROLES
 from altgrad.runs import RunFolder, read_metrics
+from altgrad.runs.layers import AGGREGATES, OVER_TIME, layer_table, short_name
 from altgrad.runs.plots import COLOURS
 from altgrad.training.recording.operands import Spread
 
 TITLES = {"weight": "weight", "input": "input", "grad_output": "gradient of the output"}
-OVER_TIME = {
-    "sqnr_db/weight": "error of the weight: SQNR (dB)",
-    "sqnr_db/input": "error of the input: SQNR (dB)",
-    "sqnr_db/grad_output": "error of the output's gradient: SQNR (dB)",
-    "underflows%/weight": "weights that became zero (%)",
-    "underflows%/input": "inputs that became zero (%)",
-    "underflows%/grad_output": "output gradients that became zero (%)",
-    "overflows%/grad_output": "output gradients beyond the range (%)",
-    "bit_stall": "updates that changed no rounded weight (share)",
-    "dead_neurons": "dead neurons (share)",
-    "grad_snr_db": "gradient against the FP32 shadow (dB)",
-}
-"""Metric -> title of its heat map, in the order of the picture."""
-
-AGGREGATES = ("mean", "min", "max", "total", "so_far")
 
 
 def plot_numerics(run: Path) -> list[Path]:
-    """Both pictures, into the run's `figures`.
+    """Both pictures, into the run's `figures`; of a run that rounds nothing (a bf16 control with
+    a shadow) the second alone: there is no number format to lie within.
 
     Raises:
-        ValueError: the run rounds nothing, or has logged no counts.
+        ValueError: there is nothing to draw: it has logged no counts and had no shadow.
     """
-    return [*plot_histograms(run), plot_over_time(run)]
+    from altgrad.training.loading import read_config
+
+    settings = read_config(run)
+    if settings.precision.simulate:
+        return [*plot_histograms(run), plot_over_time(run)]
+    if not settings.shadow.enabled and settings.diagnostics.every_steps is None:
+        raise ValueError(
+            f"{run} rounds nothing and had no shadow: --numerics has nothing to draw; train it "
+            "with shadow.enabled=true or diagnostics.every_steps=1"
+        )
+    return [plot_over_time(run)]
 
 
 # -- where the operands lie -----------------------------------------------------------------------
@@ -49,7 +46,7 @@ def plot_numerics(run: Path) -> list[Path]:
 def plot_histograms(run: Path) -> list[Path]:
     """One picture for each set of formats that layers have in common."""
     groups: dict[tuple[str, ...], list[Spread]] = {}
-    spreads = _spreads_of(run)
+    spreads = spreads_of(run)
     for layer in dict.fromkeys(s.layer for s in spreads):
         of_layer = [s for s in spreads if s.layer == layer]
         groups.setdefault(tuple(s.format.name for s in of_layer), []).extend(of_layer)
@@ -61,7 +58,12 @@ def plot_histograms(run: Path) -> list[Path]:
     return paths
 
 
-def _spreads_of(run: Path) -> list[Spread]:
+def spreads_of(run: Path) -> list[Spread]:
+    """Of the newest checkpoint and the first validation batch.
+
+    Raises:
+        ValueError: the run rounds nothing, or has no checkpoint or tokens any more.
+    """
     from altgrad.quantization import Recipe, apply_recipe
     from altgrad.training.loading import (
         kept_vocabulary,
@@ -73,8 +75,6 @@ def _spreads_of(run: Path) -> list[Spread]:
     from altgrad.training.token_hashes import tokens_again
 
     settings = read_config(run)
-    if not settings.precision.simulate:
-        raise ValueError(f"{run} rounds nothing; --numerics is for runs with a number format")
     model = stored_network(settings, pick_checkpoint(run, "latest"))
     recipe = replace(settings.precision, native=False)
     apply_recipe(model, Recipe.of(recipe), seed=settings.seed)
@@ -98,7 +98,7 @@ def _draw_histograms(spreads: Sequence[Spread], path: Path) -> None:
         own = [s for s in spreads if s.role == role]
         top, below = axes[0][column], axes[1][column]
         _draw_total(top, own, role)
-        image = _draw_layers(below, own, [_short(name) for name in layers], named=column == 0)
+        image = _draw_layers(below, own, [short_name(name) for name in layers], named=column == 0)
     figure.colorbar(image, ax=list(axes[1]), label="share of the layer", shrink=0.9)
     _save(figure, path)
 
@@ -176,7 +176,7 @@ def plot_over_time(run: Path) -> Path:
     from matplotlib.figure import Figure
 
     lines = list(read_metrics(RunFolder(run).metrics))
-    tables = {metric: _table(lines, metric) for metric in OVER_TIME}
+    tables = {metric: _as_array(layer_table(lines, metric)) for metric in OVER_TIME}
     found = {metric: table for metric, table in tables.items() if table is not None}
     if not found:
         raise ValueError(f"{run} has logged no counts; set diagnostics.every_steps=1 in such a run")
@@ -197,22 +197,10 @@ def plot_over_time(run: Path) -> Path:
     return path
 
 
-def _table(lines: list[dict[str, Any]], metric: str) -> tuple[list[str], list[int], Any] | None:
-    """(layers, steps, layers x steps) of a metric, or None if it was not logged per layer."""
+def _as_array(table: Any) -> tuple[list[str], list[int], Any] | None:
     import numpy as np
 
-    if not any(_layer_of(key, metric) for line in lines for key in line):
-        return None
-    having = [m for m in lines if m.get("skipped") or any(_layer_of(key, metric) for key in m)]
-    layers = list(
-        dict.fromkeys(layer for line in having for key in line if (layer := _layer_of(key, metric)))
-    )
-    values = np.array(
-        [[line.get(f"{metric}/{name}", np.nan) for line in having] for name in layers], float
-    )
-    if metric == "bit_stall":  # once logged as 0 where nothing had been moved
-        values[:, [bool(line.get("skipped")) for line in having]] = np.nan
-    return layers, [line["step"] for line in having], values
+    return table and (*table[:2], np.array(table[2], float))
 
 
 def _says_something(values: Any) -> bool:
@@ -242,7 +230,7 @@ def _without_gradient(lines: list[dict[str, Any]]) -> list[str]:
     compared = [line for line in lines if "grad_snr_db/total" in line]
     of = "grad_norm_l2/"
     names = dict.fromkeys(
-        _short(key.removeprefix(of))
+        short_name(key.removeprefix(of))
         for line in compared
         for key in line
         if key.startswith(of) and key.removeprefix(of) not in AGGREGATES
@@ -251,12 +239,6 @@ def _without_gradient(lines: list[dict[str, Any]]) -> list[str]:
     if not names:
         return []
     return [f"no gradient in FP32 but rounding, left out: {', '.join(names)}"]
-
-
-def _layer_of(key: str, metric: str) -> str:
-    """`sqnr_db/input/transformer.h.0.mlp` -> the module; empty for aggregates and other metrics."""
-    head, _, name = key.rpartition("/")
-    return name if head == metric and name not in AGGREGATES else ""
 
 
 def _draw_over_time(
@@ -280,7 +262,9 @@ def _draw_over_time(
     axes.invert_yaxis()
     for infinity, colour in ((math.inf, "white"), (-math.inf, "black")):
         title += f" [{colour}: {infinity}]" if (values == infinity).any() else ""
-    axes.set_yticks([i + 0.5 for i in range(len(layers))], [_short(n) for n in layers], fontsize=6)
+    axes.set_yticks(
+        [i + 0.5 for i in range(len(layers))], [short_name(n) for n in layers], fontsize=6
+    )
     axes.set_title(title, loc="left", fontsize=9)
     axes.set_xlabel("step", fontsize=8)
     axes.tick_params(axis="x", labelsize=7)
@@ -292,11 +276,6 @@ def _edges(steps: list[int]) -> list[float]:
     middles = [(a + b) / 2 for a, b in pairwise(steps)]
     first, last = (middles[0], middles[-1]) if middles else (steps[0] + 0.5, steps[0] - 0.5)
     return [2 * steps[0] - first, *middles, 2 * steps[-1] - last]
-
-
-def _short(name: str) -> str:
-    """`transformer.h.0.attn.c_q.weight` -> `0.attn.c_q`."""
-    return name.removeprefix("transformer.h.").removeprefix("transformer.").removesuffix(".weight")
 
 
 def _save(figure: Any, path: Path) -> None:

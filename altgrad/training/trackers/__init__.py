@@ -5,6 +5,7 @@ asked for, `in_thread` keeps a slow or broken one from holding up the run. `wand
 and `trackio` load their library when they are made.
 """
 
+from altgrad.runs import Metrics
 from altgrad.training.trackers.all import TrackerSet
 from altgrad.training.trackers.jsonl import JsonlTracker
 from altgrad.training.trackers.protocol import TRACKERS, TrackedRun, TrackerConfig
@@ -12,6 +13,7 @@ from altgrad.training.trackers.protocol import TRACKERS, TrackedRun, TrackerConf
 __all__ = [
     "TRACKERS",
     "JsonlTracker",
+    "Metrics",
     "TrackedRun",
     "TrackerConfig",
     "TrackerSet",

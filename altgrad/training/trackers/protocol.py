@@ -92,6 +92,7 @@ TRACKERS = {
     "wandb": "altgrad.training.trackers.wandb:WandbTracker",
     "tensorboard": "altgrad.training.trackers.tensorboard:TensorboardTracker",
     "trackio": "altgrad.training.trackers.trackio:TrackioTracker",
+    "csv": "altgrad.training.trackers.csv:CsvTracker",
 }
 
 

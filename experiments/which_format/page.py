@@ -1,0 +1,172 @@
+"""The tables of docs/findings.md, from results/ alone: `python experiments/which_format/page.py`.
+
+Every table between `<!-- generated: NAME -->` and `<!-- end -->` is made here; a test compares.
+"""
+
+import csv
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import analysis
+from analysis import RESULTS, Estimate
+
+PAGE = Path(__file__).parents[2] / "docs" / "findings.md"
+BLOCK = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+BASE = ("2 x 32", "150", "weights", "own")
+STORAGES = {
+    "fp32": "FP32 weights, nothing rounded",
+    "master": "FP32 masters, rounded copies",
+    "kahan": "stored, Kahan",
+    "error_feedback": "stored, error feedback",
+    "stochastic": "stored, stochastic",
+    "nearest": "stored, nearest",
+}
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    head = list(head)
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def numbers(name: str) -> list[dict[str, str]]:
+    with (RESULTS / f"{name}.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def estimates(name: str) -> list[Estimate]:
+    return analysis.read_estimates(RESULTS / f"{name}.csv")
+
+
+def in_words(e: Estimate) -> str:
+    return f"{e.mean:+.3f} [{e.low:+.3f}, {e.high:+.3f}]"
+
+
+def where(e: Estimate) -> str:
+    operands = "" if e.operands == "weights" else ", all operands"
+    return f"{e.size}, {e.steps} steps{operands}, {e.rates}"
+
+
+def gains() -> str:
+    losses = {
+        (m["size"], m["steps"], m["storage"], m["operands"], m["rates"], m["format"]): m
+        for m in numbers("mediators")
+    }
+    rows = []
+    for e in sorted((e for e in estimates("gains") if e.what == "gain"), key=_order):
+        cell = losses[e.size, str(e.steps), e.storage, e.operands, e.rates, e.format]
+        arms = [
+            f"{float(cell[f'val_loss_{a}']):.3f} ({cell[f'lr_{a}']})" for a in ("adamw", "rule")
+        ]
+        holm = f"{e.p_holm:.2g}"
+        rows.append(
+            [
+                STORAGES[e.storage],
+                e.format.upper(),
+                where(e),
+                *arms,
+                in_words(e),
+                holm,
+                str(e.seeds),
+            ]
+        )
+    head = [
+        "weights",
+        "format",
+        "size",
+        "AdamW (rate)",
+        "the rule (rate)",
+        "gain [95 %]",
+        "p",
+        "seeds",
+    ]
+    return table(head, rows)
+
+
+def _order(e: Estimate) -> tuple:
+    return e.rates != "own", list(STORAGES).index(e.storage), e.size, e.steps, e.format
+
+
+def placebos() -> str:
+    rows = [
+        [STORAGES[e.storage], e.format.upper(), where(e), e.what, in_words(e), str(e.seeds)]
+        for e in sorted(estimates("gains"), key=_order)
+        if e.what != "gain"
+    ]
+    return table(["weights", "format", "size", "what", "gain [95 %]", "seeds"], rows)
+
+
+def contrasts() -> str:
+    rows = [
+        [e.what, e.format.upper(), f"{STORAGES[e.storage]}; {where(e)}", in_words(e),
+         f"{e.p_holm:.2g}", f"{e.p_equivalent:.2g}", str(e.seeds)]
+        for e in estimates("contrasts")
+    ]  # fmt: skip
+    head = ["difference", "format", "where", "mean [95 %]", "p", "p of TOST", "seeds"]
+    return table(head, rows)
+
+
+def rates() -> str:
+    rows = [
+        [STORAGES[r["storage"]], r["format"].upper(), f"{r['size']}, {r['steps']} steps",
+         r["other_lr"], f"{float(r['adamw']):.3f}", f"{float(r['rule']):.3f}",
+         f"{float(r['mean']):+.3f} [{float(r['low']):+.3f}, {float(r['high']):+.3f}]", r["seeds"]]
+        for r in numbers("rates")
+        if (r["format"], r["operands"]) == ("e3m4", "weights")
+    ]  # fmt: skip
+    head = ["weights", "format", "size", "rate of embeddings and gains", "AdamW", "the rule",
+            "gain [95 %]", "seeds"]  # fmt: skip
+    return table(head, rows)
+
+
+def verdicts() -> str:
+    rows = [
+        [v["part"], v["arm"], v["against"], v["verdict"],
+         difference(v), v["pairs"]]
+        for v in numbers("verdicts")
+        if v["part"] in analysis.APART
+    ]  # fmt: skip
+    return table(["part", "arm", "against", "verdict", "difference [95 %]", "seeds"], rows)
+
+
+def difference(v: dict[str, str]) -> str:
+    mean, low, high = (float(v[name]) for name in ("difference", "low", "high"))
+    return f"{mean:+.4f} [{low:+.4f}, {high:+.4f}]"
+
+
+def mediators() -> str:
+    rows = []
+    for m in numbers("mediators"):
+        if (m["size"], m["steps"], m["operands"], m["rates"]) != BASE:
+            continue
+        pairs = [_change(m[f"{name}_adamw"], m[f"{name}_rule"]) for name in analysis.MEDIATORS]
+        rows.append(
+            [STORAGES[m["storage"]], m["format"].upper(), f"{float(m['gain']):+.3f}", *pairs]
+        )
+    head = ["weights", "format", "gain", "lost", "rate's worth", "length", "cosine",
+            "rate's worth, top 3 binades", "effective rank"]  # fmt: skip
+    return table(head, rows)
+
+
+def _change(adamw: str, rule: str) -> str:
+    return "none" if "nan" in (adamw, rule) else f"{float(adamw):.2f} → {float(rule):.2f}"
+
+
+MADE: dict[str, Callable[[], str]] = {
+    "gains": gains,
+    "placebos": placebos,
+    "contrasts": contrasts,
+    "rates": rates,
+    "verdicts": verdicts,
+    "mediators": mediators,
+}
+
+
+def remade(text: str) -> str:
+    """The page with its tables computed anew."""
+    return BLOCK.sub(lambda m: f"{m[1]}{MADE[m[2]]()}{m[3]}", text)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(remade(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,0 +1,138 @@
+"""docs/findings.md says what experiments/which_format/results hold, and its analysis is right."""
+
+import importlib
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+HOUSE = Path(__file__).parents[1]
+STUDY = HOUSE / "experiments" / "which_format"
+
+
+@pytest.fixture
+def study(monkeypatch):
+    """The study's own modules, by name."""
+    monkeypatch.syspath_prepend(str(STUDY))
+    yield lambda name: importlib.import_module(name)
+    for name in ("analysis", "page"):
+        sys.modules.pop(name, None)
+
+
+def test_the_pages_tables_are_those_of_the_results(study):
+    text = (HOUSE / "docs" / "findings.md").read_text(encoding="utf-8")
+    assert study("page").remade(text) == text
+
+
+@pytest.mark.parametrize("name", ["gains", "contrasts", "mediators", "rates"])
+def test_the_results_follow_from_the_runs(study, name, tmp_path, monkeypatch):
+    analysis = study("analysis")
+    runs = analysis.read_rows()
+    monkeypatch.setattr(analysis, "RESULTS", tmp_path)
+    monkeypatch.setattr(analysis, "read_rows", lambda: runs)
+    analysis.main()
+    assert (tmp_path / f"{name}.csv").read_text() == (STUDY / "results" / f"{name}.csv").read_text()
+
+
+def row(**changes: object) -> dict[str, str]:
+    usual = {
+        "part": "nearest", "purpose": "test", "layers": 2, "width": 32, "steps": 150, "lr": 0.003,
+        "storage": "nearest", "operands": "weights", "format": "e3m4", "rule": "adamw",
+        "spacing": "", "placebo": "none", "rates": "one", "other_lr": 0.003,
+        "seed": 1, "val_loss": 2.5, "run": "",
+    }  # fmt: skip
+    found = {n: str(v) for n, v in {**usual, **changes}.items()}
+    return {**found, "run": found["run"] or str(sorted(found.items()))}
+
+
+LOSSES = {"adamw": [2.50, 2.61, 2.47, 2.55, 2.58], "ulp": [2.41, 2.57, 2.40, 2.50, 2.47]}
+
+
+def pairs(**changes: object) -> list[dict[str, str]]:
+    return [
+        row(rule=rule, spacing="own" if rule == "ulp" else "", seed=seed, val_loss=loss, **changes)
+        for rule, found in LOSSES.items()
+        for seed, loss in enumerate(found, 1)
+    ]
+
+
+def test_a_gain_is_scipys_paired_t(study):
+    analysis = study("analysis")
+    (found,) = analysis.all_gains(analysis.gains_by_seed(analysis.losses(pairs())))
+    t = stats.ttest_rel(LOSSES["adamw"], LOSSES["ulp"])
+    interval = t.confidence_interval()
+    assert found.seeds == 5
+    assert found.mean == pytest.approx(np.mean(LOSSES["adamw"]) - np.mean(LOSSES["ulp"]))
+    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+    assert found.p == pytest.approx(t.pvalue)
+    assert found.p_holm == pytest.approx(t.pvalue)
+
+
+def test_a_run_of_two_parts_counts_once_and_fixed_rates_never(study):
+    analysis = study("analysis")
+    rows = pairs()
+    again = [{**r, "part": "formats"} for r in rows]
+    fixed = [row(part="names", val_loss=9.0, seed=s, run=f"n{s}") for s in range(1, 6)]
+    assert len(analysis.tested([*rows, *again, *fixed])) == len(rows)
+
+
+def test_a_lost_run_takes_its_pair_along_and_three_pairs_are_not_judged(study):
+    analysis = study("analysis")
+    rows = pairs()
+    rows[0]["val_loss"] = ""
+    (found,) = analysis.all_gains(analysis.gains_by_seed(analysis.losses(rows)))
+    assert found.seeds == 4
+    rows[1]["val_loss"] = ""
+    assert analysis.all_gains(analysis.gains_by_seed(analysis.losses(rows))) == []
+
+
+def test_without_rounding_a_gain_belongs_to_the_spacing_and_shares_its_adamw(study):
+    analysis = study("analysis")
+    plain = [r for r in pairs(storage="fp32", format="") if r["rule"] == "adamw"]
+    steered = [
+        row(storage="fp32", format="", rule="ulp", spacing=spacing, seed=seed, val_loss=2.5 - gain)
+        for spacing, gain in {"e3m4": 0.1, "e4m3": 0.2}.items()
+        for seed in range(1, 6)
+    ]
+    found = analysis.gains_by_seed(analysis.losses([*plain, *steered]))
+    names = {(place.format, arm) for place, arm in found}
+    assert names == {("e3m4", "rule"), ("e4m3", "rule")}
+    more = [found[key] for key in sorted(found)]
+    assert [b - a for a, b in zip(*(m.values() for m in more), strict=True)] == pytest.approx(
+        [0.1] * 5
+    )
+
+
+def test_the_contrast_of_storages_is_the_difference_of_gains_seed_by_seed(study):
+    analysis = study("analysis")
+    rows = [*pairs(), *pairs(storage="kahan")]
+    for r in rows:
+        if r["storage"] == "kahan" and r["rule"] == "ulp":
+            r["val_loss"] = str(float(r["val_loss"]) + 0.03)
+    found = analysis.all_contrasts(analysis.gains_by_seed(analysis.losses(rows)))
+    (contrast,) = [e for e in found if e.what == "gain to nearest - gain in kahan"]
+    assert contrast.mean == pytest.approx(0.03)
+    assert contrast.p_equivalent == 1.0
+    assert not math.isnan(contrast.p_holm)
+
+
+def test_of_the_embeddings_rates_the_one_that_was_best_in_tuning_counts_for_each_arm(study):
+    analysis = study("analysis")
+    rows = []
+    for other, tried, offset in (("0.01", 2.6, 0.0), ("0.1", 2.4, 1.0)):
+        usual = {"rates": "own", "other_lr": other, "part": f"others_{other}"}
+        rows.append(row(purpose="tuning", seed=1001, val_loss=tried, **usual))
+        rule = {"rule": "ulp", "spacing": "own"}
+        rows.append(row(purpose="tuning", seed=1001, val_loss=5.0 - tried, **usual, **rule))
+        for seed in range(1, 6):
+            rows.append(row(seed=seed, val_loss=2.0 + offset + seed, **usual))
+            rows.append(row(seed=seed, val_loss=2.0 + offset + seed, **usual, **rule))
+    (found,) = analysis.all_gains(analysis.gains_by_seed(analysis.losses(analysis.tested(rows))))
+    assert found.rates == "own"
+    assert found.mean == pytest.approx(1.0)  # AdamW at 0.1 against the rule at 0.01
+    by_rate = analysis.gains_by_others([*rows, {**row(rates="own", part="roles"), "run": "x"}])
+    assert [line["mean"] for line in by_rate] == [0.0, 0.0]
+    assert [line["other_lr"] for line in by_rate] == ["0.01", "0.1"]
