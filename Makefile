@@ -34,6 +34,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 $(VENV)/.dev-installed: $(VENV)/.installed
 	$(PIP) install -q -c constraints.txt -e '.[dev]'
+	# An oracle of tests/optim. Alone: it would bring torchvision and seaborn, which nothing here uses.
+	$(PIP) install -q --no-deps mup==1.0.0
 	touch $@
 
 clean:

@@ -24,6 +24,8 @@ A word whose value is a list is an axis; its first value is the control. Setting
   spread=LEDGER|COMPARISON (with seeds=auto: how noisy earlier pairs of the same size were)
   budget=tokens|flops|time  delta=0.01  alpha=0.05  correction=holm|none  allow=[setting,…]
   primary=val_loss last=1   design=crossed|ablation   name=…   question='…'
+  design=scaling sizes=2x64,3x96,4x128,5x192 tokens_per_parameter=20 (over sizes; docs/scaling.md)
+    flops_per_run=…  head_width=32  max_epochs=4  fit_over=parameters|flops  forecast_to=8x512
   tune=optim.lr tuning.grid=0.001,0.003,0.01 tuning.seeds=1 tuning.extend=2 tuning.search=optuna
 Where it runs (changes no result):
   launcher=local|ray|slurm jobs=2 threads=1 jobs_per_device=4 retries=1 runs=runs
@@ -33,6 +35,8 @@ All other words are settings of every run, as `altgrad train` takes them.
 examples:
   altgrad compare precision=bf16,e5m2 seeds=5
   altgrad compare model=gpt2,llama budget=flops jobs=2
+  altgrad compare optim=adamw,muon design=scaling sizes=2x32,2x64,3x96,4x128 \\
+    tokens_per_parameter=2 tune=optim.lr seeds=5
   altgrad compare experiments/muon_vs_adamw.yaml
   altgrad compare A.yaml B.yaml design=ablation     (two files of settings, or two run folders)
 """
@@ -99,20 +103,17 @@ def _help(arguments: argparse.Namespace) -> None:
 
 
 def compare(compose: Compose, arguments: argparse.Namespace) -> int:
-    from altgrad.compare.comparison import Comparison
+    from altgrad.compare.asking import maker_of
     from altgrad.compare.launching import take_launch_words
-    from altgrad.compare.programs.comparison import ProgramComparison
     from altgrad.compare.question import read_question
 
     say = partial(words.say, file=sys.stderr if arguments.json else sys.stdout)
     launch, typed = take_launch_words(arguments.words)
     compose_arm = partial(_compose_arm, compose, arguments)
     question = read_question(typed)
-    if question.of_programs:
-        kind: type[Comparison] = ProgramComparison
-    else:
-        kind, question = Comparison, _with_spread(question, launch.runs, compose_arm)
-    comparison = kind(
+    if not question.of_programs:
+        question = _with_spread(question, launch.runs, compose_arm)
+    comparison = maker_of(question)(
         question,
         compose_arm,
         launch=launch,
@@ -180,15 +181,16 @@ def _progress(say: Callable[[str], None], done: int, total: int, label: str, sta
 
 
 def _finish(folder: Path, as_json: bool, say: Callable[[str], None]) -> int:
-    from altgrad.compare.conclusion import conclude, write_verdict
-    from altgrad.compare.report import has_charts, verdict_lines, write_reports
+    from altgrad.compare.asking import reader_of
+    from altgrad.compare.report import has_charts
 
-    conclusion = conclude(folder)
-    write_verdict(conclusion)
+    reader = reader_of(folder)
+    conclusion = reader.conclude(folder)
+    reader.write_verdict(conclusion)
     say("")
-    for line in verdict_lines(conclusion):
+    for line in reader.lines(conclusion):
         say(line)
-    for path in write_reports(conclusion):
+    for path in reader.write_reports(conclusion):
         say(f"report: {path}")
     if not has_charts():
         say(

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from altgrad.compare.designs import DESIGNS
+from altgrad.compare.designs import DESIGNS, Ladder
 from altgrad.programs import NEVER_SPLIT, key_of_word
 from altgrad.settings import (
     ConfigError,
@@ -98,7 +98,10 @@ class Question:
     control: str = ""
     """The arm the others are compared with; empty = the first."""
     design: str = "one"
-    """one (one axis), crossed (all combinations of two) or ablation (of two configurations)."""
+    """one (one axis), crossed (all combinations of two), ablation (of two configurations) or
+    scaling (one axis over a ladder of sizes)."""
+    ladder: Ladder = field(default_factory=Ladder)
+    """Scaling: the sizes, and what each may spend."""
     between: list[str] = field(default_factory=list)
     """Ablation: two files of settings, or two run folders; the first is the control."""
     changes: dict[str, list[str]] = field(default_factory=dict)
@@ -188,6 +191,10 @@ class Question:
         self._check_seeds()
         self._check_spread()
         self.tuning.check()
+        require(
+            self.design == "scaling" or not self.ladder.asked(),
+            "sizes and budgets of rungs are read with design=scaling; add it, or leave them out.",
+        )
         DESIGNS[self.design].check(self)
 
     def _check_spread(self) -> None:
@@ -315,6 +322,8 @@ def _take_word(word: str, values: dict[str, Any]) -> None:
         kind = hints(Tuning).get(name)
         require(kind is not None, f"unknown setting {key!r}.{nearest(name, hints(Tuning))}")
         values.setdefault("tuning", {})[name] = _read_value(text, kind, key)
+    elif key in hints(Ladder):
+        values.setdefault("ladder", {})[key] = _read_value(text, hints(Ladder)[key], key)
     elif key == "spread":
         values["spread"] = {"source": text}
     elif key == "seeds" and text == "auto":

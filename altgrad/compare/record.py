@@ -26,7 +26,8 @@ LAYOUT_VERSION = 1
 @dataclass
 class Record:
     """`record.json`. runs: arm -> seed -> run folder; arms: control first, words and settings that
-    differ; paths are relative to the runs' folder."""
+    differ; paths are relative to the runs' folder. ladder: of design=scaling, whose runs belong to
+    its rungs' own comparisons (`scaling/`)."""
 
     command: str
     control: str
@@ -37,6 +38,7 @@ class Record:
     tuning_runs: list[str] = field(default_factory=list)
     reused: list[str] = field(default_factory=list)
     step_s: dict[str, float] = field(default_factory=dict)
+    ladder: dict[str, Any] = field(default_factory=dict)
     layout: int = LAYOUT_VERSION
 
 

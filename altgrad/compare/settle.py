@@ -8,7 +8,7 @@ from altgrad.settings import require
 from altgrad.training import build, machine
 from altgrad.training.config import TrainConfig
 from altgrad.training.finetune import check_start
-from altgrad.training.unread_settings import settle_storage
+from altgrad.training.unread_settings import settle_storage, settle_width_rule
 
 
 def settle(config: TrainConfig, *, elsewhere: bool = False) -> tuple[TrainConfig, str]:
@@ -25,6 +25,7 @@ def settle(config: TrainConfig, *, elsewhere: bool = False) -> tuple[TrainConfig
     config = copy.deepcopy(config)
     check_start(config)
     settle_storage(config)
+    settle_width_rule(config)
     if elsewhere:
         _refuse_open(config)
     else:

@@ -12,7 +12,10 @@ from altgrad.model import GPTConfig
 
 MODELING = Path(__file__).parent / "templates" / "modeling_altgrad.py"
 # Not asked of the network once it is trained.
-TRAINING_ONLY = ("dropout", "init", "attention", "attention_backend", "tie_head")
+TRAINING_ONLY = (
+    *("dropout", "init", "init_width", "init_depth"),
+    *("attention", "attention_backend", "tie_head"),
+)
 
 SIZES = (
     *("vocab_size", "block_size", "n_layer", "n_head", "n_kv_head", "n_embd", "head_dim"),

@@ -22,7 +22,8 @@ OWN_SETTINGS = (
     *("vocab_size", "block_size", "n_layer", "n_head", "n_embd", "dropout", "bias", "n_kv_head"),
     *("head_dim", "n_inner", "init", "norm_eps", "embedding_norm", "qk_norm", "tie_head"),
     *("logit_softcap", "rope_base", "rope_dtype", "attention_backend", "windows"),
-    *("value_embeddings", "bigram_rows", "document_token"),
+    *("value_embeddings", "bigram_rows", "document_token", "logit_scale", "attention_scale"),
+    *("branch_scale", "init_width", "init_depth"),
 )
 
 
@@ -45,6 +46,9 @@ PLAIN = (
     Need("embedding_norm", (False,)),
     Need("qk_norm", (False,)),
     Need("logit_softcap", (None,)),
+    Need("logit_scale", (1.0,)),
+    Need("attention_scale", (None,)),
+    Need("branch_scale", (1.0,)),
     Need("value_embeddings", (False,)),
     Need("windows", ([-1],)),
     Need("document_token", (None,)),

@@ -35,6 +35,9 @@ class CausalSelfAttention(nn.Module):
         self.c_proj = nn.Linear(q_width, C, bias=config.bias)
         self.q_norm = build_norm(config, self.head_dim) if config.qk_norm else nn.Identity()
         self.k_norm = build_norm(config, self.head_dim) if config.qk_norm else nn.Identity()
+        # The backends divide by √D; what is asked for beyond that goes into the queries.
+        scale = config.attention_scale
+        self.query_scale = None if scale is None else scale * self.head_dim**0.5
         self.dropout_p = config.dropout
         self.dropout = build_dropout(config.dropout)
         if config.has_value_embedding(layer_idx):
@@ -58,6 +61,8 @@ class CausalSelfAttention(nn.Module):
         if cos_sin is not None:
             q, k = apply_rotary_emb(q, *cos_sin), apply_rotary_emb(k, *cos_sin)
         q, k = self.q_norm(q), self.k_norm(k)
+        if self.query_scale is not None:
+            q = q * self.query_scale
         q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)  # [B, heads, T, D]
         if kv_cache is not None:
             k, v = kv_cache.insert_kv(self.layer_idx, k, v)

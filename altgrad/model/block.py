@@ -14,10 +14,14 @@ from altgrad.model.position import CosSin
 
 
 class Block(nn.Module):
-    """x += attn(norm(x)); x += mlp(norm(x)). With both `c_proj` at zero it is the identity."""
+    """x += attn(norm(x)); x += mlp(norm(x)). With both `c_proj` at zero it is the identity.
+
+    What is added is multiplied by `model.branch_scale`.
+    """
 
     def __init__(self, config: GPTConfig, layer_idx: int):
         super().__init__()
+        self.branch_scale = config.branch_scale
         self.ln_1 = build_norm(config, config.n_embd)
         self.attn = resolve("attention", config.attention)(config, layer_idx)
         self.ln_2 = build_norm(config, config.n_embd)
@@ -30,8 +34,11 @@ class Block(nn.Module):
         kv_cache: KVCache | None = None,
         **extra: Any,
     ) -> Float[Tensor, "B T C"]:
-        x = x + self.attn(self.ln_1(x), cos_sin, kv_cache, **extra)
-        return x + self.mlp(self.ln_2(x))
+        x = x + self._scaled(self.attn(self.ln_1(x), cos_sin, kv_cache, **extra))
+        return x + self._scaled(self.mlp(self.ln_2(x)))
+
+    def _scaled(self, branch: Float[Tensor, "B T C"]) -> Float[Tensor, "B T C"]:
+        return branch if self.branch_scale == 1.0 else self.branch_scale * branch
 
 
 class ShiftBlock(Block):

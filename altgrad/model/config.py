@@ -80,6 +80,17 @@ class GPTConfig:
     """The output layer shares the embedding's matrix."""
     logit_softcap: float | None = None
     """c: logits become c·tanh(logits / c); null = off."""
+    logit_scale: float = 1.0
+    """Factor on the logits, before `logit_softcap`; `optim.width_rule` sets it."""
+    attention_scale: float | None = None
+    """Factor on the scores of attention; null is head_dim^-½. `optim.width_rule` may set it."""
+    branch_scale: float = 1.0
+    """Factor on what attention and MLP add to the stream; `optim.width_rule=completep` sets it."""
+    init_width: int | None = None
+    """Width at which the matrices of a block start as gpt2 and llama say: their standard deviation
+    falls with (n_embd / init_width)^-½; null is `n_embd`. `optim.width_rule` sets it."""
+    init_depth: int | None = None
+    """Depth that gpt2's start of `c_proj` counts with; null is `n_layer`."""
     rope_base: float = 10000.0
     """Base of the rotary frequencies."""
     rope_dtype: str = "float32"
@@ -137,10 +148,11 @@ class GPTConfig:
         for name in ("block_size", "n_layer", "n_head", "n_embd", "bigram_rows"):
             if getattr(self, name) < 1:
                 raise ValueError(f"model.{name}={getattr(self, name)} must be at least 1")
-        for name in ("vocab_size", "n_kv_head", "head_dim", "n_inner"):
+        for name in ("vocab_size", "n_kv_head", "head_dim", "n_inner", "init_width", "init_depth"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"model.{name}={getattr(self, name)} must be at least 1, or null")
-        for name in ("norm_eps", "rope_base", "logit_softcap"):
+        scales = ("logit_scale", "attention_scale", "branch_scale")
+        for name in ("norm_eps", "rope_base", "logit_softcap", *scales):
             if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise ValueError(f"model.{name}={getattr(self, name)} must be above 0")
         if not 0 <= self.dropout < 1:

@@ -58,7 +58,10 @@ class GPT(nn.Module):
     def _initialise(self, seed: int) -> None:
         if self.config.tie_head:  # here, because `to_empty` separates what was tied
             self.lm_head.weight = self.transformer.wte.weight  # type: ignore[assignment]
-        initialise(self, scheme=self.config.init, n_layer=self.config.n_layer, seed=seed)
+        c = self.config
+        shrink = (c.n_embd / (c.init_width or c.n_embd)) ** -0.5
+        n_layer = c.init_depth or c.n_layer
+        initialise(self, scheme=c.init, n_layer=n_layer, seed=seed, shrink=shrink)
 
     def forward(
         self,
@@ -87,10 +90,13 @@ class GPT(nn.Module):
         return logits, loss
 
     def head(self, x: Float[Tensor, "B T C"]) -> Float[Tensor, "B T V"]:
-        """Logits of what the trunk gives, in float32 at least, capped where the config says so."""
+        """Logits of what the trunk gives, in float32 at least, scaled and capped where the config
+        says so."""
         logits = self.lm_head(x)
         if logits.dtype in (torch.bfloat16, torch.float16):
             logits = logits.float()
+        if self.config.logit_scale != 1.0:
+            logits = logits * self.config.logit_scale
         cap = self.config.logit_softcap
         return logits if cap is None else cap * torch.tanh(logits / cap)
 

@@ -14,6 +14,10 @@
 | lambda_x / lambda_x0, gain     | 1 / 0, 0         | 1 / 0, 0   | 1 / 0, 0                       |
 | value_gain                     | 1                | 1          | 1                              |
 
+With `init_width` the matrices of the blocks (c_q … c_proj under gpt2 and llama) start (n_embd /
+init_width)^½ smaller, and `init_depth` stands for L: the start that `optim.width_rule` asks for.
+nanochat's s falls with the width by itself.
+
 s = fan_in^-½ · min(1, (fan_out/fan_in)^½). L is n_layer. Any other Linear or Embedding (an outside
 part's) starts as c_q or wte does; other parameters as their own constructor sets them.
 
@@ -55,13 +59,26 @@ SCHEMES: dict[str, tuple[Callable[[str, Tensor, int], float], float]] = {
 }
 
 
-def initialise(model: nn.Module, *, scheme: str, n_layer: int, seed: int) -> None:
-    """Set every Linear and Embedding of `model` by the table above, in place."""
+FALLS_WITH_WIDTH = ("nanochat",)
+"""Schemes whose matrices start smaller in a wider network without being told."""
+
+
+def initialise(
+    model: nn.Module, *, scheme: str, n_layer: int, seed: int, shrink: float = 1.0
+) -> None:
+    """Set every Linear and Embedding of `model` by the table above, in place.
+
+    shrink: factor on the standard deviation of the matrices inside the blocks (not of the head).
+    """
     linear_std, embedding_std = SCHEMES[scheme]
+    if scheme in FALLS_WITH_WIDTH:
+        shrink = 1.0
     for name, module in model.named_modules():
         if isinstance(module, nn.Linear):
             weight_name = f"{name}.weight"
-            _normal(module.weight, linear_std(weight_name, module.weight, n_layer), seed, name)
+            std = linear_std(weight_name, module.weight, n_layer)
+            std *= 1.0 if name.endswith("lm_head") else shrink
+            _normal(module.weight, std, seed, name)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
     # Embeddings last: a tied head's matrix starts as the embedding it is.

@@ -75,6 +75,7 @@ READS: dict[str, dict[str, tuple[str, ...]]] = {
             "n_kv_head",
             "head_dim",
             "qk_norm",
+            "attention_scale",
             "attention_backend",
             "windows",
             "value_embeddings",

@@ -29,6 +29,7 @@ class Trunk(nn.Module):
         self.residual = nn.ModuleList(residual(config) for _ in layers)
         self.ln_f = build_norm(config, config.n_embd)
         self.value_embeddings = nn.ModuleDict()
+        self._check_scales(config)
         self.document_token = config.document_token
         if config.document_token is not None:
             self._check_takes_documents(config)
@@ -65,6 +66,22 @@ class Trunk(nn.Module):
         if key not in self.value_embeddings:
             return {"value_embedding": None}
         return {"value_embedding": self.value_embeddings[key](idx)}
+
+    def _check_scales(self, config: GPTConfig) -> None:
+        """Refuse outside parts in which a factor would be forgotten."""
+        attention = [b.attn for b in self.h if hasattr(b, "attn")]
+        kinds: tuple[tuple[str, Any, str, Any], ...] = (
+            ("block", self.h, "branch_scale", 1.0),
+            ("attention", attention, "query_scale", None),
+        )
+        for kind, modules, attribute, plain in kinds:
+            setting = "attention_scale" if kind == "attention" else "branch_scale"
+            asked = getattr(config, setting)
+            if asked != plain and not all(hasattr(m, attribute) for m in modules):
+                raise ValueError(
+                    f"model.{setting}={asked} needs a part that multiplies by it and says so in an "
+                    f"attribute {attribute}; model.{kind}={getattr(config, kind)} does not"
+                )
 
     def _check_attention_takes(self, argument: str, config: GPTConfig, setting: str) -> None:
         found: list[Any] = [block.attn for block in self.h if hasattr(block, "attn")]

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from altgrad.optim.muon import SCALES
 from altgrad.optim.stiffness import PLACEBOS
+from altgrad.optim.width_rule import check_rule
 
 
 @dataclass
@@ -25,6 +26,15 @@ class OptimConfig:
     `lr`."""
     width_scaling: bool = False
     """Multiply embedding and head rates by (n_embd / 768) ** -0.5."""
+    width_rule: str | None = None
+    """How rates, decay, start and factors in the network follow its size, so that rates found at
+    `base_width` suit other widths: mup, or completep (depth too); null = they do not."""
+    base_width: int | None = None
+    """Width (n_embd) the rates are meant for, with `width_rule`."""
+    base_depth: int | None = None
+    """Number of blocks (n_layer) the rates are meant for, with width_rule=completep."""
+    base_head_dim: int | None = None
+    """Width of a head at the base, with `width_rule`; null = the same as here."""
     betas: list[float] = field(default_factory=lambda: [0.9, 0.95])
     """Adam's decay of its two moments."""
     eps: float = 1e-8
@@ -89,6 +99,7 @@ class OptimConfig:
             raise ValueError(
                 f"optim.muon_scale={self.muon_scale!r} is not one of {', '.join(SCALES)}"
             )
+        check_rule(self)
         self._check_pairs()
 
     def _check_pairs(self) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 from torch import nn
 
 from altgrad.optim.config import OptimConfig
+from altgrad.optim.width_rule import check_network, group_factors
 
 ROLES = ("matrix", "embedding", "head", "scalar")
 HEAD_NAME = "lm_head"
@@ -54,12 +55,17 @@ def parameter_groups(
     named = {name: p for name, p in model.named_parameters() if name in roles}
     members = {role: [p for name, p in named.items() if roles[name] == role] for role in ROLES}
     width = model_width(members)
+    check_network(model, config)
+    by_rule = group_factors(config, getattr(model, "config", None))
     return [
         {
             "name": role,
             "params": members[role],
-            "lr": learning_rate(role, config, factors) * width_factor(role, config, width),
-            "weight_decay": 0.0 if role == "scalar" else config.weight_decay,
+            "lr": learning_rate(role, config, factors)
+            * width_factor(role, config, width)
+            * by_rule[role].lr,
+            "weight_decay": 0.0 if role == "scalar" else config.weight_decay * by_rule[role].decay,
+            **by_rule[role].epsilon(config.eps),
         }
         for role in ROLES
         if members[role]

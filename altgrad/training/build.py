@@ -41,7 +41,7 @@ from altgrad.training.resume import rate_jump, refuse_changes, settings_to_go_on
 from altgrad.training.size_limits import refuse_more_than_stored
 from altgrad.training.token_hashes import other_text, require_same_tokens
 from altgrad.training.trainer import Trainer
-from altgrad.training.unread_settings import settle_storage
+from altgrad.training.unread_settings import settle_storage, settle_width_rule
 
 NO_BF16 = (
     "this processor has no bf16 instructions: computing in fp32, which takes longer per step "
@@ -86,6 +86,7 @@ def build_run(
     accept_code(config.to_dict())
     if like is None:  # a run that goes on stores as it began
         settle_storage(config)
+    settle_width_rule(config)
     # 1 The machine: device, arithmetic, processes. `auto` is asked for before it is replaced.
     left_to_us = config.precision.compute == "auto"
     device = settle(config)

@@ -8,17 +8,19 @@ no mistake: the question is what was typed.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from altgrad.model.config import GPTConfig
 from altgrad.model.parts import READS as PART_READS
 from altgrad.model.parts import resolve
 from altgrad.optim.build import READS as OPTIMIZER_READS
 from altgrad.optim.build import STORES, reads_of
 from altgrad.optim.schedules import READS as SCHEDULE_READS
+from altgrad.optim.width_rule import network_settings
 from altgrad.quantization import scaling
 from altgrad.quantization.recipe import ROLES
-from altgrad.settings import ConfigError, get_setting
+from altgrad.settings import ConfigError, get_setting, require
 from altgrad.training.config import TrainConfig, all_setting_names
 
 
@@ -123,6 +125,10 @@ def _free_rates_given(config: TrainConfig) -> bool:
     return all(getattr(config.optim, f"{role}_lr") is not None for role in roles)
 
 
+def _starts(*schemes: str) -> Callable[[TrainConfig], bool]:
+    return lambda c: c.init_from is None and c.model.init in schemes
+
+
 def _counts(config: TrainConfig) -> bool:
     every = config.diagnostics.every_steps
     return config.precision.simulate if every is None else every > 0
@@ -197,6 +203,18 @@ FEATURES: list[Feature] = [
     (("optim.free_lr",), "optim.scalar_lr=null", lambda c: not _free_rates_given(c)),
     (("optim.head_lr",), "model.tie_head=false", lambda c: not c.model.tie_head),
     (("model.init",), "init_from=null", lambda c: c.init_from is None),
+    (("model.init_width",), "init_from=null model.init=gpt2", _starts("gpt2", "llama")),
+    (("model.init_depth",), "init_from=null model.init=gpt2", _starts("gpt2")),
+    (
+        ("optim.base_width", "optim.base_head_dim"),
+        "optim.width_rule=mup",
+        lambda c: c.optim.width_rule is not None,
+    ),
+    (
+        ("optim.base_depth",),
+        "optim.width_rule=completep",
+        lambda c: c.optim.width_rule == "completep",
+    ),
     (("finetune.base_sha256",), "init_from=RUN", lambda c: c.init_from is not None),
     (
         tuple(f"finetune.{n}" for n in ("r", "alpha", "dropout", "targets", "base")),
@@ -308,3 +326,37 @@ def settle_storage(config: TrainConfig) -> None:
     dictated = STORES.get(config.optim.name)
     if dictated and config.precision.simulate and config.precision.storage == "master":
         config.precision.storage = dictated
+
+
+def settle_width_rule(config: TrainConfig) -> None:
+    """Fill in the network's half of `optim.width_rule`: its start and its factors, which have to be
+    known before it is built; nothing without a rule.
+
+    Raises:
+        ConfigError: a setting of the network that the rule sets was given another value, or a width
+            inside it does not grow with n_embd.
+    """
+    rule = config.optim.width_rule
+    if rule is None:
+        return
+    require(
+        config.finetune.name == "none",
+        f"optim.width_rule={rule} is for networks that are trained whole; set finetune=none.",
+    )
+    require(
+        config.model.n_inner is None,
+        f"optim.width_rule={rule} needs widths that grow with n_embd; set model.n_inner=null.",
+    )
+    wanted = network_settings(config.optim, config.model)
+    for name, value in wanted.items():
+        _refuse_other(rule, name, getattr(config.model, name), value)
+    config.model = replace(config.model, **wanted)
+
+
+def _refuse_other(rule: str, name: str, given: Any, wanted: Any) -> None:
+    plain = getattr(GPTConfig(), name)
+    require(
+        given in (plain, wanted),
+        f"model.{name}={given} is not what optim.width_rule={rule} makes it ({wanted}); "
+        "leave it out.",
+    )

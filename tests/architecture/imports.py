@@ -48,6 +48,7 @@ OPENED_BY_NAME = {
         "runs.watch",
     ),
     *("compare.statistics.anytime", "compare.statistics.paired", "quantization.rounding.native"),
+    *("compare.statistics.forecast", "compare.statistics.power_law", "compare.statistics.trend"),
     *("compare.launching.local", "compare.launching.ray", "compare.launching.slurm"),
     *("compare.launching.worker", "compare.report.charts", "compare.report.html"),
     *("training.checkpoints.garbage", "training.recording.numerics_plots"),

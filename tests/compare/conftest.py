@@ -16,7 +16,10 @@ from tests.conftest import VOCABULARY
 @pytest.fixture
 def compose(data_dir):
     """Words -> settings, without Hydra: every word is a full setting name."""
+    return composing(data_dir)
 
+
+def composing(data_dir: Path):
     def make(words: list[str]) -> TrainConfig:
         values = TrainConfig(
             n_layer=1, n_head=1, n_embd=8, block_size=8, vocab_size=VOCABULARY, batch_size=2
@@ -49,6 +52,10 @@ def ask(compose):
 @pytest.fixture
 def here(monkeypatch):
     """Runs are made in this process instead of a child: the launcher is not what is tested."""
+    run_here(monkeypatch)
+
+
+def run_here(monkeypatch) -> None:
     from altgrad.compare.launching import sweep
 
     def run(tasks, how, slots, done):

@@ -22,6 +22,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "qk_norm": {"qk_norm": True, "norm": "rmsnorm", "position": "rope"},
     "embedding_norm": {"embedding_norm": True},
     "softcap": {"logit_softcap": 3.0},
+    "scaled": {"logit_scale": 0.5, "attention_scale": 0.2, "branch_scale": 0.3, "init_width": 8},
     "windows": {"windows": [3, -1], "position": "rope"},
     "value_embeddings": {"value_embeddings": True, "n_kv_head": 2},
     "hashed_bigram": {"embedding": "bigram", "bigram_rows": 7},

@@ -21,10 +21,12 @@ READ_BY_ALL = """
     model.bias model.embedding model.position model.norm model.attention model.mlp model.block
     model.residual model.embedding_norm model.tie_head model.logit_softcap model.document_token
     model.n_inner model.norm_eps model.n_kv_head model.head_dim model.qk_norm model.windows
-    model.attention_backend model.value_embeddings
+    model.attention_backend model.value_embeddings model.logit_scale model.attention_scale
+    model.branch_scale
 
     precision.compute precision.simulate
     optim.name optim.matrix_lr optim.embedding_lr optim.scalar_lr optim.width_scaling
+    optim.width_rule
     optim.weight_decay optim.grad_clip optim.ema_decay optim.state_format
     schedule.name schedule.warmup_steps
     data.path data.val_path data.tokenizer data.batch_size data.order data.mask_documents
@@ -66,12 +68,18 @@ def _merge(into: dict, found: dict) -> None:
 
 
 ROUNDED = ["precision=e4m3", "optim.name=adamw"]
+RULED = ["optim.base_width=64", "optim.base_depth=2"]
 CASES = {
     "model.rope_base": (["model.position=learned"], ["model.position=rope"]),
     "model.rope_dtype": (["model.position=none"], ["model.position=rope_reversed"]),
     "model.bigram_rows": (["model.embedding=token"], ["model.embedding=bigram"]),
+    "model.init_width": (["model=nanochat"], ["model=llama"]),
+    "model.init_depth": (["model=llama"], ["model=gpt2"]),
     "optim.lr": (["optim=nanochat", "optim.scalar_lr=0.1"], ["optim=muon"]),
     "optim.head_lr": (["model.tie_head=true", "model.init=gpt2"], ["model.tie_head=false"]),
+    "optim.base_width": ([], [*RULED, "optim.width_rule=mup"]),
+    "optim.base_head_dim": ([], [*RULED, "optim.width_rule=mup"]),
+    "optim.base_depth": ([*RULED, "optim.width_rule=mup"], [*RULED, "optim.width_rule=completep"]),
     "optim.betas": (["optim=sgd"], ["optim=adamw"]),
     "optim.eps": (["optim=manifold_sgd"], ["optim=grid"]),
     "optim.momentum": (["optim=adamw"], ["optim=sgd"]),

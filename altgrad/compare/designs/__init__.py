@@ -3,18 +3,30 @@
     one        every arm against the control
     crossed    all combinations of several axes (or a fraction of them): main effects, interactions
     ablation   what each difference between two configurations contributes
+    scaling    one axis over a ladder of sizes (`ladder`)
 
 A new design is a file with a `DESIGN` and a line in `DESIGNS`.
 """
 
-from altgrad.compare.designs import ablation, crossed, one
+from altgrad.compare.designs import ablation, crossed, one, scaling
 from altgrad.compare.designs.design import Design
+from altgrad.compare.designs.ladder import FEWEST_FOR_A_FORECAST, Ladder
 from altgrad.compare.designs.planned import INTERACTIONS, Planned, scale_of, weighted_sum
 
 DESIGNS: dict[str, Design] = {
     "one": one.DESIGN,
     "crossed": crossed.DESIGN,
     "ablation": ablation.DESIGN,
+    "scaling": scaling.DESIGN,
 }
 
-__all__ = ["DESIGNS", "INTERACTIONS", "Design", "Planned", "scale_of", "weighted_sum"]
+__all__ = [
+    "DESIGNS",
+    "FEWEST_FOR_A_FORECAST",
+    "INTERACTIONS",
+    "Design",
+    "Ladder",
+    "Planned",
+    "scale_of",
+    "weighted_sum",
+]

@@ -10,7 +10,7 @@ def _check(asked: Asked) -> None:
     named_contrasts(asked)
 
 
-def _cross(asked: Asked) -> dict[str, list[str]]:
+def cross(asked: Asked) -> dict[str, list[str]]:
     names = list(asked.axes)
     require(
         len(names) == 1,
@@ -26,4 +26,4 @@ def _sentence(asked: Asked) -> str:
     return f"Does {others} change {asked.primary} against {asked.control}?"
 
 
-DESIGN = Design(_check, _cross, _sentence, named_contrasts, all_but_the_control)
+DESIGN = Design(_check, cross, _sentence, named_contrasts, all_but_the_control)

@@ -7,6 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
+from altgrad.compare.designs.ladder import Ladder
+
 INTERACTIONS = ("interaction", "together")
 """Kinds that ask whether effects add up; the others ask how large an effect is."""
 
@@ -20,6 +22,9 @@ class Asked(Protocol):
     control: str
     primary: str
     contrasts: dict[str, dict[str, float]]
+    base: list[str]
+    ladder: Ladder
+    until_decided: bool
 
 
 @dataclass(frozen=True)

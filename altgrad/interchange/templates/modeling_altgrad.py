@@ -34,6 +34,9 @@ DEFAULTS = {
     "embedding_norm": False,
     "qk_norm": False,
     "logit_softcap": None,
+    "logit_scale": 1.0,
+    "attention_scale": None,
+    "branch_scale": 1.0,
     "rope_base": 10000.0,
     "rope_dtype": "float32",
     "windows": [-1],
@@ -181,7 +184,8 @@ class Attention(nn.Module):
             k, v = cache.update(k, v, self.layer)
         groups = self.config.n_head // self.config.n_kv_head
         k, v = (t.repeat_interleave(groups, dim=1) for t in (k, v))
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=places.mask(self.window))
+        scale, mask = self.config.attention_scale, places.mask(self.window)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
         return self.c_proj(y.transpose(1, 2).flatten(2))
 
 
@@ -229,6 +233,7 @@ class Block(nn.Module):
     def __init__(self, config, layer):
         super().__init__()
         self.stream = config.n_layer + 1 + layer  # its place in the cache
+        self.scale = config.branch_scale
         if config.block == "shift":
             self.mix = nn.Parameter(torch.zeros(config.n_embd))
         self.ln_1 = build_norm(config, config.n_embd)
@@ -240,8 +245,8 @@ class Block(nn.Module):
         if hasattr(self, "mix"):
             shifted = one_back(with_past(cache, self.stream, x), x.size(1))
             x = x + self.mix * shifted.masked_fill((places.place == 0)[..., None], 0.0)
-        x = x + self.attn(self.ln_1(x), places, tables, value, cache)
-        return x + self.mlp(self.ln_2(x))
+        x = x + self.scale * self.attn(self.ln_1(x), places, tables, value, cache)
+        return x + self.scale * self.mlp(self.ln_2(x))
 
 
 def has_value_embedding(config, layer):
@@ -345,6 +350,7 @@ class AltgradForCausalLM(PreTrainedModel, GenerationMixin):
         if length > self.config.block_size:
             raise ValueError(f"{length} tokens: at most {self.config.block_size}")
         logits = self.lm_head(self.transformer(input_ids, cache)).float()
+        logits = logits * self.config.logit_scale
         cap = self.config.logit_softcap
         if cap is not None:
             logits = cap * torch.tanh(logits / cap)
