@@ -114,15 +114,9 @@ class Judged:
         return getattr(self.network, name)
 
     def __call__(self, x: Any, y: Any, *, loss_reduction: str) -> tuple[Any, Any]:
-        import torch
-        from torch.nn import functional
+        from altgrad.training.evaluation import loss_of_logits
 
-        logits, _ = self.network(x)
-        logits = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
-        targets = y.flatten().long()
-        return logits, functional.cross_entropy(
-            logits.flatten(0, 1), targets, ignore_index=-1, reduction=loss_reduction
-        )
+        return None, loss_of_logits(self.network, x, y, reduction=loss_reduction)
 
 
 def _loss(run: Path, folder: Path, judged: Callable[[Any], Any] = lambda m: m) -> float:

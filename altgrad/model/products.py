@@ -1,9 +1,8 @@
 """Several linear layers of one input, as one product where that changes nothing but the time.
 
 Eagerly under autocast, three layers cast their common input three times, and their three input
-gradients are cast and added: 5 to 8 % of a training step (`benchmarks/throughput.py`). The layers
-stay three modules with three names, each with an initialisation, a rounding and an adapter of its
-own. A compiled graph shares the cast by itself.
+gradients are cast and added. The layers stay three modules with three names, each with an
+initialisation, a rounding and an adapter of its own. A compiled graph shares the cast by itself.
 """
 
 from collections.abc import Sequence

@@ -122,15 +122,17 @@ def call(code: PatchedCode, target: str, *arguments: Any, cwd: str = ".") -> Any
 
 
 def _answering(target: str) -> str:
+    """The other side of `call`; what the patched code raises while it is imported is told, too."""
     module, _, name = target.partition(":")
     return (
-        f"import sys; from {module} import {name}; from altgrad.programs.code import answer_by; "
-        f"answer_by({name}, *sys.argv[1:])"
+        "import sys\nfrom altgrad.programs.code import answer_by\n"
+        f"def asked(*given):\n    from {module} import {name}\n    return {name}(*given)\n"
+        "answer_by(asked, *sys.argv[1:])"
     )
 
 
 def answer_by(target: Callable[..., Any], asked_file: str, answer_file: str) -> None:
-    """The other side of `call`."""
+    """Write what `target` gives, or raises, in a line."""
     try:
         said = {"result": target(*json.loads(Path(asked_file).read_text()))}
     except Exception as error:

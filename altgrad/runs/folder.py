@@ -185,9 +185,22 @@ def lock_holder(root: Path) -> int | None:
         return None
     try:
         pid, host = (root / ".lock").read_text(encoding="utf-8").split()
-        return int(pid) if host == socket.gethostname() and int(pid) > 0 else None
+        here = host == socket.gethostname() and int(pid) > 0
+        return int(pid) if here and _has_open(int(pid), root / ".lock") else None
     except (OSError, ValueError):  # an older altgrad's is empty
         return None
+
+
+def _has_open(pid: int, path: Path) -> bool:
+    """Whether the process has the file open, as far as this system tells: a file that names a
+    process proves nothing, and numbers of processes are used again."""
+    if not Path("/proc/self/fd").is_dir():
+        return True
+    for opened in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(OSError):  # closed meanwhile
+            if path.samefile(opened):
+                return True
+    return False
 
 
 def is_inside(path: Path, folder: Path) -> bool:

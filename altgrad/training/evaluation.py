@@ -114,13 +114,24 @@ class Evaluator:
         return metrics
 
 
+def loss_of_logits(network: nn.Module, x: Tensor, y: Tensor, *, reduction: str = "mean") -> Tensor:
+    """The loss computed here, from logits that were given without the targets having been shown:
+    whatever a network says its loss is.
+
+    x, y: `(B, T)` token ids, -1 in `y` is left out.
+    """
+    logits, _ = network(x)
+    logits = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
+    targets = y.flatten().long()
+    return functional.cross_entropy(
+        logits.flatten(0, 1), targets, ignore_index=-1, reduction=reduction
+    )
+
+
 def judge_by_logits() -> None:
-    """From now on, in this process: whatever a network says its loss is, the loss that is judged is
-    computed here, from logits that it gave without having been shown the targets."""
+    """From now on, in this process, evaluations take `loss_of_logits`."""
 
     def loss_of(self: Evaluator, x: Tensor, y: Tensor) -> Tensor:
-        logits, _ = self.network(x)
-        logits = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
-        return functional.cross_entropy(logits.flatten(0, 1), y.flatten().long(), ignore_index=-1)
+        return loss_of_logits(self.network, x, y)
 
     Evaluator._loss_of = loss_of  # type: ignore[method-assign]

@@ -140,6 +140,26 @@ def test_asked_again_it_goes_on_where_it_was_and_tunes_on_every_rung(climb, monk
     assert tuned == [(rung, arm) for rung in ("1x8", "1x16") for arm in ("lr=0.01", "lr=0.1")]
 
 
+@pytest.mark.parametrize(("key_heads", "kept"), [(4, True), (1, False)])
+def test_a_presets_multi_head_attention_is_that_at_every_size(data_dir, key_heads, kept):
+    """`n_kv_head` of a preset is for its own `n_head`; fewer key heads stay as few."""
+
+    def compose(words):
+        preset = ["model.n_embd=32", "model.n_head=4", f"model.n_kv_head={key_heads}"]
+        return composing(data_dir)([*preset, *words])
+
+    found = ScalingComparison(read_question(f"optim.lr=0.1,0.2 {LADDER}".split()), compose)
+    assert [("model.n_kv_head=null" in rung.words) for rung in found.rungs] == [kept, kept]
+
+
+def test_key_heads_that_do_not_fit_a_size_are_refused(data_dir):
+    def compose(words):
+        return composing(data_dir)(["model.n_head=4", "model.n_kv_head=2", *words])
+
+    with pytest.raises(ValueError, match=r"n_head=1 is not divisible by model\.n_kv_head=2"):
+        ScalingComparison(read_question(f"optim.lr=0.1,0.2 {LADDER}".split()), compose)
+
+
 def test_rungs_of_ones_own_words(compose, tmp_path):
     path = tmp_path / "ladder.yaml"
     path.write_text(

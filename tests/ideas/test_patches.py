@@ -49,6 +49,15 @@ def test_the_copies_alone_are_patched_and_go_away(tmp_path):
     assert not path.exists()
 
 
+def test_patched_code_that_cannot_be_imported_is_told_in_a_line(tmp_path):
+    change = patch("altgrad/model/mlp.py", "class GELU(MLP):", "class GELU(MLP:")
+    code, trees = patched_code([change], tmp_path)
+    with pytest.raises(ConfigError, match=r"^SyntaxError: .*\(mlp\.py, line \d+\)$"):
+        call(code, "altgrad.model.mlp:SwiGLU")
+    for tree in trees:
+        tree.release()
+
+
 @pytest.mark.parametrize(
     "file", ["altgrad/training/evaluation.py", "altgrad/data/batches.py", "altgrad/ideas/idea.py"]
 )

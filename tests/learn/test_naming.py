@@ -299,6 +299,12 @@ UNTOUCHED = {  # what the catalogue does not reach, made to fail once
     ],
     ("nanochat", "GPT.get_device"): ['        return torch.device("meta")\n'],
     ("nanochat", "GPT.forward"): ["        idx.zero_()\n        return idx\n"],
+    ("nanochat", "Block.forward"): ["        return x.mul_(2.0)\n"],
+    ("gpt2", "CausalSelfAttention.forward"): ["        return x.mul_(2.0)\n"],
+    ("gpt2", "MLP.forward"): ["        return x.mul_(2.0)\n"],
+    ("gpt2", "Block.forward"): ["        return x.mul_(2.0)\n"],
+    ("gpt2", "GPT.forward"): ["        idx.zero_()\n        return idx\n"],
+    ("gpt2", "GPT._init_weights"): ["        nn.init.zeros_(module.weight)\n"],
 }
 
 
@@ -336,6 +342,7 @@ def test_right_files_of_strangers_pass(outside):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("track", [NANOCHAT, GPT2], ids=TRACKS)
+@pytest.mark.timeout(1800)  # some 230 files, each asked for a second and more
 def test_no_stranger_is_told_a_wrong_name(outside, track):
     cases = outside.load(track)
     for kind in ("mistake", "pair"):

@@ -66,8 +66,9 @@ def plan_rungs(question: Question, compose: Compose, folder: str, *, elsewhere: 
         ConfigError: a rung is not larger than the one before it, or reads the text too often.
     """
     ladder, rungs = question.ladder, list[Rung]()
-    for name, words in ladder.words_of_rungs().items():
-        place = f"{folder}-{name}"
+    kept = _kept_words(question, compose)
+    for name, own in ladder.words_of_rungs().items():
+        place, words = f"{folder}-{name}", [*own, *kept]
         control = _control_of(question_of(question, name, words, place), compose, elsewhere)
         rung = _rung(name, place, words, control, ladder)
         _refuse_repetition(rung, control, ladder)
@@ -95,7 +96,8 @@ def plan_target(
         power = 2 if ladder.tokens_per_parameter else 1
         return Target(name, parameters, last.flops * LARGER**power)
     name = ladder.forecast_to
-    asked = question_of(question, name, ladder.words_of(name), last.folder)
+    words = [*ladder.words_of(name), *_kept_words(question, compose)]
+    asked = question_of(question, name, words, last.folder)
     rung = _rung(name, "", [], _control_of(asked, compose, elsewhere), ladder)
     require(
         rung.size(ladder.fit_over) > last.size(ladder.fit_over),
@@ -103,6 +105,18 @@ def plan_target(
         f"the largest rung ({last.name}, {last.size(ladder.fit_over):.3g}); name a larger size.",
     )
     return Target(name, rung.parameters, rung.flops)
+
+
+def _kept_words(question: Question, compose: Compose) -> list[str]:
+    """What keeps the kind of attention when a size sets the heads: a preset that gives every query
+    head a key head of its own (`n_kv_head` as large as `n_head`) says so for its own size alone.
+    Fewer key heads are left as they are, or refused where they do not fit."""
+    typed = [*question.base, *(w for own in question.arms.values() for w in own)]
+    if not question.ladder.sizes or any(w.startswith("model.n_kv_head=") for w in typed):
+        return []
+    plain = replace(question, design="one", ladder=Ladder())
+    models = [arm.config.model for arm in compose_arms(plain, compose)]
+    return ["model.n_kv_head=null"] if all(m.n_kv_head == m.n_head for m in models) else []
 
 
 def _control_of(question: Question, compose: Compose, elsewhere: bool) -> Arm:

@@ -53,7 +53,7 @@ def dropout_of(module: nn.Module, x: Any) -> list[bool]:
     """Is it random in evaluation; is it random in training?"""
 
     def run() -> Tensor:
-        out = module(x)
+        out = module(x.clone())
         return out[0] if isinstance(out, tuple) else out
 
     in_evaluation = not same(run(), run())
@@ -97,54 +97,54 @@ def probe_attention_init(ns: Namespace) -> Iterator[Observation]:
 
 
 def probe_attention_forward(ns: Namespace) -> Iterator[Observation]:
-    x = draw("x", B, T, C)
+    x = partial(draw, "x", B, T, C)  # a fresh one for each call
 
     def attention(**changes: Any) -> Any:
         return part(ns, "CausalSelfAttention", 1, **changes)
 
     def grads() -> dict[str, Any]:
-        module, leaf = attention(), x.clone().requires_grad_()
+        module, leaf = attention(), x().requires_grad_()
         return gradients(module(leaf), {"x": leaf, **dict(module.named_parameters())})
 
     @torch.no_grad()
     def cached(chunks: list[int]) -> Tensor:
         module, store = attention(), cache(2)
-        return torch.cat([module(p, None, store) for p in x.split(chunks, dim=1)], dim=1)
+        return torch.cat([module(p, None, store) for p in x().split(chunks, dim=1)], dim=1)
 
     @torch.no_grad()
     def inserted() -> list[Tensor]:
         store = RecordingCache(ModelConfig(n_layer=2, block_size=16))
-        attention()(x, None, store)
+        attention()(x(), None, store)
         return [piece for k, v in store.inserted.get(1, []) for piece in (k, v)]
 
     @torch.no_grad()
     def slots() -> list[int]:
         store = RecordingCache(ModelConfig(n_layer=2, block_size=16))
-        attention()(x, None, store)
+        attention()(x(), None, store)
         return sorted(store.inserted)
 
     def weights_dropped() -> bool:
         """Dropped attention weights change the output even where nothing else is dropped."""
         module = attention(dropout=0.5).train()
         module.resid_dropout.p = 0.0
-        return not same(module(x), module(x))
+        return not same(module(x()), module(x()))
 
     def low() -> str:
-        return str(attention().bfloat16()(x.bfloat16()).dtype)
+        return str(attention().bfloat16()(x().bfloat16()).dtype)
 
-    yield Observation("output", lambda: attention()(x.clone()))
+    yield Observation("output", lambda: attention()(x()))
     yield Observation(
-        "output without biases, two heads", lambda: attention(bias=False, n_head=2)(x.clone())
+        "output without biases, two heads", lambda: attention(bias=False, n_head=2)(x())
     )
-    yield Observation("output for a single position", lambda: attention()(x[:, :1]))
-    yield Observation("output for a single row", lambda: attention()(x[:1]))
+    yield Observation("output for a single position", lambda: attention()(x()[:, :1]))
+    yield Observation("output for a single row", lambda: attention()(x()[:1]))
     yield Observation("gradients", grads)
-    yield Observation("input left as it was", lambda: unchanged(attention(), x))
+    yield Observation("input left as it was", lambda: unchanged(attention(), x()))
     yield Observation(
-        "random in evaluation, in training", lambda: dropout_of(attention(dropout=0.5), x)
+        "random in evaluation, in training", lambda: dropout_of(attention(dropout=0.5), x())
     )
     yield Observation("attention weights are dropped in training", weights_dropped)
-    yield Observation("share of outputs dropped", lambda: kept_share(attention(dropout=0.5), x))
+    yield Observation("share of outputs dropped", lambda: kept_share(attention(dropout=0.5), x()))
     yield Observation("dtype of a bfloat16 model", low)
     for chunks in ([4, 1, 1, 1], [3, 4], [1, 6]):
         label = f"output with a cache, fed {'+'.join(map(str, chunks))} positions"
@@ -164,21 +164,21 @@ def probe_mlp_init(ns: Namespace) -> Iterator[Observation]:
 
 
 def probe_mlp_forward(ns: Namespace) -> Iterator[Observation]:
-    x = draw("x", B, T, C)
+    x = partial(draw, "x", B, T, C)  # a fresh one for each call
 
     def grads() -> dict[str, Any]:
-        module, leaf = part(ns, "MLP"), x.clone().requires_grad_()
+        module, leaf = part(ns, "MLP"), x().requires_grad_()
         return gradients(module(leaf), {"x": leaf, **dict(module.named_parameters())})
 
-    yield Observation("output", lambda: part(ns, "MLP")(x.clone()))
-    yield Observation("output for twice the input", lambda: part(ns, "MLP")(2 * x))
+    yield Observation("output", lambda: part(ns, "MLP")(x()))
+    yield Observation("output for twice the input", lambda: part(ns, "MLP")(2 * x()))
     yield Observation("gradients", grads)
-    yield Observation("input left as it was", lambda: unchanged(part(ns, "MLP"), x))
+    yield Observation("input left as it was", lambda: unchanged(part(ns, "MLP"), x()))
     yield Observation(
-        "random in evaluation, in training", lambda: dropout_of(part(ns, "MLP", dropout=0.5), x)
+        "random in evaluation, in training", lambda: dropout_of(part(ns, "MLP", dropout=0.5), x())
     )
     yield Observation(
-        "share of outputs dropped", lambda: kept_share(part(ns, "MLP", dropout=0.5), x)
+        "share of outputs dropped", lambda: kept_share(part(ns, "MLP", dropout=0.5), x())
     )
 
 
@@ -197,7 +197,7 @@ def probe_block_init(ns: Namespace) -> Iterator[Observation]:
 
 
 def probe_block_forward(ns: Namespace) -> Iterator[Observation]:
-    x = draw("x", B, T, C)
+    x = partial(draw, "x", B, T, C)  # a fresh one for each call
 
     def block(zero: str = "") -> Any:
         module = part(ns, "Block", 1)
@@ -208,23 +208,21 @@ def probe_block_forward(ns: Namespace) -> Iterator[Observation]:
         return module
 
     def grads() -> dict[str, Any]:
-        module, leaf = block(), x.clone().requires_grad_()
+        module, leaf = block(), x().requires_grad_()
         return gradients(module(leaf, None, None), {"x": leaf, **dict(module.named_parameters())})
 
     @torch.no_grad()
     def cached() -> Tensor:
         module, store = block(), cache(2)
-        return torch.cat([module(p, None, store) for p in x.split([5, 2], dim=1)], dim=1)
+        return torch.cat([module(p, None, store) for p in x().split([5, 2], dim=1)], dim=1)
 
-    yield Observation("output when both projections are zero", lambda: block("attn mlp")(x.clone()))
-    yield Observation("output when the MLP's projection is zero", lambda: block("mlp")(x.clone()))
-    yield Observation(
-        "output when attention's projection is zero", lambda: block("attn")(x.clone())
-    )
-    yield Observation("output", lambda: block()(x.clone()))
+    yield Observation("output when both projections are zero", lambda: block("attn mlp")(x()))
+    yield Observation("output when the MLP's projection is zero", lambda: block("mlp")(x()))
+    yield Observation("output when attention's projection is zero", lambda: block("attn")(x()))
+    yield Observation("output", lambda: block()(x()))
     yield Observation("gradients", grads)
     yield Observation("output with a cache, fed 5+2 positions", cached)
-    yield Observation("input left as it was", lambda: unchanged(block(), x))
+    yield Observation("input left as it was", lambda: unchanged(block(), x()))
 
 
 # -- GPT ------------------------------------------------------------------------------------------
@@ -301,19 +299,26 @@ def probe_init_weights(ns: Namespace) -> Iterator[Observation]:
 
 
 def probe_gpt_forward(ns: Namespace) -> Iterator[Observation]:
-    idx, targets = draw_ids("idx", V, B, T), draw_ids("targets", V, B, T)
-    targets[1, 2] = 0  # a token like any other
-    ignoring = targets.clone()
-    ignoring[0, :3] = -1
+    idx = partial(draw_ids, "idx", V, B, T)  # a fresh one for each call
+
+    def targets() -> Tensor:
+        drawn = draw_ids("targets", V, B, T)
+        drawn[1, 2] = 0  # a token like any other
+        return drawn
+
+    def ignoring() -> Tensor:
+        drawn = targets()
+        drawn[0, :3] = -1
+        return drawn
 
     def grads() -> dict[str, Any]:
         model = gpt(ns)
-        return gradients(model(idx, ignoring)[1], dict(model.named_parameters()))
+        return gradients(model(idx(), ignoring())[1], dict(model.named_parameters()))
 
     @torch.no_grad()
     def cached(chunks: list[int]) -> Tensor:
         model, store = gpt(ns), cache(3)
-        return torch.cat([model(p, kv_cache=store)[0] for p in idx.split(chunks, dim=1)], dim=1)
+        return torch.cat([model(p, kv_cache=store)[0] for p in idx().split(chunks, dim=1)], dim=1)
 
     def dropped_embedding() -> bool:
         """With the blocks silent, only the dropout after the embedding is left."""
@@ -322,24 +327,24 @@ def probe_gpt_forward(ns: Namespace) -> Iterator[Observation]:
             for projection in (block.attn.c_proj, block.mlp.c_proj):
                 projection.weight.data.zero_()
                 projection.bias.data.zero_()
-        return not torch.equal(model.train()(idx)[0], model(idx)[0])
+        return not torch.equal(model.train()(idx())[0], model(idx())[0])
 
-    yield Observation("logits", lambda: gpt(ns)(idx)[0])
+    yield Observation("logits", lambda: gpt(ns)(idx())[0])
     yield Observation(
-        "logits of one layer without biases", lambda: gpt(ns, n_layer=1, bias=False)(idx)[0]
+        "logits of one layer without biases", lambda: gpt(ns, n_layer=1, bias=False)(idx())[0]
     )
-    yield Observation("logits for a single token", lambda: gpt(ns)(idx[:1, :1])[0])
-    yield Observation("loss without targets", lambda: gpt(ns)(idx)[1])
-    yield Observation("logits beside the loss", lambda: gpt(ns)(idx, targets)[0])
-    yield Observation("loss", lambda: gpt(ns)(idx, targets)[1])
-    yield Observation("loss with targets of -1", lambda: gpt(ns)(idx, ignoring)[1])
+    yield Observation("logits for a single token", lambda: gpt(ns)(idx()[:1, :1])[0])
+    yield Observation("loss without targets", lambda: gpt(ns)(idx())[1])
+    yield Observation("logits beside the loss", lambda: gpt(ns)(idx(), targets())[0])
+    yield Observation("loss", lambda: gpt(ns)(idx(), targets())[1])
+    yield Observation("loss with targets of -1", lambda: gpt(ns)(idx(), ignoring())[1])
     yield Observation("gradients", grads)
     yield Observation("logits with a cache, fed 4+1+1+1 tokens", lambda: cached([4, 1, 1, 1]))
     yield Observation("logits with a cache, fed 3+4 tokens", lambda: cached([3, 4]))
     yield Observation("embedding dropped in training", dropped_embedding)
-    yield Observation("idx left as it was", lambda: unchanged(gpt(ns), idx))
+    yield Observation("idx left as it was", lambda: unchanged(gpt(ns), idx()))
     yield Observation(
-        "shape of the logits of a bfloat16 model", lambda: list(gpt(ns).bfloat16()(idx)[0].shape)
+        "shape of the logits of a bfloat16 model", lambda: list(gpt(ns).bfloat16()(idx())[0].shape)
     )
 
 

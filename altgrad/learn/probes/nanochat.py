@@ -145,38 +145,36 @@ def probe_attention_init(ns: Namespace) -> Iterator[Observation]:
 
 
 def probe_attention_forward(ns: Namespace) -> Iterator[Observation]:
-    x = draw("x", B, T, C)
-    run = partial(_attend, ns, x)
+    x = partial(draw, "x", B, T, C)  # a fresh one for each call
+
+    def run(n_kv_head: int = 2) -> Tensor:
+        return _attend(ns, x(), n_kv_head=n_kv_head)
+
     yield Observation(
         "output with as many key/value heads as query heads", partial(run, n_kv_head=6)
     )
     yield Observation("output with n_head=6, n_kv_head=2", partial(run, n_kv_head=2))
     yield Observation("output with n_kv_head=1", partial(run, n_kv_head=1))
-    yield Observation("output for a single position", lambda: _attend(ns, x[:, :1]))
-    yield Observation("output for a single row", lambda: _attend(ns, x[:1]))
-    yield Observation("gradients", lambda: _attention_gradients(ns, x))
+    yield Observation("output for a single position", lambda: _attend(ns, x()[:, :1]))
+    yield Observation("output for a single row", lambda: _attend(ns, x()[:1]))
+    yield Observation("gradients", lambda: _attention_gradients(ns, x()))
     yield Observation("the same twice", lambda: same(run(), run()))
-    yield Observation("dtype of a bfloat16 model", lambda: _attention_dtype(ns, x))
-    yield Observation("input left as it was", lambda: unchanged(_attend_itself(ns), x))
+    yield Observation("dtype of a bfloat16 model", lambda: _attention_dtype(ns, x()))
+    yield Observation("input left as it was", lambda: unchanged(partial(_attend, ns), x()))
     for chunks in ([4, 1, 1, 1], [3, 4], [1, 6]):
         yield Observation(
             f"output with a cache, fed {'+'.join(map(str, chunks))} positions",
-            partial(_attend_cached, ns, x, chunks, 2),
+            partial(lambda c: _attend_cached(ns, x(), c, 2), chunks),
         )
-    yield Observation("keys and values inserted into the cache", lambda: _what_is_cached(ns, x))
-    yield Observation("layers that insert into the cache", lambda: _slots(ns, x))
+    yield Observation("keys and values inserted into the cache", lambda: _what_is_cached(ns, x()))
+    yield Observation("layers that insert into the cache", lambda: _slots(ns, x()))
     yield Observation(
-        "output with a cache and n_kv_head=6", lambda: _attend_cached(ns, x, [5, 1, 1], 6)
+        "output with a cache and n_kv_head=6", lambda: _attend_cached(ns, x(), [5, 1, 1], 6)
     )
 
 
 def _attend(ns: Namespace, x: Tensor, *, n_kv_head: int = 2) -> Tensor:
-    return attention(ns, n_kv_head=n_kv_head)(x.clone(), tables(0, x.size(1)), None)
-
-
-def _attend_itself(ns: Namespace) -> Callable[[Tensor], Tensor]:
-    """Attention given the very tensor, not a copy of it."""
-    return lambda x: attention(ns)(x, tables(0, x.size(1)), None)
+    return attention(ns, n_kv_head=n_kv_head)(x, tables(0, x.size(1)), None)
 
 
 def _attention_gradients(ns: Namespace, x: Tensor) -> dict[str, Any]:
@@ -225,24 +223,24 @@ def probe_mlp_init(ns: Namespace) -> Iterator[Observation]:
 
 
 def probe_mlp_forward(ns: Namespace) -> Iterator[Observation]:
-    x = draw("x", B, T, C)
+    x = partial(draw, "x", B, T, C)  # a fresh one for each call
 
     def run(x: Tensor) -> Tensor:
         return awake(ns["MLP"](config(ns)))(x)
 
     def low() -> str:
-        return str(awake(ns["MLP"](config(ns))).bfloat16()(x.bfloat16()).dtype)
+        return str(awake(ns["MLP"](config(ns))).bfloat16()(x().bfloat16()).dtype)
 
     def grads() -> dict[str, Any]:
-        module, leaf = awake(ns["MLP"](config(ns))), x.clone().requires_grad_()
+        module, leaf = awake(ns["MLP"](config(ns))), x().requires_grad_()
         return gradients(module(leaf), {"x": leaf, **dict(module.named_parameters())})
 
-    yield Observation("output", lambda: run(x.clone()))
-    yield Observation("output for twice the input", lambda: run(2 * x))
+    yield Observation("output", lambda: run(x()))
+    yield Observation("output for twice the input", lambda: run(2 * x()))
     yield Observation("gradients", grads)
-    yield Observation("the same twice", lambda: same(run(x.clone()), run(x.clone())))
+    yield Observation("the same twice", lambda: same(run(x()), run(x())))
     yield Observation("dtype of a bfloat16 model", low)
-    yield Observation("input left as it was", lambda: unchanged(run, x))
+    yield Observation("input left as it was", lambda: unchanged(run, x()))
 
 
 def probe_block_init(ns: Namespace) -> Iterator[Observation]:
@@ -257,41 +255,38 @@ def probe_block_init(ns: Namespace) -> Iterator[Observation]:
 
 
 def probe_block_forward(ns: Namespace) -> Iterator[Observation]:
-    x = draw("x", B, T, C)
+    x = partial(draw, "x", B, T, C)  # a fresh one for each call
 
     def run(x: Tensor, *, zero: str = "") -> Tensor:
         block = awake(ns["Block"](config(ns), 1))
         for part in filter(None, zero.split()):
             getattr(block, part).c_proj.weight.data.zero_()
-        return block(x.clone(), tables(0, x.size(1)), None)
-
-    def itself(x: Tensor) -> Tensor:
-        return awake(ns["Block"](config(ns), 1))(x, tables(0, x.size(1)), None)
+        return block(x, tables(0, x.size(1)), None)
 
     def low() -> str:
         cos, sin = (t.bfloat16() for t in tables(0, T))
         block = awake(ns["Block"](config(ns), 1)).bfloat16()
-        return str(block(x.bfloat16(), (cos, sin), None).dtype)
+        return str(block(x().bfloat16(), (cos, sin), None).dtype)
 
     def grads() -> dict[str, Any]:
-        block, leaf = awake(ns["Block"](config(ns), 1)), x.clone().requires_grad_()
+        block, leaf = awake(ns["Block"](config(ns), 1)), x().requires_grad_()
         output = block(leaf, tables(0, T), None)
         return gradients(output, {"x": leaf, **dict(block.named_parameters())})
 
     @torch.no_grad()
     def cached() -> Tensor:
         block, store = awake(ns["Block"](config(ns), 1)), cache(2)
-        first = block(x[:, :5], tables(0, 5), store)
-        return torch.cat([first, block(x[:, 5:], tables(5, 7), store)], dim=1)
+        first = block(x()[:, :5], tables(0, 5), store)
+        return torch.cat([first, block(x()[:, 5:], tables(5, 7), store)], dim=1)
 
-    yield Observation("output when both projections are zero", lambda: run(x, zero="attn mlp"))
-    yield Observation("output when the MLP's projection is zero", lambda: run(x, zero="mlp"))
-    yield Observation("output when attention's projection is zero", lambda: run(x, zero="attn"))
-    yield Observation("output", lambda: run(x))
+    yield Observation("output when both projections are zero", lambda: run(x(), zero="attn mlp"))
+    yield Observation("output when the MLP's projection is zero", lambda: run(x(), zero="mlp"))
+    yield Observation("output when attention's projection is zero", lambda: run(x(), zero="attn"))
+    yield Observation("output", lambda: run(x()))
     yield Observation("gradients", grads)
     yield Observation("output with a cache, fed 5+2 positions", cached)
-    yield Observation("input left as it was", lambda: unchanged(itself, x))
-    yield Observation("the same twice", lambda: same(run(x), run(x)))
+    yield Observation("input left as it was", lambda: unchanged(run, x()))
+    yield Observation("the same twice", lambda: same(run(x()), run(x())))
     yield Observation("dtype of a bfloat16 model", low)
 
 
@@ -413,49 +408,56 @@ def probe_tables(ns: Namespace) -> Iterator[Observation]:
 
 
 def probe_gpt_forward(ns: Namespace) -> Iterator[Observation]:
-    idx, targets = draw_ids("idx", V, B, T), draw_ids("targets", V, B, T)
-    targets[1, 2] = 0  # a token like any other
-    ignoring = targets.clone()
-    ignoring[0, :3] = -1
+    idx = partial(draw_ids, "idx", V, B, T)  # a fresh one for each call
+
+    def targets() -> Tensor:
+        drawn = draw_ids("targets", V, B, T)
+        drawn[1, 2] = 0  # a token like any other
+        return drawn
+
+    def ignoring() -> Tensor:
+        drawn = targets()
+        drawn[0, :3] = -1
+        return drawn
 
     def logits(idx: Tensor, **changes: int) -> Tensor:
         return gpt(ns, **changes)(idx)
 
     def loss(targets: Tensor, reduction: str = "mean") -> Tensor:
-        return gpt(ns)(idx, targets, loss_reduction=reduction)
+        return gpt(ns)(idx(), targets, loss_reduction=reduction)
 
     def grads() -> dict[str, Any]:
         model = gpt(ns)
-        return gradients(model(idx, ignoring), dict(model.named_parameters()))
+        return gradients(model(idx(), ignoring()), dict(model.named_parameters()))
 
     @torch.no_grad()
     def cached(chunks: list[int]) -> Tensor:
         model, store = gpt(ns), cache(3)
-        return torch.cat([model(p, kv_cache=store) for p in idx.split(chunks, dim=1)], dim=1)
+        return torch.cat([model(p, kv_cache=store) for p in idx().split(chunks, dim=1)], dim=1)
 
     def low() -> list[int]:
         model = gpt(ns).bfloat16()
-        return list(model(idx).shape)
+        return list(model(idx()).shape)
 
     def loud() -> Tensor:
         model = gpt(ns)
         model.lm_head.weight.data.mul_(40)
-        return model(idx)
+        return model(idx())
 
-    yield Observation("logits", lambda: logits(idx))
+    yield Observation("logits", lambda: logits(idx()))
     yield Observation(
-        "logits with n_kv_head=6 and one layer", lambda: logits(idx, n_kv_head=6, n_layer=1)
+        "logits with n_kv_head=6 and one layer", lambda: logits(idx(), n_kv_head=6, n_layer=1)
     )
-    yield Observation("logits for a single token", lambda: logits(idx[:1, :1]))
+    yield Observation("logits for a single token", lambda: logits(idx()[:1, :1]))
     yield Observation("logits when lm_head is 40 times larger", loud)
-    yield Observation("loss", lambda: loss(targets))
-    yield Observation("loss with targets of -1", lambda: loss(ignoring))
-    yield Observation("loss with reduction 'sum'", lambda: loss(ignoring, "sum"))
-    yield Observation("loss with reduction 'none'", lambda: loss(ignoring, "none"))
+    yield Observation("loss", lambda: loss(targets()))
+    yield Observation("loss with targets of -1", lambda: loss(ignoring()))
+    yield Observation("loss with reduction 'sum'", lambda: loss(ignoring(), "sum"))
+    yield Observation("loss with reduction 'none'", lambda: loss(ignoring(), "none"))
     yield Observation("gradients", grads)
     yield Observation("logits with a cache, fed 4+1+1+1 tokens", lambda: cached([4, 1, 1, 1]))
     yield Observation("logits with a cache, fed 3+4 tokens", lambda: cached([3, 4]))
-    yield Observation("idx left as it was", lambda: unchanged(lambda i: logits(i), idx))
+    yield Observation("idx left as it was", lambda: unchanged(logits, idx()))
     yield Observation("shape of the logits of a bfloat16 model", low)
 
 
