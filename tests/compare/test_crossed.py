@@ -251,7 +251,7 @@ def test_the_report_has_every_combination_effects_and_two_axes_at_a_time(finishe
     for title in ("Effects", "Every combination", "Interactions", "Means"):
         assert f"<h2>{title}</h2>" in html
     assert len(interaction_plots(found)) == 3
-    (cell,) = (r for r in heat_table(found)["layer"][0]["data"]["values"] if r["control"])
+    (cell,) = (r for r in heat_table(found)["data"]["values"] if r["control"])
     mean = np.mean([o.outcome for o in found.outcomes[found.control]])
     assert cell["outcome"] == pytest.approx(mean)
     assert found.to_dict()["factors"][found.control] == {
