@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from altgrad.compare.contrasts import Contrast, judge_contrasts, weigh_contrasts
-from altgrad.compare.designs import DESIGNS
+from altgrad.compare.designs import DESIGNS, cells_of
 from altgrad.compare.fairness import Fairness, check_runs
 from altgrad.compare.outcomes import Outcome, read_outcome
 from altgrad.compare.programs.fairness import check_program_runs, pairing_notes
@@ -62,12 +62,18 @@ class Conclusion:
             "verdicts": {e.arm: e.verdict for e in self.evidence},
             "evidence": [e.to_dict() for e in self.evidence],
             "contrasts": [c.to_dict() for c in self.contrasts],
+            "factors": factors_of(self.question),
             "same_arms": [list(pair) for pair in self.same_arms],
             "outcomes": {a: [o.to_dict() for o in row] for a, row in self.outcomes.items()},
             "fairness": asdict(self.fairness),
             "record": asdict(self.record),
             "folder": str(self.folder),
         }
+
+
+def factors_of(question: Question) -> dict[str, dict[str, str]]:
+    """Of a crossed design: arm -> axis -> value; empty for others."""
+    return cells_of(question) if question.design == "crossed" else {}
 
 
 def conclude(folder: Path) -> Conclusion:

@@ -2,6 +2,7 @@
 
 from altgrad.compare.report import tables
 from altgrad.compare.report.contributions import contributions_table
+from altgrad.compare.report.crossed import combinations_table, means_table
 
 SECTIONS = (
     ("Arms", tables.arms_table, ""),
@@ -11,6 +12,12 @@ SECTIONS = (
         "Alone: the first configuration with this change, against it. As a removal: the second "
         "configuration against itself without it. All of it is corrected together.",
     ),
+    (
+        "Every combination",
+        combinations_table,
+        "Mean outcome over the seeds; the best has a star; the last axis runs across.",
+    ),
+    ("Means", means_table, "Over all arms that have the value, and over the seeds."),
     (
         "Contrasts",
         tables.contrasts_table,
