@@ -16,9 +16,9 @@ from altgrad.compare.report.curves import (
     difference_rows,
     loss_rows,
     mechanism_rows,
-    natural,
     tuning_rows,
 )
+from altgrad.compare.why.names import natural
 from altgrad.runs.plots import COLOURS, DASHES, GREY, SHAPES
 
 ROW_HEIGHT = 46
