@@ -26,9 +26,8 @@ import numpy as np
 from altgrad.compare.outcomes import Outcome
 from altgrad.compare.why.difference import Difference, difference, pairs_of
 from altgrad.compare.why.measured import Measured, read_measured
-from altgrad.compare.why.names import split_name
+from altgrad.compare.why.names import AGGREGATES, split_name
 from altgrad.compare.why.spans import Array, common, mean_of_spans, mean_over
-from altgrad.runs.layers import AGGREGATES
 
 MOST_ROWS = 10
 FEWEST_RUNS = 4
@@ -141,7 +140,7 @@ def _parts(items: dict[str, str]) -> tuple[str, list[str], dict[str, str]]:
     """Of a group's items (item -> metric): the one that stands for it, if one does; the metrics
     whose mean is the whole; and those that are layers."""
     item = next((i for i in WHOLE if i in items), "")
-    layers = {i: n for i, n in items.items() if i not in AGGREGATES and i != "all"}
+    layers = {i: n for i, n in items.items() if i not in AGGREGATES}
     return item, [items[item]] if item else list(layers.values()), layers
 
 

@@ -16,6 +16,10 @@ SECOND_OUTCOMES = {"val_loss_unrounded", "shadow_loss"}
 """The outcome measured another way: it moves with it because it nearly is it."""
 
 
+AGGREGATES = ("mean", "all", "total", "so_far", "min", "max", "median", "std")
+"""Items of a group that summarise its layers, the preferred one first."""
+
+
 def is_mechanism(name: str, primary: str) -> bool:
     """Whether a metric may stand beside the outcome `primary` as something else that differed."""
     return name not in BASIC and name not in SECOND_OUTCOMES and name != primary
