@@ -14,6 +14,7 @@ from altgrad.compare.report.meanings import meaning
 from altgrad.compare.report.sections import SECTIONS
 from altgrad.compare.report.tables import Table
 from altgrad.compare.report.vega import javascript_bundle
+from altgrad.compare.report.why import WHY
 from altgrad.compare.report.words import (
     contrast_is,
     headline,
@@ -25,7 +26,7 @@ from altgrad.compare.report.words import (
 PAGE = Path(__file__).parent / "page.html"
 LOOSE = {
     *("verdict", "finding", "found", "value", "why", "run", "control", "arm's value", "chosen"),
-    *("settings", "taken together, since", "of"),
+    *("settings", "taken together, since", "of", "what it is"),
 }
 """Columns whose cells may be broken into lines."""
 
@@ -157,6 +158,7 @@ def _body(conclusion: Conclusion, charts: Charts) -> tuple[str, dict[str, Spec]]
     primary = conclusion.question.primary
     parts.append(plot(charts.curves(primary, primary), f"{primary} over the run", REMARKS["loss"]))
     parts.append(plot(charts.curves("loss", "training loss"), "Training loss"))
+    parts.append(section(WHY, *by_title.pop(WHY)))
     parts.append(_mechanisms(charts, plot))
     parts.append(plot(charts.sensitivity(), "Sensitivity to the tuned setting"))
     parts += [section(title, rows, remark) for title, (rows, remark) in by_title.items()]

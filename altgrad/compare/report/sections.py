@@ -3,6 +3,7 @@
 from altgrad.compare.report import tables
 from altgrad.compare.report.contributions import contributions_table
 from altgrad.compare.report.crossed import combinations_table, means_table
+from altgrad.compare.report.why import WHY, WHY_REMARK, why_table
 
 SECTIONS = (
     ("Arms", tables.arms_table, ""),
@@ -23,6 +24,7 @@ SECTIONS = (
         tables.contrasts_table,
         "Weighted sums of arms, one number a seed; corrected together.",
     ),
+    (WHY, why_table, WHY_REMARK),
     (
         "Every test",
         tables.statistics_table,
