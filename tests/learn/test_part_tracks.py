@@ -1,0 +1,111 @@
+"""Tracks whose finished file is no model: references beside outside programs, endings."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from altgrad.cli import main
+from altgrad.learn.iteration import beside
+from altgrad.learn.probes.common import draw
+from altgrad.learn.reference import optimisers
+from altgrad.learn.source import replace_bodies
+from altgrad.learn.track import MODEL_TRACKS, TRACKS, Track
+from altgrad.optim.muon import Muon
+
+PART_TRACKS = [name for name in TRACKS if name not in MODEL_TRACKS]
+
+
+@pytest.fixture
+def learn(capsys):
+    def call(words: str) -> tuple[int, str]:
+        threads = torch.get_num_threads()
+        code = main(["learn", *words.split()])
+        torch.set_num_threads(threads)
+        captured = capsys.readouterr()
+        return code, captured.out + captured.err
+
+    return call
+
+
+@pytest.mark.parametrize("name", PART_TRACKS)
+def test_a_part_track_is_walked_from_the_skeleton_to_the_comparison(learn, name):
+    track = Track(name)
+    assert f"{len(track.units)} units to write" in learn(f"start --track {name}")[1]
+    code, out = learn("run")
+    assert code == 1
+    assert "is not there yet" in out
+    shutil.copy(track.path, Path(track.folder_name) / track.file_name)
+    code, out = learn("run")
+    assert code == 0, out
+    code, out = learn("race")
+    assert code == 0, out
+    assert "✗" not in out
+
+
+@pytest.mark.parametrize("name", PART_TRACKS)
+def test_every_check_of_a_part_track_can_fail(name):
+    """A label that no mistake of its unit ever moves would be a check that cannot fail."""
+    from altgrad.learn.observe import differences, observe
+    from altgrad.learn.transplant import load_reference, transplant
+
+    track, idle = Track(name), {}
+    for unit, probe in track.probes.items():
+        expected = observe(probe, load_reference(track.path))
+        moved = set()
+        for mistake in (m for m in track.mistakes if m.unit == unit):
+            changed = transplant(track.path, mistake.apply(track.source), track.path, unit)
+            moved |= {d.label for d in differences(expected, observe(probe, changed))}
+        idle[unit] = sorted(set(expected) - moved)
+    assert {u: labels for u, labels in idle.items() if labels} == {}
+
+
+def test_a_workshop_of_another_track_is_found_where_it_is_the_only_one(learn):
+    learn("start --track optimisers")
+    assert "my_optimisers.py" in learn("status")[1]
+    learn("start")
+    assert "my_gpt.py" in learn("status")[1]
+    assert "my_optimisers.py" in learn("status --dir my-optimisers")[1]
+
+
+def stepped(make, **how) -> list[torch.Tensor]:
+    p = nn.Parameter(draw("p", 12, 20))
+    optimizer, seen = make([p], **how), []
+    for step in range(30):
+        p.grad = draw(f"g {step}", 12, 20)
+        optimizer.step()
+        seen.append(p.detach().clone())
+    return seen
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.3])
+def test_the_reference_is_torch_adamw(decay):
+    how = {"lr": 0.01, "betas": (0.7, 0.9), "eps": 1e-4, "weight_decay": decay}
+    pairs = zip(stepped(optimisers.AdamW, **how), stepped(torch.optim.AdamW, **how), strict=True)
+    for mine, theirs in pairs:
+        torch.testing.assert_close(mine, theirs, rtol=1e-13, atol=1e-14)
+
+
+@pytest.mark.parametrize("nesterov", [True, False])
+def test_the_reference_is_altgrad_muon(nesterov):
+    how = {"lr": 0.03, "momentum": 0.8, "nesterov": nesterov, "weight_decay": 0.2}
+    for mine, theirs in zip(stepped(optimisers.Muon, **how), stepped(Muon, **how), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-11, atol=1e-13)
+
+
+def compared(name: str, bodies: dict[str, str], tmp_path: Path) -> tuple[bool, list[str]]:
+    track = Track(name)
+    path = tmp_path / track.file_name
+    path.write_text(replace_bodies(track.source, bodies))
+    *lines, holds = beside(track, path)
+    return holds, lines
+
+
+def test_an_optimiser_with_another_eps_is_not_torch_adamw(tmp_path):
+    body = Track("optimisers").body_of("adamw_update").replace("+ eps", "+ 2 * eps")
+    holds, lines = compared("optimisers", {"adamw_update": body}, tmp_path)
+    assert holds is False
+    assert lines[0].startswith("✗ 50 steps in float64 beside torch.optim.AdamW")
+    assert lines[1].startswith("✓")
