@@ -6,7 +6,7 @@ from typing import Any
 
 AddCommand = Callable[..., argparse.ArgumentParser]
 
-TRACK_HELP = "what to build: nanochat (default), gpt2, optimisers"
+TRACK_HELP = "what to build: nanochat (default), gpt2, optimisers, rounding"
 LEARN_HELP = """\
 the usual way:
   altgrad learn start            a folder with my_gpt.py: the whole structure, no bodies

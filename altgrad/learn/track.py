@@ -13,7 +13,7 @@ from altgrad.learn.source import body_text, find_units, replace_bodies
 
 FOLDER = Path(__file__).parent
 MODEL_TRACKS = ("nanochat", "gpt2")
-TRACKS = (*MODEL_TRACKS, "optimisers")
+TRACKS = (*MODEL_TRACKS, "optimisers", "rounding")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from torch import nn
 from altgrad.cli import main
 from altgrad.learn.iteration import beside
 from altgrad.learn.probes.common import draw
-from altgrad.learn.reference import optimisers
+from altgrad.learn.probes.rounding import FORMATS, every_fp16, ties
+from altgrad.learn.reference import optimisers, rounding
 from altgrad.learn.source import replace_bodies
 from altgrad.learn.track import MODEL_TRACKS, TRACKS, Track
 from altgrad.optim.muon import Muon
@@ -30,6 +31,7 @@ def learn(capsys):
     return call
 
 
+@pytest.mark.slow  # two small trainings in each of `run` and `race`
 @pytest.mark.parametrize("name", PART_TRACKS)
 def test_a_part_track_is_walked_from_the_skeleton_to_the_comparison(learn, name):
     track = Track(name)
@@ -95,6 +97,37 @@ def test_the_reference_is_altgrad_muon(nesterov):
         torch.testing.assert_close(mine, theirs, rtol=1e-11, atol=1e-13)
 
 
+@pytest.mark.parametrize("name", ["float8_e4m3fn", "float8_e5m2", "float4_e2m1fn"])
+def test_the_reference_rounds_every_fp16_number_as_ml_dtypes_does(name):
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    settings = {"float8_e4m3fn": "E4M3", "float8_e5m2": "E5M2", "float4_e2m1fn": "E2M1"}[name]
+    fmt = rounding.Format(*FORMATS[settings])
+    x = torch.cat([every_fp16(), ties(settings)])
+    mine = rounding.round_nearest(x, fmt)
+    inside = x.clamp(-fmt.largest, fmt.largest).numpy()
+    known = torch.from_numpy(inside.astype(getattr(ml_dtypes, name)).astype("float32"))
+    assert len(x) > 63_000
+    assert torch.equal(mine, known)
+    assert torch.equal(mine.signbit(), known.signbit())
+
+
+def test_the_reference_decodes_every_code_as_torch_does():
+    codes = torch.arange(128)
+    known = codes.to(torch.uint8).view(torch.float8_e4m3fn).float()
+    assert torch.equal(
+        rounding.decode(codes, rounding.Format()).nan_to_num(-1), known.nan_to_num(-1)
+    )
+
+
+@pytest.mark.parametrize("shape", [(320,), (6, 64)])
+def test_the_reference_scales_blocks_as_torchao_does(shape):
+    torchao = pytest.importorskip("torchao.prototype.mx_formats.mx_tensor")
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(1)) * 3
+    scale, codes = torchao.to_mx(x, torch.float8_e4m3fn, 32)
+    blocks = codes.float().unflatten(-1, (-1, 32)) * scale.float().reshape(*codes.shape[:-1], -1, 1)
+    assert torch.equal(rounding.mx_quantize(x, rounding.Format()), blocks.flatten(-2))
+
+
 def compared(name: str, bodies: dict[str, str], tmp_path: Path) -> tuple[bool, list[str]]:
     track = Track(name)
     path = tmp_path / track.file_name
@@ -109,3 +142,12 @@ def test_an_optimiser_with_another_eps_is_not_torch_adamw(tmp_path):
     assert holds is False
     assert lines[0].startswith("✗ 50 steps in float64 beside torch.optim.AdamW")
     assert lines[1].startswith("✓")
+
+
+def test_rounding_halves_up_is_not_torch_cast(tmp_path):
+    body = Track("rounding").body_of("round_nearest")
+    body = body.replace("torch.round(finite / step)", "torch.floor(finite / step + 0.5)")
+    holds, lines = compared("rounding", {"round_nearest": body}, tmp_path)
+    assert holds is False
+    assert lines[0].startswith("✗ E4M3 beside torch.float8_e4m3fn")
+    assert "numbers differ; the first is" in lines[0]
