@@ -43,7 +43,7 @@ def _valley(kind: Any) -> float:
 
 def beside(ns: dict[str, Any]) -> Iterator[str | bool]:
     """Fifty steps of each in float64 beside the known ones, then two trainings side by side."""
-    known = {
+    known: dict[str, tuple[Any, Any, dict[str, Any]]] = {
         "torch.optim.AdamW": (ns["AdamW"], torch.optim.AdamW, ADAMW),
         "altgrad's Muon": (ns["Muon"], Muon, {"lr": 0.02, "weight_decay": 0.1}),
     }

@@ -107,8 +107,8 @@ def probe_optimizer_init(
     return probe
 
 
-ADAMW_SHAPES = {"a": (5, 9), "b": (11,), "c": (9, 5)}
-MUON_SHAPES = {"a": (5, 9), "b": (9, 5), "c": (9, 9)}
+ADAMW_SHAPES: Shapes = {"a": (5, 9), "b": (11,), "c": (9, 5)}
+MUON_SHAPES: Shapes = {"a": (5, 9), "b": (9, 5), "c": (9, 9)}
 
 
 def probe_optimizer_step(
