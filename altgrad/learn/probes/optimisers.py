@@ -11,6 +11,7 @@ from altgrad.learn.observe import Observation, Probe
 from altgrad.learn.probes.common import draw, refuses, unchanged
 
 Namespace = dict[str, Any]
+Shapes = dict[str, tuple[int, ...]]
 SHAPE = (5, 9)
 BETAS, EPS = (0.8, 0.95), 1e-3
 
