@@ -3,6 +3,7 @@
 Every function yields lines as they become known and returns the exit code.
 """
 
+import contextlib
 import difflib
 import json
 import random
@@ -50,6 +51,7 @@ TRACE_TIMEOUT_S = 20.0
 RACE_TIMEOUT_S = 120.0
 POLL_S = 0.3
 BROKEN_FILE, BROKEN_STATE = "broken_gpt.py", ".broken.json"
+ROUND = 10  # planted mistakes to a score
 
 
 def start(folder: str | None, track: str, *, full: bool = False) -> Lines:
@@ -346,14 +348,40 @@ def plant(space: Workshop, *, seed: int | None, answer: str | None, reveal: bool
     if not state.is_file():
         raise ValueError("nothing is planted yet: `altgrad learn break` does it")
     mistake = _planted(space, state)
-    if answer is not None and space.track.find(answer) != mistake.unit:
+    right = answer is not None and space.track.find(answer) == mistake.unit
+    score = _scored(state, right=right)
+    if answer is not None and not right:
         yield f"no, {space.track.find(answer)} is as it should be; look again, or --reveal"
         return 1
     yield f"{'yes' if answer else 'it is'}: {mistake.unit}: {mistake.says}"
     good = _own_text(space, mistake.unit).splitlines()
     bad = unit_text(read_source(space.folder / BROKEN_FILE), mistake.unit).splitlines()
     yield from list(difflib.unified_diff(good, bad, "yours", "planted", lineterm="", n=1))
+    yield f"found at the first answer: {sum(score)} of {len(score)} (a round has {ROUND})"
     return 0
+
+
+def _scored(state: Path, *, right: bool) -> list[bool]:
+    """The round so far; only the first answer to what is planted counts."""
+    note = json.loads(state.read_text())
+    score = _round_of(note)
+    if not note.get("answered", False):
+        score = [*score, right]
+        state.write_text(json.dumps(note | {"answered": True, "score": score}))
+    return score
+
+
+def _round_of(note: Any) -> list[bool]:
+    """Answers of this round; a new one begins after ten."""
+    score = note.get("score", []) if isinstance(note, dict) else []
+    return [x is True for x in score] if isinstance(score, list) else []
+
+
+def _round_in(state: Path) -> list[bool]:
+    with contextlib.suppress(ValueError, OSError, RecursionError):
+        score = _round_of(json.loads(state.read_text()))
+        return score if len(score) < ROUND else []
+    return []
 
 
 def _planted(space: Workshop, state: Path) -> Variant:
@@ -379,17 +407,25 @@ def _plant_new(space: Workshop, state: Path, seed: int | None) -> Lines:
         )
     path = space.folder / BROKEN_FILE
     mistake = _one_that_shows(space, source, path, random.Random(seed))
-    state.write_text(json.dumps({k: getattr(mistake, k) for k in ("unit", "name", "says")}))
+    note = {k: getattr(mistake, k) for k in ("unit", "name", "says")}
+    state.write_text(json.dumps(note | {"answered": False, "score": _round_in(state)}))
     yield f"{path} is your file with one mistake in it. Its symptoms:"
+    yield from _numbers_of(space, path)
+    yield f"and healthy, {space.file}:"
+    yield from _numbers_of(space, space.file)
+    yield "which unit is it? altgrad learn break --answer UNIT (or --reveal)"
+    return 0
+
+
+def _numbers_of(space: Workshop, path: Path) -> Iterator[str]:
+    """What a run of the file tells in numbers, or how it ends."""
     for ended in stream_isolated(iterate, space.track, path, timeout_s=RUN_TIMEOUT_S):
         if not ended.ok or isinstance(ended.value, Failure):
             failure = ended.value if ended.ok else None
             yield f"   {failure.kind}: {failure.message}" if failure else f"   {ended.crash}"
             break
-        if "loss" in ended.value or "drawn" in ended.value or "parameters" in ended.value:
+        if any(word in ended.value for word in ("loss ", "drawn", " parameters", " dB", "values ")):
             yield ended.value
-    yield "which unit is it? altgrad learn break --answer UNIT (or --reveal)"
-    return 0
 
 
 def _one_that_shows(space: Workshop, source: str, path: Path, chance: random.Random) -> Variant:
