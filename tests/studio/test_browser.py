@@ -240,6 +240,27 @@ def test_a_phone_sorts_without_headings(chromium, serve, base):
     context.close()
 
 
+SHIFTS = """window.shifted = 0;
+new PerformanceObserver(list => {
+  for (const e of list.getEntries()) if (!e.hadRecentInput) window.shifted += e.value;
+}).observe({ type: "layout-shift", buffered: true })"""
+
+
+def test_nothing_jumps_while_numbers_and_plots_arrive(chromium, serve, base):
+    write_run(base, "a")
+    write_run(base, "b")
+    address, _ = serve(base)
+    context = chromium.new_context(viewport={"width": 1280, "height": 900})
+    context.add_init_script(SHIFTS)
+    page = context.new_page()
+    for place in ("/formats", "/run/a", "/curves?run=a&run=b", "/"):
+        page.goto(address + place)
+        page.locator(".spark path" if place == "/" else "canvas").first.wait_for(timeout=SLOW_MS)
+        page.wait_for_timeout(600)
+        assert page.evaluate("window.shifted") < 0.1, place
+    context.close()
+
+
 def test_no_page_is_wider_than_its_window(chromium, serve, base):
     name = "a-run-with-a-very-long-name-that-says-everything-about-it-and-more"
     write_run(base, name)
