@@ -1,6 +1,6 @@
 """Ten thousand run folders: how soon does a page show something, and in how much memory?
 
-    python benchmarks/studio.py [RUNS=10000]
+    python benchmarks/studio.py [RUNS=10000] [altgrad|tensorboard|trackio …]
 
 The same runs (200 steps of loss, step_ms, tokens_per_s and train_s, one val_loss) are laid out for
 altgrad, TensorBoard and trackio. Each one's own server is started on them and asked over HTTP as
@@ -12,7 +12,7 @@ TensorBoard  `data/runs`: until it names one run and until it names all; the num
 trackio      `api/get_runs_for_project`, out of the database that it logs to: until it names all
 
 Memory is the resident set of the server and its children, the largest seen; processor seconds are
-theirs, too, until all runs were there: a machine that does other things makes only the wall slower.
+theirs, too: a machine that does other things makes only the wall slower.
 """
 
 import json
@@ -102,7 +102,7 @@ def lay_out_trackio(base: Path, count: int) -> None:
 
 class Server:
     """A process that is asked; `peak` is the largest resident set seen, in MiB, `used` its
-    processor seconds, those of its children included."""
+    processor seconds at the last look; both with its children."""
 
     def __init__(self, words: list[str]) -> None:
         self.began = time.perf_counter()
@@ -128,11 +128,13 @@ class Server:
         except psutil.Error:
             return
 
-    def until(self, true) -> float | None:
-        """Seconds since the start until `true()`; None if it takes too long."""
+    def until(self, true) -> tuple[float, float] | None:
+        """Seconds since the start until `true()`, and of the processor; None if too long."""
         while time.perf_counter() - self.began < LONGEST_S:
             if true():
-                return time.perf_counter() - self.began
+                took = time.perf_counter() - self.began
+                self.look()
+                return took, self.used
             time.sleep(0.05)
         return None
 
@@ -189,18 +191,25 @@ def time_trackio(base: Path, count: int) -> None:
     report("trackio", first, server.until(lambda: runs() == count), server)
 
 
-def report(name: str, first: float | None, whole: float | None, server: Server) -> None:
+def report(
+    name: str,
+    first: tuple[float, float] | None,
+    whole: tuple[float, float] | None,
+    server: Server,
+) -> None:
     server.look()
     server.stop()
-    told = [f"{v:6.2f} s" if v is not None else f"not in {LONGEST_S:.0f} s" for v in (first, whole)]
+    told = [
+        f"{took[0]:6.2f} s ({took[1]:5.2f} s of processor)" if took else f"not in {LONGEST_S:.0f} s"
+        for took in (first, whole)
+    ]
     print(
-        f"{name:>15}: first content {told[0]}, all runs {told[1]}, {server.used:6.2f} s of "
-        f"processor, {server.peak:.0f} MiB",
+        f"{name:>15}: first content {told[0]}, all runs {told[1]}, {server.peak:.0f} MiB",
         flush=True,
     )
 
 
-def main(count: int) -> None:
+def main(count: int, programs: list[str]) -> None:
     print(f"{count} runs of {STEPS} steps", flush=True)
     place = Path(tempfile.mkdtemp(prefix="studio-bench-"))
     try:
@@ -209,6 +218,8 @@ def main(count: int) -> None:
             ("tensorboard", lay_out_tensorboard, time_tensorboard),
             ("trackio", lay_out_trackio, time_trackio),
         ):
+            if programs and name not in programs:
+                continue
             (place / name).mkdir()
             lay_out(place / name, count)
             measure(place / name, count)
@@ -218,4 +229,4 @@ def main(count: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 10_000)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 10_000, sys.argv[2:])

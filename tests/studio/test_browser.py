@@ -170,6 +170,19 @@ def test_words_filter_and_a_heading_sorts(page, serve, base):
     expect(page.locator("main")).to_contain_text("No run has these words")
 
 
+CUT = """[...document.querySelectorAll(".run.head > span")]
+    .filter(s => s.scrollWidth > s.clientWidth).map(s => s.textContent)"""
+
+
+def test_a_heading_is_whole_with_its_arrow(page, serve, base):
+    write_run(base, "a")
+    address, _ = serve(base)
+    for heading in ("name", "status", "step", "loss", "val_loss", "speed", "left"):
+        page.goto(f"{address}/?sort={heading}")
+        expect(page.locator(".run.head [aria-sort]")).to_have_count(1)
+        assert page.evaluate(CUT) == []
+
+
 def test_a_comparison_fills(page, serve, base):
     question = Question(arms={"a": ["optim=adamw"], "b": ["optim=muon"]}, axis=["optim"]).complete()
     arms = {name: {"words": [], "max_steps": 3, "differs": {}} for name in "ab"}

@@ -11,7 +11,7 @@ export async function open() {
   show(h("h1", { class: "title" }, "Number formats"));
   const answer = await asked().catch(error => { toast(error.message); [names, x] = [[], "0.3"]; return asked(); });
   const known = h("datalist", { id: "known" }, answer.catalogue.map(f => h("option", { value: f.name })));
-  const add = h("input", { list: "known", id: "add", placeholder: "add a format: e4m3fn, e2m3 …", "aria-label": "Add a format", onchange: e => { const wish = e.target.value.trim(); e.target.value = ""; if (wish && !names.includes(wish)) change([...names, wish]); } });
+  const add = h("input", { list: "known", id: "add", size: 26, placeholder: "add a format: e2m3fn …", "aria-label": "Add a format", onchange: e => { const wish = e.target.value.trim(); e.target.value = ""; if (wish && !names.includes(wish)) change([...names, wish]); } });
   const number = h("input", { id: "number", value: x, inputmode: "decimal", size: 10, "aria-label": "A number", onchange: e => { x = e.target.value.trim(); redraw().catch(error => toast(error.message)); } });
   [chips, near] = [h("div"), h("section")];
   plots = { line: place(true), log: place(true), spacing: place(), bell: place() };
@@ -50,7 +50,7 @@ async function fill(chosen) {
 
 function numbers(chosen) {
   const modes = chosen[0].rounded.map(r => r.mode);
-  const cell = r => (r.chances ? r.chances.map(([v, p]) => `${some(v, 6)} (${some(100 * p, 3)} %)`).join(", ") : `${some(r.value, 6)}  (${r.error > 0 ? "+" : ""}${some(r.error, 3)})`);
+  const cell = r => (r.chances ? r.chances.map(([v, p]) => `${some(v, 6)} (${some(100 * p, 3)}\u00a0%)`).join(", ") : `${some(r.value, 6)}  (${r.error > 0 ? "+" : ""}${some(r.error, 3)})`);
   const rounded = table(["format", "spacing there", ...modes.map(m => m.replace("_", " "))], chosen.map((c, i) => [names[i], some(c.ulp), ...c.rounded.map(cell)]));
   const codes = chosen.map((c, i) => h("div", {}, h("h3", {}, `${names[i]} near ${x}`), c.near.length ? table(["code", "bits", "number"], c.near.map(n => [`0x${n.code.toString(16).padStart(2, "0")}`, h("code", {}, n.bits), some(n.value, 8)]), ["number"]) : h("p", { class: "soft" }, "too many codes to list")));
   return [h("h2", {}, `${x} rounded, with its error`), rounded, h("details", { open: true }, h("summary", {}, "The codes around it"), h("div", { class: "many" }, codes))];
