@@ -192,21 +192,22 @@ def _items(inside: str) -> list[str]:
     return found[:-1] if found and not found[-1] else found
 
 
-NO_EXPERIMENTS = "none; yours go into DIR/experiment/NAME.yaml, found with --config-dir DIR"
+OWN_EXPERIMENTS = "; yours go into DIR/experiment/NAME.yaml, found with --config-dir DIR"
 
 
 def _check_preset(group: str, value: str, allowed: list[str]) -> None:
     from altgrad.settings import ConfigError, nearest
 
     if value not in allowed and not (group == "experiment" and value == "null"):
+        own = OWN_EXPERIMENTS if group == EXPERIMENT else ""
         raise ConfigError(
             f"{group}={value!r} is not a preset.{nearest(value, allowed)} "
-            f"Allowed: {', '.join(allowed) or NO_EXPERIMENTS}."
+            f"Allowed: {', '.join(allowed)}{own}."
         )
 
 
 EXPERIMENT = "experiment"
-"""The group of whole configurations: all of its presets are the user's own."""
+"""The group of whole configurations: a clean control, and the user's own."""
 
 
 def preset_names(config_dir: str | None = None) -> dict[str, list[str]]:
@@ -231,13 +232,16 @@ def origins(
 
     def note(path: Path, prefix: str) -> None:
         content = yaml.safe_load(path.read_text()) or {} if path.is_file() else {}
+        content.pop("defaults", None)  # Hydra's own: which presets a file brings along
         for name in flatten(content, prefix):
             found[name] = "/".join(path.parts[-2:]) if path.name != "config.yaml" else path.name
 
     for root in roots:
         note(root / "config.yaml", "")
         for group, name in choices.items():
-            note(root / group / f"{name}.yaml", "" if group == "experiment" else f"{group}.")
+            if group != EXPERIMENT:
+                note(root / group / f"{name}.yaml", f"{group}.")
+        note(root / EXPERIMENT / f"{choices.get(EXPERIMENT)}.yaml", "")
     for word in words:
         key = word.partition("=")[0]
         found |= {

@@ -121,6 +121,25 @@ def test_an_experiment_that_is_not_there_is_refused_with_where_to_put_it(capsys)
     assert "DIR/experiment/NAME.yaml" in refused(capsys, "train", "experiment=mine")
 
 
+def test_the_clean_control_has_everything_off_that_could_be_blamed():
+    config = compose_config(["experiment=control"])
+    parts = {"attention_backend": "explicit", "block": "prenorm", "position": "learned"}
+    assert {name: getattr(config.model, name) for name in parts} == parts
+    assert (config.precision.compute, config.precision.simulate) == ("32-true", False)
+    assert (config.compile, config.optim.name, config.optim.ema_decay) == (False, "adamw", 0.0)
+
+
+def test_a_word_and_another_preset_win_over_the_experiment():
+    config = compose_config(["optim=muon", "experiment=control", "model.n_layer=2"])
+    assert (config.optim.name, config.model.n_layer, config.model.n_embd) == ("muon", 2, 192)
+
+
+def test_what_an_experiment_says_comes_from_it():
+    _, origin = compose_values(["experiment=control"])
+    assert origin["optim.lr"] == origin["model.n_embd"] == "experiment/control.yaml"
+    assert origin["optim.weight_decay"] == "optim/adamw.yaml"
+
+
 @pytest.mark.parametrize(
     ("group", "name"), [(g, n) for g, names in preset_names().items() for n in names]
 )

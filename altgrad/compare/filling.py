@@ -146,7 +146,7 @@ def _cell(question: Question, arm: str, seed: int, run: Path, max_steps: int) ->
     if state == "failed" and not is_outcome(run):
         state = "again"  # it has another attempt
     if state in ("running", "interrupted", "again"):
-        costs = costs_of(list(read_metrics(RunFolder(run).metrics)), [])
+        costs = costs_of(read_metrics(RunFolder(run).metrics), [])
         return Cell(arm, seed, run.name, state, costs["step"], max_steps, None, costs["train_s"])
     found = _outcome(arm, seed, run, question)
     value = None if found is None or found.lost else found.outcome

@@ -16,9 +16,9 @@ from altgrad.compare.report.curves import (
     difference_rows,
     loss_rows,
     mechanism_rows,
-    natural,
     tuning_rows,
 )
+from altgrad.compare.why.names import AGGREGATES, natural
 from altgrad.runs.plots import COLOURS, DASHES, GREY, SHAPES
 
 ROW_HEIGHT = 46
@@ -284,10 +284,6 @@ class Charts:
 
     def _loss_axis(self, field: str, title: str) -> alt.Y:
         return alt.Y(field, title=title, scale=alt.Scale(zero=False, nice=True))
-
-
-AGGREGATES = ("mean", "all", "total", "so_far", "min", "max", "median", "std")
-"""Items of a group that summarise its layers, the preferred one first."""
 
 
 def which_way(conclusion: Conclusion, difference: str) -> str:

@@ -10,11 +10,13 @@ from altgrad.compare.conclusion import Conclusion
 from altgrad.compare.contrasts import Contrast
 from altgrad.compare.report.charts import Charts, Spec
 from altgrad.compare.report.contrast_charts import contribution_forest
+from altgrad.compare.report.crossed_charts import effect_forest, heat_table, interaction_plots
 from altgrad.compare.report.many_arms import are_many, best, shown_interactions
 from altgrad.compare.report.meanings import meaning
 from altgrad.compare.report.sections import SECTIONS
 from altgrad.compare.report.tables import Table
 from altgrad.compare.report.vega import javascript_bundle
+from altgrad.compare.report.why import WHY
 from altgrad.compare.report.words import (
     contrast_is,
     headline,
@@ -27,7 +29,7 @@ from altgrad.compare.verdict import Evidence
 PAGE = Path(__file__).parent / "page.html"
 LOOSE = {
     *("verdict", "finding", "found", "value", "why", "run", "control", "arm's value", "chosen"),
-    *("settings", "taken together, since", "of", "arm"),
+    *("settings", "taken together, since", "of", "arm", "what it is"),
 }
 """Columns whose cells may be broken into lines."""
 
@@ -49,6 +51,13 @@ REMARKS = {
     "contributions": "Alone: the first configuration with this change, against it. As a removal: "
     "the second configuration against itself without it. Where both agree the change does not lean "
     "on the others. Grey: differences that were declared not to matter.",
+    "effects": "Point and bar: the mean over the seeds and its interval. A main effect is the mean "
+    "of all arms with the value less that of all arms with the axis' first value; an interaction "
+    "is the difference of two such differences. Grey: what was declared not to matter.",
+    "heat": "Mean outcome over the seeds; the darker, the better. The control is framed.",
+    "interactions": "Mean outcome over the seeds and over the other axes, for each two axes. Lines "
+    "that run alike: the changes add up. Lines that open, close or cross: an interaction, which "
+    "the effects above judge. Dots: single seeds.",
     "mechanism": "Means over the seeds of whatever the runs have logged beside the loss. Compare "
     "an arm with the control, not with zero: the control's arithmetic rounds too. An arm that does "
     "not round logs most of these only when asked (diagnostics.every_steps=1), and the cosine and "
@@ -162,6 +171,11 @@ def _body(conclusion: Conclusion, charts: Charts) -> tuple[str, dict[str, Spec]]
         parts.append(section("", *by_title.pop("What each change contributes")))
     else:
         parts.append(plot(charts.differences(), "Paired differences", REMARKS["forest"]))
+    parts.append(plot(effect_forest(conclusion), "Effects", REMARKS["effects"]))
+    parts.append(plot(heat_table(conclusion), "Every combination", REMARKS["heat"]))
+    for place, spec in enumerate(interaction_plots(conclusion)):
+        title, remark = ("", "") if place else ("Interactions", REMARKS["interactions"])
+        parts.append(plot(spec, title, remark))
     primary = conclusion.question.primary
     once = charts.at_the_only_step(primary, primary)
     if once is not None:
@@ -170,6 +184,7 @@ def _body(conclusion: Conclusion, charts: Charts) -> tuple[str, dict[str, Spec]]
         over = charts.curves(primary, primary)
         parts.append(plot(over, f"{primary} over the run", REMARKS["loss"]))
     parts.append(plot(charts.curves("loss", "training loss"), "Training loss"))
+    parts.append(section(WHY, *by_title.pop(WHY)))
     parts.append(_mechanisms(charts, plot))
     parts.append(plot(charts.sensitivity(), "Sensitivity to the tuned setting"))
     parts += [section(title, rows, remark) for title, (rows, remark) in by_title.items()]
