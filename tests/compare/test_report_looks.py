@@ -52,14 +52,20 @@ def as_eight(made: Conclusion) -> Conclusion:
     ]
     return replace(
         made,
-        question=replace(made.question, control=FIRST, arms={a: [] for a in ARMS}),
+        # its arms are no longer named by their cells, as a crossed design's are
+        question=replace(made.question, design="one", control=FIRST, arms={a: [] for a in ARMS}),
         runs={a: made.runs[of[a]] for a in ARMS},
-        outcomes={a: made.outcomes[of[a]] for a in ARMS},
+        outcomes={a: [replace(o, arm=a) for o in made.outcomes[of[a]]] for a in ARMS},
         evidence=[
             replace(e, verdict="better", mean=-i / 10, low=-i / 10 - 0.3, high=0.2)
             for i, e in enumerate(evidence, start=1)
         ],
-        contrasts=made.contrasts * 3,
+        contrasts=[
+            replace(c, weights={ARMS[made.arms.index(a)]: w for a, w in c.weights.items()})
+            for c in made.contrasts
+            if c.kind == "interaction"
+        ]
+        * 3,
         record=replace(made.record, arms={a: made.record.arms[of[a]] for a in ARMS}),
         same_arms=[],
     )

@@ -170,6 +170,19 @@ def test_words_filter_and_a_heading_sorts(page, serve, base):
     expect(page.locator("main")).to_contain_text("No run has these words")
 
 
+CUT = """[...document.querySelectorAll(".run.head > span")]
+    .filter(s => s.scrollWidth > s.clientWidth).map(s => s.textContent)"""
+
+
+def test_a_heading_is_whole_with_its_arrow(page, serve, base):
+    write_run(base, "a")
+    address, _ = serve(base)
+    for heading in ("name", "status", "step", "loss", "val_loss", "speed", "left"):
+        page.goto(f"{address}/?sort={heading}")
+        expect(page.locator(".run.head [aria-sort]")).to_have_count(1)
+        assert page.evaluate(CUT) == []
+
+
 def test_a_comparison_fills(page, serve, base):
     question = Question(arms={"a": ["optim=adamw"], "b": ["optim=muon"]}, axis=["optim"]).complete()
     arms = {name: {"words": [], "max_steps": 3, "differs": {}} for name in "ab"}
@@ -237,6 +250,27 @@ def test_a_phone_sorts_without_headings(chromium, serve, base):
     page.goto(address)
     page.get_by_label("sorted by").select_option("val_loss")
     expect(page.locator(".run .name")).to_have_text(["alpha", "gamma", "beta"])
+    context.close()
+
+
+SHIFTS = """window.shifted = 0;
+new PerformanceObserver(list => {
+  for (const e of list.getEntries()) if (!e.hadRecentInput) window.shifted += e.value;
+}).observe({ type: "layout-shift", buffered: true })"""
+
+
+def test_nothing_jumps_while_numbers_and_plots_arrive(chromium, serve, base):
+    write_run(base, "a")
+    write_run(base, "b")
+    address, _ = serve(base)
+    context = chromium.new_context(viewport={"width": 1280, "height": 900})
+    context.add_init_script(SHIFTS)
+    page = context.new_page()
+    for place in ("/formats", "/run/a", "/curves?run=a&run=b", "/"):
+        page.goto(address + place)
+        page.locator(".spark path" if place == "/" else "canvas").first.wait_for(timeout=SLOW_MS)
+        page.wait_for_timeout(600)
+        assert page.evaluate("window.shifted") < 0.1, place
     context.close()
 
 
