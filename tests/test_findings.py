@@ -27,7 +27,7 @@ def test_the_pages_tables_are_those_of_the_results(study):
     assert study("page").remade(text) == text
 
 
-@pytest.mark.parametrize("name", ["gains", "contrasts", "mediators", "rates"])
+@pytest.mark.parametrize("name", ["gains", "contrasts", "mediators", "rates", "one_rate"])
 def test_the_results_follow_from_the_runs(study, name, tmp_path, monkeypatch):
     analysis = study("analysis")
     runs = analysis.read_rows()
