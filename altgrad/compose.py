@@ -7,6 +7,8 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Union, cast, get_args, get_origin
 
+from altgrad.trust import NAME
+
 Tree = dict[str, Any]
 
 
@@ -65,11 +67,17 @@ def compose_values(
 
 
 def own_format_words(word: str, words: list[str], config_dir: str | None) -> list[str]:
-    """`precision=e2m5b4`, a format that no preset has, is the preset e5m2 with that format; and
+    """`model=my_gpt:GPT`, a whole class, is `model.network`.
+
+    `precision=e2m5b4`, a format that no preset has, is the preset e5m2 with that format; and
     `precision.format=e2m5b4`, where no other word says what is rounded, asks for rounding, too."""
     from altgrad.quantization.recipe import is_format
 
     key, _, value = word.partition("=")
+    if key == "model" and NAME.fullmatch(value):
+        # Its heads follow model.n_head: what the usual preset says of its own is not for them.
+        asked = any(w.startswith("model.n_kv_head=") for w in words)
+        return [f"model.network={value}", *([] if asked else ["model.n_kv_head=null"])]
     if key == "precision" and value not in preset_names(config_dir)[key] and is_format(value):
         return [f"precision={ROUNDED_PRESET}", f"precision.format={value}"]
     said = {w.partition("=")[0] for w in words} & {"precision", "precision.simulate", EXPERIMENT}

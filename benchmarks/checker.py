@@ -26,7 +26,7 @@ from altgrad.learn.checker import judge as check
 from altgrad.learn.track import TRACKS, Track, Variant
 
 KINDS = ("caught", "located", "named")
-SETS = {"outside set": "", "second set": "_second"}
+SETS = {"outside set": "", "second set": "_second", "third set": "_third"}
 
 
 def judge(track: Track, variant: Variant, path: Path, says: list[str]) -> dict[str, Any]:

@@ -38,7 +38,10 @@ def edited(text: str, edits: list[list[str]], name: str) -> str:
 
 
 def load(track: Track, which: str = "") -> dict[str, list[Case]]:
-    """`mistake`, `pair`, and `right` (bases, rewrites and files); `which`: "" or "_second"."""
+    """`mistake`, `pair`, and `right` (bases, rewrites and files).
+
+    which: "", "_second" or "_third".
+    """
     data = tomllib.loads((FOLDER / f"{track.name}{which}.toml").read_text())
     bases = {entry["unit"]: entry["body"].lstrip("\n") for entry in data["base"]}
     known = {(m["unit"], m["name"]): m for m in data["mistake"]}

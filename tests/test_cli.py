@@ -292,7 +292,17 @@ def test_light_commands_load_nothing_of_weight(words):
     code = (
         "import sys\nfrom altgrad.cli import main\n"
         f"try: main({words!r})\nexcept SystemExit: pass\n"
-        "heavy = {'torch', 'numpy', 'hydra', 'lightning', 'pandas', 'matplotlib'}\n"
+        "heavy = {'torch', 'numpy', 'hydra', 'lightning_fabric', 'pandas', 'matplotlib'}\n"
+        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stderr.strip().endswith("[]")
+
+
+def test_settings_are_shown_without_what_only_training_needs():
+    code = (
+        "import sys\nfrom altgrad.cli import main\nmain(['config'])\n"
+        "heavy = {'lightning_fabric', 'torch._dynamo', 'scipy', 'pandas', 'matplotlib'}\n"
         "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

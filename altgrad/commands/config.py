@@ -97,6 +97,7 @@ def choices() -> dict[str, Iterable[str]]:
     from altgrad.model.init import SCHEMES
     from altgrad.model.parts import PARTS
     from altgrad.optim.build import OPTIMIZERS
+    from altgrad.optim.network_setup import OWN
     from altgrad.optim.muon import SCALES
     from altgrad.optim.schedules import SCHEDULES
     from altgrad.quantization.recipe import ROLES, ROUNDINGS, STORAGES, UNSCALED
@@ -107,12 +108,13 @@ def choices() -> dict[str, Iterable[str]]:
 
     casts = {"rounding": ROUNDINGS, "scaling": (UNSCALED, *SCALINGS)}
     return {
+        "model.network": ["parts", OWN_CLASS],
         **{f"model.{kind}": [*parts, OWN_CLASS] for kind, parts in PARTS.items()},
         **{f"precision.{role}.{name}": casts[name] for role in ROLES for name in casts},
         "model.init": SCHEMES,
         "model.attention_backend": BACKENDS,
         "model.rope_dtype": DTYPES,
-        "optim.name": [*OPTIMIZERS, OWN_CLASS],
+        "optim.name": [*OPTIMIZERS, OWN, OWN_CLASS],
         "optim.muon_scale": SCALES,
         "schedule.name": [*SCHEDULES, OWN_FUNCTION],
         "data.name": CORPORA,

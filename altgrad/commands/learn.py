@@ -31,6 +31,7 @@ def add_learn_commands(commands: Any, add_command: AddCommand) -> None:
     _add_unit_actions(actions, add_command)
     _add_break(actions, add_command)
     _add_race(actions, add_command)
+    _add_train(actions, add_command)
     _add_questions(actions, add_command)
 
 
@@ -130,6 +131,14 @@ def _add_race(actions: Any, add_command: AddCommand) -> None:
     )
 
 
+def _add_train(actions: Any, add_command: AddCommand) -> None:
+    summary = "train your whole model as an ordinary run: text at steps 0, 100, …, resume, plot"
+    parser = _add(actions, add_command, "train", train, summary)
+    parser.add_argument(
+        "overrides", nargs="*", metavar="KEY=VALUE", help="settings, as for `altgrad train`"
+    )
+
+
 def _add_questions(actions: Any, add_command: AddCommand) -> None:
     add_command(actions, "questions", questions, "twelve questions about this architecture")
     summary = "a question's short answer, and the experiment that shows it, run now"
@@ -185,6 +194,41 @@ def race(arguments: argparse.Namespace) -> int:
     settings = RaceSettings(steps=arguments.steps, seed=arguments.seed)
     examination = None if arguments.core is None else _core(arguments.core, arguments.per_task)
     return show(actions.run_race(_space(arguments), settings, arguments.page, examination))
+
+
+def train(arguments: argparse.Namespace) -> int:
+    """`altgrad train` in the learner's folder, where `my_gpt` is found, sized as in the race."""
+    import os
+
+    from altgrad.commands.train import run_trainer
+    from altgrad.commands.words import program, say
+    from altgrad.compose import compose_config
+    from altgrad.learn import actions
+    from altgrad.training.build import build_run
+    from altgrad.training.recording import Console
+
+    space = _space(arguments)
+    words = actions.training_words(space, arguments.overrides)
+    os.chdir(space.folder)
+    say(f"in {space.folder}: {program()} train {' '.join(words)}")
+    console = Console()
+    watched: Any = {"listeners": [console], "progress": console.preparing}
+    trainer = build_run(compose_config(words, None), **watched)
+    trainer.remarks += _first_text(trainer)
+    code = run_trainer(trainer, console)
+    if code == 0:
+        say(f"an ordinary run of {space.folder}; there: {program()} sample, eval or plot")
+    return code
+
+
+def _first_text(trainer: Any) -> list[str]:
+    """What the model says before it has learnt anything; one that cannot speak is told as it is."""
+    if trainer.sampler is None or not trainer.config.sample_tokens:
+        return []
+    try:
+        return [f"it says: {trainer.sampler(0)!r}"]
+    except Exception as error:
+        return [f"it says nothing: {error}"]
 
 
 def _core(path: str, per_task: int) -> Any:

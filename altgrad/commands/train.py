@@ -60,7 +60,7 @@ def train(arguments: argparse.Namespace) -> int:
     console = Console()
     if how.auto and (run := _run_to_go_on_with(config, how.allow)):
         return _go_on(run, config, how.allow, console)
-    return _run(build_run(config, listeners=[console], progress=console.preparing), console)
+    return run_trainer(build_run(config, listeners=[console], progress=console.preparing), console)
 
 
 def _run_to_go_on_with(config: Any, allow: tuple[str, ...]) -> Path | None:
@@ -92,7 +92,7 @@ def _go_on(run: Path, config: Any, allow: tuple[str, ...], console: Any) -> int:
         return 0 if status == "finished" else 1
     console.say(f"resuming {run}")
     watched: Any = {"listeners": [console], "progress": console.preparing}
-    return _run(resume_run(run, config=config, allow=allow, **watched), console)
+    return run_trainer(resume_run(run, config=config, allow=allow, **watched), console)
 
 
 def is_finished(run_dir: str | None) -> bool:
@@ -121,7 +121,7 @@ def resume(arguments: argparse.Namespace) -> int:
     trainer = resume_run(
         run, config=config, allow=how.allow, listeners=[console], progress=console.preparing
     )
-    return _run(trainer, console)
+    return run_trainer(trainer, console)
 
 
 def _is_run(name: str) -> bool:
@@ -168,7 +168,8 @@ def reproduce(arguments: argparse.Namespace) -> int:
     return 0 if result.likeness.within(arguments.tolerance) else 1
 
 
-def _run(trainer: Any, console: Any) -> int:
+def run_trainer(trainer: Any, console: Any) -> int:
+    """Train, say how it ended, and give the exit code."""
     from altgrad.commands.end_of_run import close_run
 
     summary = trainer.train()

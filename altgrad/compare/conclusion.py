@@ -2,13 +2,14 @@
 
 import json
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from altgrad.compare.contrasts import Contrast, judge_contrasts, weigh_contrasts
-from altgrad.compare.designs import DESIGNS
+from altgrad.compare.designs import DESIGNS, cells_of
 from altgrad.compare.fairness import Fairness, check_runs
 from altgrad.compare.outcomes import Outcome, read_outcome
 from altgrad.compare.programs.fairness import check_program_runs, pairing_notes
@@ -19,6 +20,7 @@ from altgrad.compare.state import is_outcome, state_of
 from altgrad.compare.statistics.anytime import Spread
 from altgrad.compare.stopping import HOPELESS, Open, given_up, needed, too_noisy
 from altgrad.compare.verdict import Evidence, Rules, judge
+from altgrad.compare.why import Why, why
 from altgrad.runs import write_atomically
 from altgrad.settings import ConfigError
 
@@ -49,6 +51,11 @@ class Conclusion:
         """All arms, the control first."""
         return [self.control, *(arm for arm in self.question.arms if arm != self.control)]
 
+    @cached_property
+    def why(self) -> Why:
+        """What else differed and moved with the outcome; reads the runs once, when asked."""
+        return why(self.runs, self.outcomes, control=self.control, primary=self.question.primary)
+
     def needed(self) -> dict[str, list[str]]:
         """As you go: arm -> what another seed of it would be for; arms that may stop are absent."""
         values = {arm: np.array([o.outcome for o in row]) for arm, row in self.outcomes.items()}
@@ -62,12 +69,19 @@ class Conclusion:
             "verdicts": {e.arm: e.verdict for e in self.evidence},
             "evidence": [e.to_dict() for e in self.evidence],
             "contrasts": [c.to_dict() for c in self.contrasts],
+            "factors": factors_of(self.question),
+            "why": self.why.to_dict(),
             "same_arms": [list(pair) for pair in self.same_arms],
             "outcomes": {a: [o.to_dict() for o in row] for a, row in self.outcomes.items()},
             "fairness": asdict(self.fairness),
             "record": asdict(self.record),
             "folder": str(self.folder),
         }
+
+
+def factors_of(question: Question) -> dict[str, dict[str, str]]:
+    """Of a crossed design: arm -> axis -> value; empty for others."""
+    return cells_of(question) if question.design == "crossed" else {}
 
 
 def conclude(folder: Path) -> Conclusion:

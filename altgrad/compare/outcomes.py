@@ -1,13 +1,22 @@
 """From run folders to numbers: the outcome of a run, and what it cost. Loads no torch."""
 
 import math
+from array import array
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from altgrad.compare.question import Question
 from altgrad.compare.state import failure_of, state_of
-from altgrad.runs import RunFolder, costs_of, read_events, read_metrics, read_settings, what_is_lost
+from altgrad.runs import (
+    RunFolder,
+    costs_of,
+    noting,
+    read_events,
+    read_metrics,
+    read_settings,
+    what_is_lost,
+)
 from altgrad.settings import ConfigError
 
 
@@ -43,11 +52,12 @@ def read_outcome(arm: str, seed: int, run: Path, question: Question) -> Outcome:
     Raises:
         ConfigError: the run finished without ever logging the primary metric.
     """
-    state, lost = state_of(run), what_is_lost(run)
-    lines = list(read_metrics(RunFolder(run).metrics))
-    if state == "finished" and (short := _too_short(run, lines)):
+    state = state_of(run)
+    lost = what_is_lost(run) if state == "damaged" else ""
+    values, events = array("d"), list(read_events(RunFolder(run).events))
+    costs = costs_of(noting(question.primary, values, read_metrics(RunFolder(run).metrics)), events)
+    if state == "finished" and (short := _too_short(run, costs["step"])):
         state, lost = "damaged", short
-    values = [float(m[question.primary]) for m in lines if question.primary in m]
     if state == "finished" and len(values) < question.last:
         raise ConfigError(
             f"{run.name} logged {question.primary!r} {len(values)} times, the outcome is a mean of "
@@ -55,7 +65,6 @@ def read_outcome(arm: str, seed: int, run: Path, question: Question) -> Outcome:
         )
     ended = state == "finished"
     value = sum(values[-question.last :]) / question.last if ended else math.nan
-    events = list(read_events(RunFolder(run).events))
     return Outcome(
         arm=arm,
         seed=seed,
@@ -63,14 +72,13 @@ def read_outcome(arm: str, seed: int, run: Path, question: Question) -> Outcome:
         state=state if not ended or math.isfinite(value) else "diverged",
         outcome=value if math.isfinite(value) else math.nan,
         error=failure_of(run) if state == "failed" else lost,
-        **costs_of(lines, events),
+        **costs,
     )
 
 
-def _too_short(run: Path, lines: list[dict[str, Any]]) -> str:
+def _too_short(run: Path, last: int) -> str:
     """A run that ended well before its last step is not the run that was planned."""
     planned = read_settings(RunFolder(run).config, programs=True)["max_steps"]
-    last = lines[-1]["step"] if lines else 0
     return f"it ended at step {last} of {planned}" if last < planned else ""
 
 

@@ -98,8 +98,12 @@ class Question:
     control: str = ""
     """The arm the others are compared with; empty = the first."""
     design: str = "one"
-    """one (one axis), crossed (all combinations of two), ablation (of two configurations) or
-    scaling (one axis over a ladder of sizes)."""
+    """one (one axis), crossed (all combinations of two axes or more), ablation (of two
+    configurations) or scaling (one axis over a ladder of sizes)."""
+    fraction: str = ""
+    """Crossed: the part of all combinations that is run, 1/2, 1/4 or 1/8; empty = all of them."""
+    interactions: int = 2
+    """Crossed: interactions of up to so many axes are judged; 1 = main effects alone."""
     ladder: Ladder = field(default_factory=Ladder)
     """Scaling: the sizes, and what each may spend."""
     between: list[str] = field(default_factory=list)
@@ -109,7 +113,7 @@ class Question:
     together: dict[str, str] = field(default_factory=dict)
     """Ablation: change of several settings -> why these cannot be had one by one."""
     contrasts: dict[str, dict[str, float]] = field(default_factory=dict)
-    """Further comparisons by name: arm -> weight, adding up to 0."""
+    """Further comparisons by name: arm -> weight, adding up to 0. Crossed: or values of axes."""
     primary: str = "val_loss"
     """The outcome: a metric that the runs log."""
     higher_is_better: bool = False
@@ -191,6 +195,10 @@ class Question:
         self._check_seeds()
         self._check_spread()
         self.tuning.check()
+        require(
+            self.design == "crossed" or not self.fraction,
+            "fraction is read with design=crossed; add it, or leave the fraction out.",
+        )
         require(
             self.design == "scaling" or not self.ladder.asked(),
             "sizes and budgets of rungs are read with design=scaling; add it, or leave them out.",

@@ -21,6 +21,8 @@ from altgrad.runs import read_json, read_yaml, write_atomically
 from altgrad.settings import ConfigError, from_dict, require
 
 LAYOUT_VERSION = 1
+ADDED = {"fraction": "", "interactions": 2}
+"""Fields that came to questions later, with the value that changes nothing."""
 
 
 @dataclass
@@ -44,7 +46,9 @@ class Record:
 
 def comparison_folder(question: Question, runs: str | Path) -> Path:
     """The folder of a complete question: its name, or its arms and a hash of all of it."""
-    digest = hashlib.sha256(json.dumps(question.to_dict(), sort_keys=True).encode()).hexdigest()
+    # Fields added since are left out where they say nothing: the same question keeps its folder.
+    said = {n: v for n, v in question.to_dict().items() if ADDED.get(n, ...) != v}
+    digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
     name = question.name or f"{slug('-'.join(question.arms))}-{digest[:6]}"
     require(
         plain_name(name),

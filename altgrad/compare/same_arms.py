@@ -51,7 +51,20 @@ MOST_CELLS = 4
 def void(found: list[Contrast], same: list[Pair]) -> list[Contrast]:
     """Interactions out of which one arm stands twice are not announced, nor are differences of an
     arm from itself."""
-    return [_voided(c, [p for p in same if set(p) <= _cells(c)]) for c in found]
+    return [
+        _voided(c, same if _vanishes(c, same) else [p for p in same if set(p) <= _cells(c)])
+        for c in found
+    ]
+
+
+def _vanishes(found: Contrast, same: list[Pair]) -> bool:
+    """Whether nothing is left of it once arms that are one are taken as one: an axis that does
+    nothing has no main effect."""
+    left = dict(found.weights)
+    for a, b in same:
+        if a in left and b in left:
+            left[b] += left.pop(a)
+    return len(left) < len(found.weights) and all(abs(w) < 1e-9 for w in left.values())
 
 
 def _cells(found: Contrast) -> set[str]:
@@ -64,7 +77,7 @@ def _cells(found: Contrast) -> set[str]:
 def _voided(found: Contrast, twice: list[Pair]) -> Contrast:
     if not twice:
         return found
-    a, b = twice[0]
+    a, b = next((p for p in twice if set(p) <= set(found.weights)), twice[0])
     words = f"{found.name}: nothing to contrast, {a} and {b} {ARE_THE_SAME}"
     unknown = math.nan
     return replace(found, verdict=SAME, words=words, mean=unknown, low=unknown, high=unknown)

@@ -65,7 +65,7 @@ def read(
     device = next(model.parameters()).device
     x = torch.tensor([ids], dtype=torch.long, device=device)
     with watched(seen.append), arithmetic(precision.compute, device):
-        logits, _ = model(x, x)  # with targets it gives the logits of every position
+        logits, _ = model(x)
     known = logits[0].float()
     return known.softmax(-1).cpu(), [weights[0].float().cpu() for weights in seen]
 

@@ -27,7 +27,7 @@ class LogitsModel(nn.Module):
         self.config = GPTConfig(block_size=block_size)
         self.device_of = nn.Parameter(torch.empty(0), requires_grad=False)
 
-    def transformer(self, idx: Tensor, cache: None = None) -> Tensor:
+    def hidden(self, idx: Tensor, cache: None = None) -> Tensor:
         return self.logits(idx)
 
     def head(self, hidden: Tensor) -> Tensor:

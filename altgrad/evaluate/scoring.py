@@ -178,7 +178,7 @@ def _fill(model: GPT, idx: Tensor) -> KVCache:
     """A cache that has read `idx` (B, T)."""
     cache = _FillingCache(model.config, idx.size(1))
     with contextlib.suppress(_Filled):
-        model.transformer(idx, cache)
+        model.hidden(idx, cache)
     return cache
 
 
@@ -210,7 +210,7 @@ def _score_rows(model: GPT, rows: Sequence[Row], cache: KVCache | None) -> list[
     inputs = torch.zeros(len(rows), max(len(r.tokens) for r in rows) - 1, dtype=torch.long)
     for i, row in enumerate(rows):
         inputs[i, : len(row.tokens) - 1] = torch.tensor(row.tokens[:-1])
-    hidden = model.transformer(inputs.to(device), cache)  # [rows, T, C]
+    hidden = model.hidden(inputs.to(device), cache)  # [rows, T, C]
     counts = [len(row.tokens) - row.first for row in rows]
     where = [
         (i, t) for i, row in enumerate(rows) for t in range(row.first - 1, len(row.tokens) - 1)
@@ -246,7 +246,7 @@ def _losses(model: GPT, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor
 def _caches(model: GPT) -> bool:
     """Whether the model's attention fills a KV cache; an outside part may not."""
     cache = KVCache(model.config, 2)
-    model.transformer(torch.zeros(1, 2, dtype=torch.long, device=_device(model)), cache)
+    model.hidden(torch.zeros(1, 2, dtype=torch.long, device=_device(model)), cache)
     return cache.get_pos() == 2
 
 

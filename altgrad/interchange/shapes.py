@@ -74,6 +74,11 @@ def shape_of(config: GPTConfig) -> str:
 
     Raises ValueError for a part that cannot leave altgrad.
     """
+    if ":" in config.network:
+        raise ValueError(
+            f"model.network={config.network} is a class of your own, which no other program has; "
+            "the run keeps its weights (model.safetensors) and its source"
+        )
     config = config.resolved()
     _check_known(config)
     if all(need.met_by(config) for need in GPT2) and _is_square(config):

@@ -29,7 +29,7 @@ from altgrad.learn.questions.questions import (
 )
 from altgrad.learn.questions.questions import table as table_of
 from altgrad.learn.race import Examination, Outcome, RaceSettings, page, race, table
-from altgrad.learn.source import body_text, replace_bodies, unit_text
+from altgrad.learn.source import body_text, is_todo_of, replace_bodies, unit_text
 from altgrad.learn.trace import trace_unit
 from altgrad.learn.track import Track, Variant
 from altgrad.learn.view import (
@@ -289,6 +289,40 @@ def _race_tokens() -> tuple[dict[str, Any], int]:
     folder = prepare(DataConfig())
     tokens = {split: np.asarray(load_tokens(folder, split)) for split in ("train", "val")}
     return tokens, known(load_metadata(folder).vocab_size)
+
+
+def training_words(space: Workshop, overrides: list[str]) -> list[str]:
+    """What `altgrad train` is told for the learner's whole model, at the sizes of the race.
+
+    Raises:
+        ValueError: units are still to be written.
+    """
+    source = read_source(space.file)
+    open_units = [u for u in space.track.units if is_todo_of(source, u)]
+    if missing := [u for u in open_units if u not in space.optional]:
+        raise ValueError(
+            f"{len(missing)} units of {space.file} are still to be written, {missing[0]} first: "
+            "altgrad learn run"
+        )
+    sizes = RaceSettings()
+    decay = {"gpt2": "0.1", "nanochat": "0.0"}[space.track.name]
+    usual = {
+        "model": f"{space.file.stem}:GPT",
+        "model.n_layer": sizes.n_layer,
+        "model.n_head": sizes.n_head,
+        "model.n_embd": sizes.n_embd,
+        "model.block_size": sizes.length,
+        "data.batch_size": sizes.batch_size,
+        "optim": "own",
+        "optim.weight_decay": decay,
+        "max_steps": sizes.steps,
+        "eval_interval": 100,
+        "compile": "false",  # compiling would take longer than the steps
+    }
+    typed = {word.partition("=")[0] for word in overrides}
+    if "optim" in typed:
+        usual.pop("optim.weight_decay")
+    return [*(f"{k}={v}" for k, v in usual.items() if k not in typed), *overrides]
 
 
 def list_questions() -> Lines:

@@ -3,6 +3,7 @@
 from altgrad.model.cache import KVCache
 from altgrad.model.config import GPTConfig
 from altgrad.model.gpt import GPT
+from altgrad.model.own_gpt import OwnGPT
 from altgrad.model.presets import preset, preset_names
 
-__all__ = ["GPT", "GPTConfig", "KVCache", "preset", "preset_names"]
+__all__ = ["GPT", "GPTConfig", "KVCache", "OwnGPT", "preset", "preset_names"]

@@ -51,6 +51,9 @@ class GPTConfig:
     n_inner: int | None = None
     """Width inside the MLP; null leaves it to the MLP part's own rule."""
 
+    network: str = "parts"
+    """The network: parts (made of those named below), or package.module:Class, a whole class in
+    nanoGPT's or nanochat's form (`model/whole.py`); `model=my_gpt:GPT` says the same."""
     embedding: str = "token"
     """The part that turns ids into vectors: token, bigram, or package.module:Class."""
     position: str = "learned"
@@ -108,6 +111,8 @@ class GPTConfig:
 
     def __post_init__(self) -> None:
         self._check_sizes()
+        if ":" not in self.network:
+            check_name("model.network", self.network, ["parts"], outside=True)
         for kind in PARTS:
             check_part(kind, getattr(self, kind))
         check_name("model.init", self.init, SCHEMES)

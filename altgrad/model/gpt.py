@@ -19,29 +19,42 @@ IGNORE_INDEX = -1
 REDUCTIONS = ("mean", "sum", "none")
 FUSED_ADAMW_DEVICES = ("cpu", "cuda", "mps", "xpu")
 
+network_of: dict[str, type["GPT"]] = {}
+"""`own` -> what `GPT(config)` makes of a whole class of one's own; `own_gpt.py` puts it here."""
+
 
 class GPT(nn.Module):
     """A decoder-only transformer assembled from the parts that `config` names.
 
     All initialisation comes from `generator` (one draw; see `init.py`): by default from the seed of
     the run that `config` belongs to (`TrainConfig.model`), else from torch's global one. `origin`
-    is the number drawn. Raises ValueError where the configuration leaves vocab_size open or an
-    outside part does not fit.
+    is the number drawn. With `config.network=my_gpt:GPT` it is that class (`own_gpt.py`). Raises
+    ValueError where the configuration leaves vocab_size open or outside code does not fit.
     """
+
+    origin: int | None
+
+    def __new__(cls, config: GPTConfig | None = None, generator: Any = None) -> "GPT":
+        own = config is not None and ":" in config.network
+        return super().__new__(network_of["own"] if own and cls is GPT else cls)
 
     def __init__(self, config: GPTConfig, generator: torch.Generator | None = None):
         super().__init__()
-        if config.vocab_size is None:
-            raise ValueError("model.vocab_size=null: set it to the tokenizer's vocabulary size")
-        if generator is None and config.run_seed is not None:
-            generator = torch.Generator().manual_seed(config.run_seed)
-        self.config = config = config.resolved()
-        self.origin: int | None
-        self.origin = seed = draw_seed(generator)
+        self.config, seed = self._begin(config, generator)
+        config = self.config
         with own_random_stream(seed):
             self.transformer = Trunk(config)
             self.lm_head = nn.Linear(config.n_embd, known(config.vocab_size), bias=False)
         self._initialise(seed)
+
+    def _begin(self, config: GPTConfig, generator: torch.Generator | None) -> tuple[GPTConfig, int]:
+        """The config in full, and the number that all random draws come from (`origin`)."""
+        if config.vocab_size is None:
+            raise ValueError("model.vocab_size=null: set it to the tokenizer's vocabulary size")
+        if generator is None and config.run_seed is not None:
+            generator = torch.Generator().manual_seed(config.run_seed)
+        self.origin = seed = draw_seed(generator)
+        return config.resolved(), seed
 
     def init_weights(self, generator: torch.Generator | None = None) -> None:
         """Set every parameter and table anew, e.g. after `to_empty` on a model built on `meta`."""
@@ -78,7 +91,7 @@ class GPT(nn.Module):
         vocabulary (in eager mode), a wrong dtype or shape, and T > block_size.
         """
         self._check_input(idx, targets, kv_cache, loss_reduction)
-        logits = self.head(self.transformer(idx, kv_cache))
+        logits = self.head(self.hidden(idx, kv_cache))
         if targets is None:
             return logits, None
         loss = F.cross_entropy(
@@ -88,6 +101,12 @@ class GPT(nn.Module):
             reduction=loss_reduction,
         )
         return logits, loss
+
+    def hidden(
+        self, idx: Int[Tensor, "B T"], kv_cache: KVCache | None = None
+    ) -> Float[Tensor, "B T C"]:
+        """What the trunk gives, for `head`."""
+        return self.transformer(idx, kv_cache)
 
     def head(self, x: Float[Tensor, "B T C"]) -> Float[Tensor, "B T V"]:
         """Logits of what the trunk gives, in float32 at least, scaled and capped where the config

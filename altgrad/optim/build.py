@@ -29,6 +29,7 @@ from altgrad.optim.makers import (
     ulp,
 )
 from altgrad.optim.manifold import ManifoldOptimizer
+from altgrad.optim.network_setup import OWN, own_setup
 from altgrad.optim.outside import arguments_of, as_maker, checked, is_plain
 from altgrad.optim.stiffness import published_stiffness
 from altgrad.optim.stored import StoredOptimizer
@@ -110,12 +111,17 @@ def build_optimizer(
     """
     config.check()
     storage = storage or Storage()
-    make = as_maker(config.name, lookup(OPTIMIZERS, config.name, "optim.name"))
+    if config.name == OWN:
+        return _finished(own_setup(model, config), storage)
+    make = as_maker(config.name, lookup({**OPTIMIZERS, OWN: own_setup}, config.name, "optim.name"))
     groups = parameter_groups(model, config, lr_factors(config))
     if not groups:
         raise ValueError("the model has no trainable parameter; nothing to optimise")
     _refuse_impossible_storage(config, storage, groups)
-    optimizer = checked(config.name, make(groups, config, storage))
+    return _finished(checked(config.name, make(groups, config, storage)), storage)
+
+
+def _finished(optimizer: Optimizer, storage: Storage) -> Optimizer:
     if storage.mode != "master" or storage.round_state is not None:
         optimizer = StoredOptimizer(optimizer, storage)
     for group in optimizer.param_groups:
@@ -134,6 +140,8 @@ def reads_of(name: str) -> tuple[str, ...] | None:
     Outside code may say it in an attribute `reads`, a plain `torch.optim.Optimizer` says it by the
     arguments of its constructor.
     """
+    if name == OWN:
+        return ("betas",)
     if ":" not in name:
         return READS.get(name)
     try:

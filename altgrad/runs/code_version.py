@@ -15,6 +15,7 @@ COMPUTING_ROOMS = ("model", "quantization", "optim", "data", "training")
 """Rooms of the package whose code can change a number of a run."""
 
 CODE_SETTINGS = (
+    "model.network",
     *("model.embedding", "model.position", "model.norm", "model.attention", "model.mlp"),
     *("model.block", "model.residual"),
     *("optim.name", "schedule.name", "data.tokenizer", "tracker.names"),

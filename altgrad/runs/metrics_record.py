@@ -6,6 +6,8 @@ file: so a line that is lost, edited, doubled or left out is noticed. Loads no t
 
 import hashlib
 import json
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,17 +30,22 @@ class Record:
         return {"lines": self.lines, "step": self.step, "sha256": self._sha.hexdigest()}
 
 
-def record_of(path: Path) -> Record:
-    """The record of a file as it is; a line that cannot be read counts as step -1."""
-    record = Record()
-    for line in _lines(path):
-        record.add(line, step_of_line(line))
+def record_of(path: Path, most: int | None = None) -> Record:
+    """The record of a file as it is, or of its first lines; a last line that cannot be read counts
+    as step -1."""
+    record, last = Record(), b""
+    for last in islice(_lines(path), most):
+        record.add(last, 0)
+    # A million lines: their bytes are enough for the digest, and only the last one's step counts.
+    record.step = step_of_line(last) if record.lines else 0
     return record
 
 
-def _lines(path: Path) -> list[bytes]:
+def _lines(path: Path) -> Iterator[bytes]:
     # A pipe in the file's place would be waited on for ever: it holds no lines.
-    return path.read_bytes().splitlines(keepends=True) if path.is_file() else []
+    if path.is_file():
+        with path.open("rb") as file:
+            yield from file
 
 
 def step_of_line(line: bytes) -> int:
@@ -55,26 +62,27 @@ def what_is_missing(path: Path, written: dict[str, Any], *, whole: bool) -> str:
     """
     if not _is_record(written):
         return f"what was noted of {path.name} is damaged"
-    lines, found = _lines(path), Record()
-    for line in lines[: written["lines"]]:
-        found.add(line, step_of_line(line))
+    found = record_of(path, max(0, written["lines"]))
     if found.lines < written["lines"]:
         return (
             f"{path.name} has {found.lines} of {written['lines']} lines, up to step {found.step} "
             f"of {written['step']}"
         )
     if found.to_dict() != written:
-        return f"{path.name} was changed{_where([step_of_line(line) for line in lines])}"
-    if whole and len(lines) > written["lines"]:
-        return f"{path.name} has {len(lines)} lines, {written['lines']} were written"
+        return f"{path.name} was changed{_where(map(step_of_line, _lines(path)))}"
+    lines = sum(1 for _ in _lines(path)) if whole else found.lines
+    if whole and lines > written["lines"]:
+        return f"{path.name} has {lines} lines, {written['lines']} were written"
     return ""
 
 
-def _where(steps: list[int]) -> str:
+def _where(steps: Iterator[int]) -> str:
     """The first line that shows it by itself: unreadable, doubled, out of order."""
-    for number, (before, step) in enumerate(zip([0, *steps], steps, strict=False), start=1):
+    before = 0
+    for number, step in enumerate(steps, start=1):
         if step <= before:
             return f" (line {number} {'cannot be read' if step < 0 else f'repeats step {step}'})"
+        before = step
     return " after it was written"
 
 

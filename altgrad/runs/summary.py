@@ -1,6 +1,9 @@
 """Reading finished and running runs back from their folders, for tables. Loads no torch."""
 
 import math
+from array import array
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -48,12 +51,11 @@ def summarise_run(root: Path) -> RunSummary:
     """What the folder says about its run."""
     folder = RunFolder(root)
     config = read_settings(folder.config, programs=True)
-    lines = list(read_metrics(folder.metrics))
     events = list(read_events(folder.events))
+    val_losses = array("d")
+    costs = costs_of(noting("val_loss", val_losses, read_metrics(folder.metrics)), events)
     ended: dict[str, Any] = next((e for e in reversed(events) if e.get("event") in END_STATES), {})
-    val_losses = [m["val_loss"] for m in lines if "val_loss" in m]
-    finite = [v for v in val_losses if math.isfinite(v)]
-    measured = {"best_val_loss": min(finite, default=None)}
+    measured = {"best_val_loss": min(filter(math.isfinite, val_losses), default=None)}
     measured |= {"val_loss": val_losses[-1] if val_losses else None}
     common = {
         "name": root.name,
@@ -66,7 +68,7 @@ def summarise_run(root: Path) -> RunSummary:
         "trouble": sum(e.get("event") == "trouble" for e in events),
         "alerts": sum(e.get("event") == "alert" for e in events),
         **measured,
-        **costs_of(lines, events),
+        **costs,
     }
     of_run = _of_program if "program" in config else _of_training
     return RunSummary(**common, **of_run(config))
@@ -88,18 +90,34 @@ def _of_program(config: dict[str, Any]) -> dict[str, Any]:
     return {**unknown, "data": config["cwd"], "program": " ".join(words)}
 
 
-def costs_of(lines: list[dict[str, Any]], events: list[dict[str, Any]]) -> dict[str, Any]:
+def noting(
+    name: str, values: "array[float]", lines: Iterable[dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    """The lines as they come; one metric's values are left behind in `values`. A run of a million
+    steps is read once, and no more of it kept than is asked for."""
+    for line in lines:
+        if name in line:
+            with suppress(OverflowError):  # digits without end, in a damaged line
+                values.append(line[name])
+        yield line
+
+
+def costs_of(lines: Iterable[dict[str, Any]], events: list[dict[str, Any]]) -> dict[str, Any]:
     """How far a run came and what that took: step, train_s, tokens_per_s (median) and
     peak_memory_bytes, of the GPU if the run used one, else of its process."""
-    rates = sorted(m["tokens_per_s"] for m in lines if "tokens_per_s" in m)
+    last: dict[str, Any] = {}
+    kept = array("d")
+    for line in noting("tokens_per_s", kept, lines):
+        last = line
+    rates = sorted(kept)
     said = next((e["train_s"] for e in reversed(events) if "train_s" in e), None)  # a program's
     peaks = [
         [e[name] for e in events if isinstance(e.get(name), int | float) and e[name]]
         for name in ("peak_gpu_bytes", "peak_memory_bytes")
     ]
     return {
-        "step": lines[-1]["step"] if lines else 0,
-        "train_s": lines[-1].get("train_s", said) if lines else said,
+        "step": last.get("step", 0),
+        "train_s": last.get("train_s", said),
         "tokens_per_s": rates[len(rates) // 2] if rates else None,
         "peak_memory_bytes": max(peaks[0] or peaks[1], default=None),
     }
@@ -138,6 +156,7 @@ __all__ = [
     "checkpoint_folder",
     "costs_of",
     "describe_precision",
+    "noting",
     "read_settings",
     "summarise_run",
     "tokens_per_step",

@@ -6,7 +6,7 @@ become whole tensors on saving and are taken apart again on loading.
 
 from typing import Any, Protocol
 
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import Optimizer
 

@@ -26,6 +26,8 @@ def refuse_more_than_stored(
     sizes = [math.prod(shape) for shape in shapes]
     stored = sum(sizes)
     refuse_more_than_memory(config)
+    if ":" in config.network:
+        return  # the class says itself how many layers its sizes mean
     if config.n_layer > len(sizes) or _parameters(config, stored) > stored:
         raise ConfigError(
             f"{where}: the settings speak of a network with {config.n_layer:,} layers of width "
@@ -48,6 +50,8 @@ def refuse_more_than_memory(config: GPTConfig) -> None:
 
 def _least(config: GPTConfig) -> int:
     """Parameters that no choice of parts avoids, without a number so large that it takes time."""
+    if ":" in config.network:
+        return 0  # a whole class may be made of anything
     return config.n_layer * config.n_embd**2 + (config.vocab_size or 0) * config.n_embd
 
 

@@ -8,12 +8,13 @@ no mistake: the question is what was typed.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from altgrad.model.config import GPTConfig
 from altgrad.model.parts import READS as PART_READS
 from altgrad.model.parts import resolve
+from altgrad.model.whole import read_by
 from altgrad.optim.build import READS as OPTIMIZER_READS
 from altgrad.optim.build import STORES, reads_of
 from altgrad.optim.schedules import READS as SCHEDULE_READS
@@ -49,7 +50,7 @@ def unread_settings(config: TrainConfig) -> dict[str, Unread]:
     found = {
         **_of_table(config, "optim.name", {n: reads_of(n) for n in _names(config.optim.name)}),
         **_of_table(config, "schedule.name", dict(SCHEDULE_READS)),
-        **_of_parts(config),
+        **(_of_network(config) if ":" in config.model.network else _of_parts(config)),
     }
     for names, readers, reads in FEATURES:
         if not reads(config):
@@ -96,6 +97,17 @@ def _of_parts(config: TrainConfig) -> dict[str, Unread]:
     return unread
 
 
+def _of_network(config: TrainConfig) -> dict[str, Unread]:
+    """Of a whole class of one's own: sizes and parts that its config does not take."""
+    try:
+        read = {"network", *read_by(config.model).values()}
+    except Exception:
+        return {}  # refused, with the reason, where it is to be built
+    now = f"model.network={config.model.network}"
+    unread = [f.name for f in fields(GPTConfig) if f.name not in read]
+    return {f"model.{name}": Unread("model.network=parts", now) for name in unread}
+
+
 def _part_reads(kind: str, name: str) -> tuple[str, ...] | None:
     if ":" not in name:
         return PART_READS[kind].get(name, ())
@@ -123,6 +135,11 @@ def _free_rates_given(config: TrainConfig) -> bool:
     """Madam leaves scalars to AdamW, the grid optimisers embeddings too; a role's own rate wins."""
     roles = ["scalar", *(["embedding"] if config.optim.name.startswith("grid") else [])]
     return all(getattr(config.optim, f"{role}_lr") is not None for role in roles)
+
+
+def _has_head(config: TrainConfig) -> bool:
+    """Whether the head has weights of its own; a whole class may do as it likes."""
+    return not config.model.tie_head or ":" in config.model.network
 
 
 def _starts(*schemes: str) -> Callable[[TrainConfig], bool]:
@@ -201,7 +218,7 @@ SIMULATE = "precision.simulate=true"
 FEATURES: list[Feature] = [
     (("optim.lr",), "optim.matrix_lr=null", lambda c: not _all_rates_given(c)),
     (("optim.free_lr",), "optim.scalar_lr=null", lambda c: not _free_rates_given(c)),
-    (("optim.head_lr",), "model.tie_head=false", lambda c: not c.model.tie_head),
+    (("optim.head_lr",), "model.tie_head=false", _has_head),
     (("model.init",), "init_from=null", lambda c: c.init_from is None),
     (("model.init_width",), "init_from=null model.init=gpt2", _starts("gpt2", "llama")),
     (("model.init_depth",), "init_from=null model.init=gpt2", _starts("gpt2")),

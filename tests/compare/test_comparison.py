@@ -262,7 +262,7 @@ def test_as_you_go_gives_up_at_its_limit(ask, here):
 
 def test_a_crossed_design_has_its_contrast(finished):
     conclusion = finished("optim.lr=0.001,0.03 data.batch_size=2,4 design=crossed seeds=2")
-    (contrast,) = conclusion.contrasts
+    *_, contrast = conclusion.contrasts
     cells = {name: np.array([o.outcome for o in row]) for name, row in conclusion.outcomes.items()}
     both, low, small = "lr=0.03 + batch_size=4", "lr=0.03 + batch_size=2", "lr=0.001 + batch_size=4"
     d = (cells[both] - cells[low]) - (cells[small] - cells["lr=0.001 + batch_size=2"])
@@ -273,7 +273,7 @@ def test_a_crossed_design_has_its_contrast(finished):
 
 def test_an_interaction_that_is_shown_stands_in_the_headline(finished):
     conclusion = finished("optim.lr=0.001,0.03 data.batch_size=2,4 design=crossed seeds=2")
-    (contrast,) = conclusion.contrasts
+    *_, contrast = conclusion.contrasts
     shown = replace(contrast, verdict="interaction", words="4 gains more", low=-0.3, high=-0.1)
     conclusion = replace(conclusion, evidence=[], contrasts=[shown])
     assert headline(conclusion) == "4 gains more"

@@ -96,7 +96,7 @@ def test_a_saved_question_can_be_asked_again(tmp_path):
         ("precision=bf16,e5m2 tune=optim.lr tuning.gird=0.1,0.2", ["tuning.gird", "'grid'"]),
         ("precision=bf16,e5m2 tune=optim.lr seeds=[1,1001]", ["1001", "tuning seeds"]),
         ("precision=bf16,e5m2 seeds=auto max_seeds=2", ["max_seeds=2"]),
-        ("precision=bf16,e5m2 optim=adamw design=crossed", ["two axes"]),
+        ("precision=bf16,e5m2 optim=adamw design=crossed", ["two axes or more"]),
         ("seeds=3 nothing.yaml", ["comes first"]),
         ("nothing.yaml", ["nothing.yaml", "readable experiment file"]),
     ],

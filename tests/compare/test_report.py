@@ -12,18 +12,12 @@ import pytest
 
 from altgrad.compare.conclusion import conclude
 from altgrad.compare.report.build import write_reports
-from altgrad.compare.report.curves import (
-    BASIC,
-    band_rows,
-    mechanism_rows,
-    natural,
-    split_name,
-    thin,
-)
+from altgrad.compare.report.curves import band_rows, mechanism_rows, thin
 from altgrad.compare.report.html import _script_json
 from altgrad.compare.report.meanings import MEANINGS, meaning
 from altgrad.compare.report.tables import arms_table, gradients_table, text_table
 from altgrad.compare.report.words import headline, verdict_lines
+from altgrad.compare.why.names import BASIC, natural, split_name
 
 altair = pytest.importorskip("altair")
 pytest.importorskip("vl_convert")

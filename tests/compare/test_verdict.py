@@ -121,8 +121,8 @@ def test_an_interaction_pays_for_peeking_too():
     question = Question(axes={"a": ["1", "2"], "b": ["x", "y"]}, design="crossed").complete()
     d = np.array([0.2, 0.5, 0.35, 0.4, 0.1])
     cells = dict(zip(question.arms, [np.zeros(5)] * 3 + [d], strict=True))
-    (once,) = judge_all(question, cells)[1]
-    (looked,) = judge_all(replace(question, until_decided=True), cells)[1]
+    *_, once = judge_all(question, cells)[1]
+    *_, looked = judge_all(replace(question, until_decided=True), cells)[1]
     assert (once.verdict, looked.verdict) == ("interaction", "not shown")
     assert once.p == pytest.approx(paired.paired_t(d).p)
     assert looked.p == pytest.approx(anytime.anytime_p(d))

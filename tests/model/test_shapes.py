@@ -34,7 +34,9 @@ def test_forward_and_generation_keep_to_their_declared_shapes():
 
 
 def test_importing_the_network_loads_torch_and_nothing_else_of_weight():
-    heavy = "lightning transformers wandb pandas scipy matplotlib hydra omegaconf tiktoken yaml"
+    heavy = (
+        "lightning_fabric transformers wandb pandas scipy matplotlib hydra omegaconf tiktoken yaml"
+    )
     code = f"import altgrad.model, sys; print([m for m in '{heavy}'.split() if m in sys.modules])"
     run = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=ROOT

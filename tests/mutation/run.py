@@ -38,7 +38,7 @@ ROOT = HERE.parents[1]
 COPIED = ("altgrad", "tests", "docs", "experiments", "benchmarks")
 PRELOADED = (
     *("torch", "numpy", "scipy.stats", "scipy.optimize", "pandas", "yaml", "omegaconf", "hydra"),
-    *("lightning.fabric", "safetensors.torch", "rich.console", "pytest", "tiktoken"),
+    *("lightning_fabric", "safetensors.torch", "rich.console", "pytest", "tiktoken"),
     *("transformers.models.gpt2.modeling_gpt2", "transformers.models.llama.modeling_llama"),
     *("matplotlib.pyplot", "statsmodels.stats.api", "ml_dtypes", "gfloat", "tokenizers"),
 )

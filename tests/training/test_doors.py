@@ -26,7 +26,7 @@ DOORS = (
 
 EACH_ALONE = """
 import os, sys
-import lightning.fabric, torch  # not ours, and slow: loaded once for all doors
+import lightning_fabric, torch  # not ours, and slow: loaded once for all doors
 assert not [name for name in sys.modules if name.startswith("altgrad")]
 for door in sys.argv[1:]:
     if os.fork() == 0:
@@ -48,7 +48,9 @@ def test_what_outside_users_import_is_there():
 
 
 def test_the_face_of_training_loads_nothing_until_a_name_is_used():
-    program = "import sys, altgrad.training; assert not {'torch', 'lightning'} & set(sys.modules)"
+    program = (
+        "import sys, altgrad.training; assert not {'torch', 'lightning_fabric'} & set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", program], check=True)
 
 

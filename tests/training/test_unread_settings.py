@@ -18,7 +18,8 @@ READ_BY_ALL = """
     run_dir checkpoint_dir
 
     model.vocab_size model.block_size model.n_layer model.n_head model.n_embd model.dropout
-    model.bias model.embedding model.position model.norm model.attention model.mlp model.block
+    model.network model.bias
+    model.embedding model.position model.norm model.attention model.mlp model.block
     model.residual model.embedding_norm model.tie_head model.logit_softcap model.document_token
     model.n_inner model.norm_eps model.n_kv_head model.head_dim model.qk_norm model.windows
     model.attention_backend model.value_embeddings model.logit_scale model.attention_scale

@@ -9,7 +9,9 @@ A new design is a file with a `DESIGN` and a line in `DESIGNS`.
 """
 
 from altgrad.compare.designs import ablation, crossed, one, scaling
+from altgrad.compare.designs.crossed import cells_of
 from altgrad.compare.designs.design import Design
+from altgrad.compare.designs.effects import MAIN
 from altgrad.compare.designs.ladder import FEWEST_FOR_A_FORECAST, Ladder
 from altgrad.compare.designs.planned import INTERACTIONS, Planned, scale_of, weighted_sum
 
@@ -24,9 +26,11 @@ __all__ = [
     "DESIGNS",
     "FEWEST_FOR_A_FORECAST",
     "INTERACTIONS",
+    "MAIN",
     "Design",
     "Ladder",
     "Planned",
+    "cells_of",
     "scale_of",
     "weighted_sum",
 ]

@@ -1,8 +1,29 @@
-"""All combinations of two axes: does the second change do more where the first was made?"""
+"""All combinations of two axes or more, or a part of them: what does each change do on average, and
+does it do more where another was made?
 
-import itertools
+Main effects and interactions (of up to `interactions` axes, two unless said) are corrected
+together, with the contrasts that the question names.
+"""
 
-from altgrad.compare.designs.design import Design, all_but_the_control, label
+from collections.abc import Iterator
+
+from altgrad.compare.designs.design import Design, all_but_the_control
+from altgrad.compare.designs.effects import (
+    Levels,
+    all_cells,
+    all_effects,
+    name_of,
+    name_of_cell,
+    planned_effect,
+)
+from altgrad.compare.designs.fraction import (
+    Word,
+    aliases,
+    belongs,
+    check_fraction,
+    generators,
+    halvings,
+)
 from altgrad.compare.designs.named import named_contrasts
 from altgrad.compare.designs.planned import Asked, Planned
 from altgrad.settings import require
@@ -10,63 +31,74 @@ from altgrad.settings import require
 
 def _check(asked: Asked) -> None:
     require(
-        len(asked.axes) == 2,
-        f"design=crossed takes two axes, this has {len(asked.axes)}; "
+        len(asked.axes) >= 2,
+        f"design=crossed takes two axes or more, this has {len(asked.axes)}; "
         "write optim=adamw,muon precision=bf16,e5m2 design=crossed.",
     )
     for axis, values in asked.axes.items():
         require(len(values) >= 2, f"the axis {axis} needs at least two values, it has {values}.")
-    named_contrasts(asked)
+    require(
+        asked.interactions >= 1,
+        f"interactions={asked.interactions} must be at least 1 (main effects alone).",
+    )
+    check_fraction(asked.fraction, asked.axes)
+    named_contrasts(asked, cells_of(asked))
+
+
+def cells_of(asked: Asked) -> dict[str, dict[str, str]]:
+    """Arm -> its value on every axis; of a fraction, the arms that belong to it."""
+    words = _words(asked)
+    cells = all_cells(asked.axes)
+    kept = [own for own in cells if belongs(_changed(own, asked), words)]
+    return {name_of_cell(own): own for own in kept}
+
+
+def _words(asked: Asked) -> tuple[Word, ...]:
+    check_fraction(asked.fraction, asked.axes)
+    p = halvings(asked.fraction)
+    return generators(len(asked.axes), p) if p else ()
+
+
+def _changed(own: Levels, asked: Asked) -> Word:
+    """Places of the axes that do not have their first value."""
+    places = enumerate(asked.axes.items())
+    return frozenset(i for i, (axis, values) in places if own.get(axis, values[0]) != values[0])
 
 
 def _cross(asked: Asked) -> dict[str, list[str]]:
-    """Every combination, named by its values, the first of each first."""
-    arms = {}
-    for values in itertools.product(*asked.axes.values()):
-        pairs = list(zip(asked.axes, values, strict=True))
-        arms[" + ".join(label(a, v) for a, v in pairs)] = [f"{a}={v}" for a, v in pairs]
-    return arms
+    """Name of an arm -> its words."""
+    return {arm: [f"{a}={v}" for a, v in own.items()] for arm, own in cells_of(asked).items()}
 
 
 def _sentence(asked: Asked) -> str:
-    (a, first), (b, second) = asked.axes.items()
+    said = [f"{axis} ({', '.join(values)})" for axis, values in asked.axes.items()]
+    if len(said) == 2:
+        return f"Does {said[1]} act differently on {asked.primary} under different {said[0]}?"
     return (
-        f"Does {b} ({', '.join(second)}) act differently on {asked.primary} under different "
-        f"{a} ({', '.join(first)})?"
+        f"What do {', '.join(said[:-1])} and {said[-1]} change in {asked.primary}, each on average "
+        "and beside the others?"
     )
 
 
 def _contrasts(asked: Asked) -> list[Planned]:
-    (a, first), (b, second) = asked.axes.items()
-    names = iter(_cross(asked))
-    cells = {(x, y): next(names) for x in first for y in second}
-    made = []
-    for x, y in itertools.product(first[1:], second[1:]):
-        weights = {
-            cells[x, y]: 1.0,
-            cells[x, second[0]]: -1.0,
-            cells[first[0], y]: -1.0,
-            cells[first[0], second[0]]: 1.0,
-        }
-        names_of = (f"{a}={first[0]}", f"{a}={x}", f"{b}={second[0]}", f"{b}={y}")
-        made.append(_interaction(names_of, weights))
-    return [*made, *named_contrasts(asked)]
+    cells = cells_of(asked)
+    made = [planned_effect(e, cells, asked, alias) for e, alias in _told_apart(asked)]
+    return [*made, *named_contrasts(asked, cells)]
 
 
-def _interaction(names: tuple[str, str, str, str], weights: dict[str, float]) -> Planned:
-    plain, changed, base, other = names
-    said = f"{changed} gains {{}} from {other} instead of {base} than {plain} does"
-    return Planned(
-        kind="interaction",
-        name=f"{changed} with {other}",
-        weights=weights,
-        good=said.format("more (or loses less)"),
-        bad=said.format("less (or loses more)"),
-        same=f"{other} does the same with {changed} as with {plain}",
-        unknown=f"not shown whether {other} does more with {changed} than with {plain}",
-        first=changed,
-        second=other,
-    )
+def _told_apart(asked: Asked) -> Iterator[tuple[Levels, str]]:
+    """The effects that can be told apart, each with the shortest of those it is mixed with."""
+    words, axes = _words(asked), list(asked.axes.items())
+    done: set[Word] = set()
+    for effect in all_effects(asked.axes, asked.interactions):
+        own = _changed(effect, asked)
+        others = aliases(own, words)
+        if own in done:
+            continue
+        done |= {own, *others} if words else set()
+        shortest = [o for o in others if len(o) == len(others[0])]
+        named = [name_of({axes[i][0]: axes[i][1][1] for i in sorted(o)}) for o in shortest]
+        yield effect, " or ".join(named)
 
 
 DESIGN = Design(_check, _cross, _sentence, _contrasts, all_but_the_control)

@@ -25,6 +25,8 @@ class Asked(Protocol):
     base: list[str]
     ladder: Ladder
     until_decided: bool
+    fraction: str
+    interactions: int
 
 
 @dataclass(frozen=True)

@@ -1,27 +1,19 @@
 """Numbers for the plots of a report, thinned out so that the page stays small."""
 
 import math
-import re
 from collections import defaultdict
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from altgrad.compare.conclusion import Conclusion
-from altgrad.quantization.recipe import ROLES
+from altgrad.compare.why.names import BASIC, split_name
 from altgrad.runs import RunFolder, read_metrics
 
 Row = dict[str, Any]
 MOST_POINTS = 120
 MOST_STEPS = 30
 """Points of a loss curve; steps of a mechanism's curve, of which there may be hundreds."""
-
-BASIC = {
-    *("step", "loss", "perplexity", "lr", "val_loss", "val_perplexity", "val_bits_per_byte"),
-    *("eval_s", "step_ms", "tokens_per_s", "mfu", "train_s", "compile_s"),
-    *("peak_memory_bytes", "peak_gpu_bytes", "energy_j"),
-}
-"""Metrics that are no mechanism: outcomes, cost and the schedule."""
 
 
 def loss_rows(conclusion: Conclusion, name: str) -> list[Row]:
@@ -91,25 +83,6 @@ def _add_run(arm: str, run: Path, sums: dict[tuple[str, str, str, int], list[flo
         group, item = split_name(name)
         for step, value in thin(points, MOST_STEPS):
             sums[group, arm, item, step].append(value)
-
-
-def split_name(name: str) -> tuple[str, str]:
-    """Group and item of a metric: `grad_snr/h.0_fp8` is `h.0` of `grad_snr_fp8`,
-    `amax/input/h.0` is `h.0` of `amax/input`."""
-    group, _, item = name.partition("/")
-    role, _, layer = item.partition("/")
-    if role in ROLES and layer:
-        group, item = f"{group}/{role}", layer
-    item = item.removeprefix("transformer.").replace(".weight", "")
-    for kind in ("_fp8", "_fp32", "_diff"):
-        if item.endswith(kind):
-            return group + kind, item.removesuffix(kind)
-    return group, item or "all"
-
-
-def natural(name: str) -> list[Any]:
-    """Sorts `h.2` before `h.10`."""
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
 
 
 def _varies(rows: list[Row]) -> bool:

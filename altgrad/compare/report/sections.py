@@ -2,6 +2,8 @@
 
 from altgrad.compare.report import tables
 from altgrad.compare.report.contributions import contributions_table
+from altgrad.compare.report.crossed import combinations_table, means_table
+from altgrad.compare.report.why import WHY, WHY_REMARK, why_table
 
 SECTIONS = (
     ("Arms", tables.arms_table, ""),
@@ -12,10 +14,17 @@ SECTIONS = (
         "configuration against itself without it. All of it is corrected together.",
     ),
     (
+        "Every combination",
+        combinations_table,
+        "Mean outcome over the seeds; the best has a star; the last axis runs across.",
+    ),
+    ("Means", means_table, "Over all arms that have the value, and over the seeds."),
+    (
         "Contrasts",
         tables.contrasts_table,
         "Weighted sums of arms, one number a seed; corrected together.",
     ),
+    (WHY, why_table, WHY_REMARK),
     (
         "Every test",
         tables.statistics_table,

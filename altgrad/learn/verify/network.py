@@ -15,6 +15,7 @@ from altgrad.model import GPT, KVCache
 from altgrad.model.backends import BACKENDS
 from altgrad.model.config import known
 from altgrad.model.parts import PARTS
+from altgrad.model.whole import read_by
 
 TINY = 1e-10  # float64: rounding of equal computations stays far below
 
@@ -34,8 +35,14 @@ def _worst(a: dict[str, Tensor], b: dict[str, Tensor]) -> tuple[str, float]:
     return max(errors.items(), key=lambda item: item[1])
 
 
+def is_whole(config: Any) -> bool:
+    """A whole class of one's own: what it is made of is not known."""
+    return ":" in config.network
+
+
 def logits_shape(s: Subject) -> str:
-    logits, loss = s.awake()(s.ids(3, 5), s.ids(3, 5, seed=1))
+    model = s.awake()
+    logits, loss = model(s.ids(3, 5))[0], model(s.ids(3, 5), s.ids(3, 5, seed=1))[1]
     require(list(logits.shape) == [3, 5, V], f"logits {list(logits.shape)}, expected [3, 5, {V}]")
     require(bool(logits.isfinite().all()), "some logits are not finite")
     require(loss.dim() == 0, f"the loss has shape {list(loss.shape)}, expected a scalar")
@@ -77,10 +84,21 @@ def causal_by_change(s: Subject) -> str:
     return f"no logit moves when later tokens do, at each of {T - 1} positions"
 
 
+def _embeds(model: GPT) -> torch.nn.Module:
+    """The module that gives the stream of one vector for each token."""
+    if not is_whole(model.config):
+        return model.transformer.drop
+    tables = (m for m in model.modules() if isinstance(m, torch.nn.Embedding))
+    found = next((m for m in tables if m.num_embeddings == V), None)
+    if found is None:
+        raise NotApplicable("the class has no nn.Embedding of the vocabulary")
+    return found
+
+
 def causal_by_gradient(s: Subject) -> str:
     model = s.awake()
     streams: list[Tensor] = []
-    hook = model.transformer.drop.register_forward_hook(lambda *a: streams.append(a[2]))
+    hook = _embeds(model).register_forward_hook(lambda *a: streams.append(a[2]))
     logits = model(s.ids())[0]
     hook.remove()
     for t in range(T - 1):
@@ -112,7 +130,7 @@ def positions_matter(s: Subject) -> str:
     swapped = ids.clone()
     swapped[0, 1], swapped[0, 2] = ids[0, 2], (ids[0, 1] + (ids[0, 1] == ids[0, 2]).long()) % V
     change = _largest(model(ids)[0][:, -1], model(swapped)[0][:, -1])
-    if s.model_config.position == "none":
+    if s.model_config.position == "none" and not is_whole(s.model_config):
         return f"no position scheme; swapping two tokens moves the last logits by {change:.3g}"
     require(change > 1e-6, "swapping two earlier tokens changes nothing: positions are not seen")
     return f"swapping two earlier tokens moves the last logits by {change:.3g}"
@@ -120,6 +138,8 @@ def positions_matter(s: Subject) -> str:
 
 @torch.no_grad()
 def shifts(s: Subject) -> str:
+    if is_whole(s.model_config):
+        raise NotApplicable("what a whole class promises of its positions is not known")
     promised = {"rope": True, "rope_reversed": True, "none": True, "learned": False}
     position = s.model_config.position
     if position not in promised:
@@ -169,6 +189,8 @@ def finite_gradients(s: Subject) -> str:
 
 @torch.no_grad()
 def dropout_in_training_only(s: Subject) -> str:
+    if is_whole(s.model_config) and "dropout" not in read_by(s.model_config).values():
+        raise NotApplicable("its GPTConfig has no dropout")
     model, ids = s.awake(dropout=0.5), s.ids()
     require(torch.equal(model(ids)[0], model(ids)[0]), "evaluation is random")
     error = _largest(model(ids)[0], s.awake(dropout=0.0)(ids)[0])
@@ -180,6 +202,10 @@ def dropout_in_training_only(s: Subject) -> str:
 
 def counts(s: Subject) -> str:
     c = s.config.model
+    if is_whole(c):
+        model = s.fresh()
+        size = f"{model.num_parameters():,} parameters, {model.estimate_flops():,} FLOPs per token"
+        raise NotApplicable(f"{size}: counted as they are, a whole class has no closed form")
     outside = [k for k in PARTS if ":" in getattr(c, k)]
     with torch.device("meta"):
         model = GPT(s.model_config if outside else replace(c, vocab_size=c.vocab_size or V))
@@ -247,6 +273,8 @@ def cache_equals_no_cache(s: Subject) -> str:
 
 @torch.no_grad()
 def backends_agree(s: Subject) -> str:
+    if is_whole(s.model_config):
+        raise NotApplicable("a whole class computes in its own way")
     if s.model_config.attention != "causal":
         raise NotApplicable("an outside attention computes in its own way")
     wanted = s.awake(attention_backend="explicit")(s.ids())[0]

@@ -21,6 +21,10 @@ NEUTRAL = {"embedding": "token", "residual": "plain"}  # what these are without 
 
 
 def null_test(s: Subject) -> str:
+    if ":" in s.model_config.network:
+        raise NotApplicable(
+            "a whole class of your own has no control; `learn race` sets it against one"
+        )
     control_config, novelties = control_of(s.model_config)
     if not novelties:
         raise NotApplicable("nothing here is a novelty with an off switch")

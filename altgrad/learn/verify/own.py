@@ -24,7 +24,8 @@ TEXTS = ("To be, or not to be.\n", "naïve café — 北京 🙂", "0123 4567\t\
 def signatures(s: Subject) -> str:
     """Raises ValueError for the first that does not fit, with the lines to write."""
     c = s.config
-    found = [_part(kind, getattr(c.model, kind)) for kind in PARTS]
+    whole = ":" in c.model.network
+    found = [_network(s)] if whole else [_part(kind, getattr(c.model, kind)) for kind in PARTS]
     found += [_optimiser(c.optim.name), _schedule(s)]
     found += [_metric(name) for name in c.diagnostics.own]
     found += [_tokenizer(c.data.tokenizer), *map(_tracker, c.tracker.names)]
@@ -43,6 +44,12 @@ def signatures_or_none(s: Subject) -> None:
 def _part(kind: str, name: str) -> str:
     part = resolve(kind, name)
     return _said(name, part, part.__init__, part.forward) if ":" in name else ""
+
+
+def _network(s: Subject) -> str:
+    """A whole class: built once, so that what does not fit is told with the lines to write."""
+    made: Any = type(s.fresh().own)
+    return _said(s.model_config.network, made, made.__init__, made.forward)
 
 
 def _optimiser(name: str) -> str:

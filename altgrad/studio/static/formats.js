@@ -8,6 +8,7 @@ let names = (address.get("names") ?? "e4m3,e5m2,e3m4").split(",").filter(Boolean
 let chips, plots, near;
 
 export async function open() {
+  show(h("h1", { class: "title" }, "Number formats"));
   const answer = await get("formats");
   const known = h("datalist", { id: "known" }, answer.catalogue.map(f => h("option", { value: f.name })));
   const add = h("input", { list: "known", id: "add", placeholder: "add a format: e4m3fn, e2m3 …", "aria-label": "Add a format", onchange: e => { const wish = e.target.value.trim(); e.target.value = ""; if (wish && !names.includes(wish)) change([...names, wish]); } });

@@ -6,28 +6,25 @@ new one is a file (`gradients`, `dead_neurons`, `rounding_counts`, `shadow`, `ra
 `lost_updates`) and a line in the table. `config` has the settings that turn them on.
 """
 
-from altgrad.training.instruments.config import DiagnosticsConfig, ShadowConfig, interval
-from altgrad.training.instruments.gradients import (
-    compute_gradient_stats,
-    gradient_cosine_similarity,
-)
-from altgrad.training.instruments.instrument import Context, Instrument
-from altgrad.training.instruments.own import make_own
-from altgrad.training.instruments.panel import INSTRUMENTS, Numerics
-from altgrad.training.instruments.readout import join
-from altgrad.training.instruments.shadow import FP32ShadowModel
+from importlib import import_module
+from typing import Any
 
-__all__ = [
-    "INSTRUMENTS",
-    "Context",
-    "DiagnosticsConfig",
-    "FP32ShadowModel",
-    "Instrument",
-    "Numerics",
-    "ShadowConfig",
-    "compute_gradient_stats",
-    "gradient_cosine_similarity",
-    "interval",
-    "join",
-    "make_own",
-]
+from altgrad.training.instruments.config import DiagnosticsConfig, ShadowConfig, interval
+
+_HOME = {
+    **dict.fromkeys(("compute_gradient_stats", "gradient_cosine_similarity"), "gradients"),
+    **dict.fromkeys(("Context", "Instrument"), "instrument"),
+    **dict.fromkeys(("INSTRUMENTS", "Numerics"), "panel"),
+    "FP32ShadowModel": "shadow",
+    "join": "readout",
+    "make_own": "own",
+}
+"""Name -> its file, which loads when the name is used: settings need none of them."""
+
+__all__ = ["DiagnosticsConfig", "ShadowConfig", "interval", *sorted(_HOME)]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

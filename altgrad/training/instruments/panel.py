@@ -6,7 +6,7 @@ guard has not let it); `metrics()` then gives the numbers. Names and units are i
 
 from typing import Any, cast
 
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 from torch import Tensor
 
 from altgrad.optim import OptimConfig, change_storage

@@ -1,0 +1,47 @@
+"""The section `Why, as far as the counts say`: what else differed, and moved with the outcome."""
+
+import math
+
+from altgrad.compare.conclusion import Conclusion
+from altgrad.compare.report.meanings import meaning
+from altgrad.compare.report.tables import Table
+from altgrad.compare.why import Association, Difference
+
+WHY = "Why, as far as the counts say"
+WHY_REMARK = (
+    "Association, not cause: an arm changes many numbers at once, and what moves with the outcome "
+    "may follow from it. The strongest first: rank correlation (Spearman) of a metric's mean over "
+    "the run with the outcome, over the runs that were not lost; runs of one arm are alike, so no "
+    "p is given. Difference: arm - control, paired by seed, for the arm in which it is clearest; "
+    "its 95 % interval is not corrected for how many metrics were looked at. Layer and step: where "
+    "the difference is largest, and from where on it stays, if it stands out of the seeds."
+)
+
+
+def why_table(conclusion: Conclusion) -> Table:
+    """One row a group of metrics, the strongest association first."""
+    tried = conclusion.why.tried
+    return [_row(a, place, tried) for place, a in enumerate(conclusion.why.rows, 1)]
+
+
+def _row(found: Association, place: int, tried: int) -> dict[str, str]:
+    d = found.clearest
+    return {
+        "": f"{place} of {tried}",
+        "metric": f"{found.metric}/{found.item}" if found.item not in ("", "all") else found.metric,
+        "rank correlation": f"{found.correlation:+.2f} over {found.runs} runs, {found.arms} arms",
+        "arm": d.arm,
+        "difference": f"{_amount(d.mean)} [{_amount(d.low)}, {_amount(d.high)}]",
+        "most in": _layer(d),
+        "from step": "" if d.from_step is None else str(d.from_step),
+        "what it is": meaning(found.metric),
+    }
+
+
+def _layer(d: Difference) -> str:
+    return f"{d.layer} ({_amount(d.layer_mean)})" if d.layer_mean is not None else ""
+
+
+def _amount(value: float) -> str:
+    """Three digits and a sign; metrics are shares as well as norms in the thousands."""
+    return f"{value:+.3g}" if math.isfinite(value) else str(value)
