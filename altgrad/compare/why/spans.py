@@ -25,7 +25,7 @@ def mean_over(tables: Sequence[Array]) -> Array:
     """The mean of several metrics of a group: of those that each run has which has one; nan
     throughout where no metric is common to them."""
     stack = np.stack(tables)
-    has = np.isfinite(stack).any(axis=2)
+    has = np.asarray(np.isfinite(stack).any(axis=2))
     shared = stack[has[:, has.any(axis=0)].all(axis=1)]
     return np.asarray(shared.mean(axis=0)) if len(shared) else np.full_like(stack[0], np.nan)
 
