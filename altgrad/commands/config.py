@@ -97,8 +97,8 @@ def choices() -> dict[str, Iterable[str]]:
     from altgrad.model.init import SCHEMES
     from altgrad.model.parts import PARTS
     from altgrad.optim.build import OPTIMIZERS
-    from altgrad.optim.network_setup import OWN
     from altgrad.optim.muon import SCALES
+    from altgrad.optim.network_setup import OWN
     from altgrad.optim.schedules import SCHEDULES
     from altgrad.quantization.recipe import ROLES, ROUNDINGS, STORAGES, UNSCALED
     from altgrad.quantization.scaling import SCALINGS
