@@ -11,6 +11,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
+from altgrad.commands.ci import add_ci_command
 from altgrad.commands.compare import add_compare_commands
 from altgrad.commands.completion import add_completion_command
 from altgrad.commands.config import add_config_command
@@ -119,6 +120,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_doctor_command(commands, add_command)
     add_new_command(commands, add_command)
     add_verify_command(commands, add_command, add_overrides, compose_config)
+    add_ci_command(commands, add_command, add_overrides, compose_config)
     add_completion_command(commands, add_command, preset_names)
     return parser
 

@@ -1,23 +1,30 @@
 """Ten thousand run folders: how soon does a page show something, and in how much memory?
 
-    python benchmarks/studio.py [RUNS=10000]
+    python benchmarks/studio.py [RUNS=10000] [altgrad|tensorboard|trackio …]
 
-The same runs (200 steps each) are laid out for altgrad, TensorBoard and trackio, each server is
-started on them, and asked over HTTP as its own page asks: altgrad for the first rows of the table,
-TensorBoard for the list of runs (`data/runs`), until it names one and until it names all.
-trackio, which keeps runs in a database, is asked for the runs of the project
-(`SQLiteStorage.get_runs`) in a process of its own, from its import on: its page needs that list
-first. Memory is the resident set of the server and its children, the largest seen.
+The same runs (200 steps of loss, step_ms, tokens_per_s and train_s, one val_loss) are laid out for
+altgrad, TensorBoard and trackio. Each one's own server is started on them and asked over HTTP as
+its own page asks first:
+
+altgrad      `/api/runs`: until the first 50 rows come with settings, losses and curves, and until
+             every run has been read
+TensorBoard  `data/runs`: until it names one run and until it names all; the numbers are then read
+trackio      `api/get_runs_for_project`, out of the database that it logs to: until it names all
+
+Memory is the resident set of the server and its children, the largest seen; processor seconds are
+theirs, too: a machine that does other things makes only the wall slower.
 """
 
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
+from functools import cache
 from pathlib import Path
 
 import psutil
@@ -29,8 +36,25 @@ STEPS = 200
 LONGEST_S = 300.0
 
 
-def losses(run: int) -> list[float]:
-    return [3.0 / (1 + 0.02 * step) + 0.001 * (run % 97) for step in range(1, STEPS + 1)]
+KINDS = 97
+"""So many runs differ in what they log; the others repeat them, and are laid out as copies."""
+
+
+def lines(run: int) -> list[dict[str, float]]:
+    """What a run logs, a step each."""
+    losses = [3.0 / (1 + 0.02 * step) + 0.001 * (run % KINDS) for step in range(1, STEPS + 1)]
+    logged = [
+        {"loss": loss, "step_ms": 10.0, "tokens_per_s": 1e4, "train_s": 0.01 * step}
+        for step, loss in enumerate(losses, start=1)
+    ]
+    logged[-1]["val_loss"] = losses[-1]
+    return logged
+
+
+@cache
+def metrics_file(kind: int) -> str:
+    logged = [{"step": i, **line} for i, line in enumerate(lines(kind), start=1)]
+    return "".join(json.dumps(x) + "\n" for x in logged)
 
 
 # -- the same runs, three times -------------------------------------------------------------------
@@ -45,12 +69,7 @@ def lay_out_altgrad(base: Path, count: int) -> None:
         (folder / "config.yaml").write_text(
             yaml.dump(tree, sort_keys=False, Dumper=yaml.CSafeDumper)
         )
-        lines = [
-            {"step": i, "loss": loss, "step_ms": 10.0, "tokens_per_s": 1e4, "train_s": 0.01 * i}
-            for i, loss in enumerate(losses(run), start=1)
-        ]
-        lines[-1]["val_loss"] = lines[-1]["loss"]
-        (folder / "metrics.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
+        (folder / "metrics.jsonl").write_text(metrics_file(run % KINDS))
         events = [{"event": "started", "step": 0}, {"event": "finished", "step": STEPS}]
         (folder / "events.jsonl").write_text("".join(json.dumps(e) + "\n" for e in events))
 
@@ -61,10 +80,13 @@ def lay_out_tensorboard(base: Path, count: int) -> None:
     from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
     for run in range(count):
+        if run >= KINDS:
+            shutil.copytree(base / f"run-{run % KINDS:05d}", base / f"run-{run:05d}")
+            continue
         writer = EventFileWriter(str(base / f"run-{run:05d}"))
-        for step, loss in enumerate(losses(run), start=1):
-            summary = Summary(value=[Summary.Value(tag="loss", simple_value=loss)])
-            writer.add_event(Event(wall_time=step, step=step, summary=summary))
+        for step, line in enumerate(lines(run), start=1):
+            values = [Summary.Value(tag=name, simple_value=v) for name, v in line.items()]
+            writer.add_event(Event(wall_time=step, step=step, summary=Summary(value=values)))
         writer.close()
 
 
@@ -72,26 +94,37 @@ def lay_out_trackio(base: Path, count: int) -> None:
     os.environ["TRACKIO_DIR"] = str(base)
     from trackio.sqlite_storage import SQLiteStorage
 
-    for run in range(count):
-        metrics = [{"loss": loss} for loss in losses(run)]
-        SQLiteStorage.bulk_log("bench", f"run-{run:05d}", metrics)
+    names = [f"run-{run:05d}" for run in range(count)]
+    for run, name in enumerate(names[:KINDS]):
+        SQLiteStorage.bulk_log("bench", name, lines(run), list(range(1, STEPS + 1)))
+    columns = "timestamp, step, metrics"
+    copied = (
+        f"INSERT INTO metrics (run_id, run_name, {columns}) "
+        f"SELECT ?, ?, {columns} FROM metrics WHERE run_id = ?"
+    )
+    with sqlite3.connect(SQLiteStorage.get_project_db_path("bench")) as database:
+        for run, name in enumerate(names[KINDS:], start=KINDS):
+            database.execute(copied, (name, name, names[run % KINDS]))
 
 
 # -- servers --------------------------------------------------------------------------------------
 
 
 class Server:
-    """A process that is asked; `peak` is the largest resident set seen, in MiB."""
+    """A process that is asked; `peak` is the largest resident set seen, in MiB, `used` its
+    processor seconds at the last look; both with its children."""
 
     def __init__(self, words: list[str]) -> None:
         self.began = time.perf_counter()
         self.process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        self.peak = 0.0
+        self.peak = self.used = 0.0
 
-    def ask(self, url: str) -> object:
+    def ask(self, url: str, body: object = None) -> object:
         self.look()
+        sent = None if body is None else json.dumps(body).encode()
+        asked = urllib.request.Request(url, sent, {"Content-Type": "application/json"})
         try:
-            with urllib.request.urlopen(url, timeout=60) as answer:
+            with urllib.request.urlopen(asked, timeout=60) as answer:
                 return json.load(answer)
         except (OSError, ValueError):
             return None
@@ -101,14 +134,17 @@ class Server:
             own = psutil.Process(self.process.pid)
             family = [own, *own.children(recursive=True)]
             self.peak = max(self.peak, sum(p.memory_info().rss for p in family) / 2**20)
+            self.used = sum(p.cpu_times().user + p.cpu_times().system for p in family)
         except psutil.Error:
             return
 
-    def until(self, true) -> float | None:
-        """Seconds since the start until `true()`; None if it takes too long."""
+    def until(self, true) -> tuple[float, float] | None:
+        """Seconds since the start until `true()`, and of the processor; None if too long."""
         while time.perf_counter() - self.began < LONGEST_S:
             if true():
-                return time.perf_counter() - self.began
+                took = time.perf_counter() - self.began
+                self.look()
+                return took, self.used
             time.sleep(0.05)
         return None
 
@@ -148,30 +184,43 @@ def time_tensorboard(base: Path, count: int) -> None:
 
 
 def time_trackio(base: Path, count: int) -> None:
+    port = 16107
     code = (
-        "from trackio.sqlite_storage import SQLiteStorage as S; "
-        "print(len(S.get_runs('bench')), flush=True); import time; time.sleep(1)"
+        "import trackio; trackio.show('bench', open_browser=False, host='127.0.0.1', "
+        f"server_port={port}, block_thread=True)"
     )
     os.environ["TRACKIO_DIR"] = str(base)
     server = Server([sys.executable, "-c", code])
-    assert server.process.stdout is not None
-    found = int(server.process.stdout.readline())
-    took = time.perf_counter() - server.began
-    server.look()
-    report("trackio, list of runs", took, took if found == count else None, server)
+    url = f"http://127.0.0.1:{port}/api/get_runs_for_project"
+
+    def runs() -> int:
+        answer = server.ask(url, {"project": "bench"})
+        return len(answer.get("data") or ()) if isinstance(answer, dict) else 0
+
+    first = server.until(lambda: runs() > 0)
+    report("trackio", first, server.until(lambda: runs() == count), server)
 
 
-def report(name: str, first: float | None, whole: float | None, server: Server) -> None:
+def report(
+    name: str,
+    first: tuple[float, float] | None,
+    whole: tuple[float, float] | None,
+    server: Server,
+) -> None:
     server.look()
     server.stop()
-    told = [f"{v:6.2f} s" if v is not None else f"not in {LONGEST_S:.0f} s" for v in (first, whole)]
+    told = [
+        f"{took[0]:6.2f} s ({took[1]:5.2f} s of processor)" if took else f"not in {LONGEST_S:.0f} s"
+        for took in (first, whole)
+    ]
     print(
-        f"{name:>22}: first content {told[0]}, all runs {told[1]}, {server.peak:.0f} MiB",
+        f"{name:>15}: first content {told[0]}, all runs {told[1]}, {server.peak:.0f} MiB",
         flush=True,
     )
 
 
-def main(count: int) -> None:
+def main(count: int, programs: list[str]) -> None:
+    print(f"{count} runs of {STEPS} steps", flush=True)
     place = Path(tempfile.mkdtemp(prefix="studio-bench-"))
     try:
         for name, lay_out, measure in (
@@ -179,6 +228,8 @@ def main(count: int) -> None:
             ("tensorboard", lay_out_tensorboard, time_tensorboard),
             ("trackio", lay_out_trackio, time_trackio),
         ):
+            if programs and name not in programs:
+                continue
             (place / name).mkdir()
             lay_out(place / name, count)
             measure(place / name, count)
@@ -188,4 +239,4 @@ def main(count: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 10_000)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 10_000, sys.argv[2:])

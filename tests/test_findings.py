@@ -18,7 +18,7 @@ def study(monkeypatch):
     """The study's own modules, by name."""
     monkeypatch.syspath_prepend(str(STUDY))
     yield lambda name: importlib.import_module(name)
-    for name in ("analysis", "page"):
+    for name in ("analysis", "page", "collect"):
         sys.modules.pop(name, None)
 
 
@@ -27,7 +27,7 @@ def test_the_pages_tables_are_those_of_the_results(study):
     assert study("page").remade(text) == text
 
 
-@pytest.mark.parametrize("name", ["gains", "contrasts", "mediators", "rates"])
+@pytest.mark.parametrize("name", ["gains", "contrasts", "mediators", "rates", "one_rate"])
 def test_the_results_follow_from_the_runs(study, name, tmp_path, monkeypatch):
     analysis = study("analysis")
     runs = analysis.read_rows()
@@ -35,6 +35,31 @@ def test_the_results_follow_from_the_runs(study, name, tmp_path, monkeypatch):
     monkeypatch.setattr(analysis, "read_rows", lambda: runs)
     analysis.main()
     assert (tmp_path / f"{name}.csv").read_text() == (STUDY / "results" / f"{name}.csv").read_text()
+
+
+def test_collecting_keeps_what_has_no_folder_any_more_and_replaces_a_part_as_a_whole(
+    study, tmp_path
+):
+    collect = study("collect")
+    path = tmp_path / "runs.csv"
+    collect.merge(path, [{"part": p, "seed": s, "val_loss": 2.5} for p in "ac" for s in (1, 2)])
+    before = path.read_text()
+    collect.merge(path, [])
+    assert path.read_text() == before
+    collect.merge(path, [{"part": p, "seed": 3, "val_loss": 1 / 3} for p in "ab"])
+    assert path.read_text().splitlines() == [
+        "part,seed,val_loss", "a,3,0.333333", "b,3,0.333333", "c,1,2.5", "c,2,2.5",
+    ]  # fmt: skip
+
+
+def test_collecting_without_a_folder_changes_no_table(study, tmp_path, monkeypatch):
+    collect = study("collect")
+    for name in ("runs.csv", "verdicts.csv"):
+        (tmp_path / name).write_text((STUDY / "results" / name).read_text())
+    monkeypatch.setattr(collect, "RESULTS", tmp_path)
+    collect.main(tmp_path / "nothing")
+    for name in ("runs.csv", "verdicts.csv"):
+        assert (tmp_path / name).read_text() == (STUDY / "results" / name).read_text()
 
 
 def row(**changes: object) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -61,3 +62,11 @@ PATTERNS = [
         "package-data"
     ]["altgrad"]
 ]
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda p: p.stem)
+def test_a_workflow_is_what_githubs_schema_says(path):
+    subprocess.run([*SCHEMA, path], check=True, capture_output=True)
+
+
+SCHEMA = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows"]

@@ -6,6 +6,7 @@ from typing import Any
 
 AddCommand = Callable[..., argparse.ArgumentParser]
 
+TRACK_HELP = "what to build: nanochat (default), gpt2, optimisers, rounding"
 LEARN_HELP = """\
 the usual way:
   altgrad learn start            a folder with my_gpt.py: the whole structure, no bodies
@@ -45,8 +46,8 @@ def _add(
 
 def _add_start(actions: Any, add_command: AddCommand) -> None:
     parser = add_command(actions, "start", start, "make a folder with a file to fill in")
-    parser.add_argument("folder", nargs="?", default="my-gpt", metavar="DIR", help="(my-gpt)")
-    parser.add_argument("--track", default="nanochat", help="which model to build (nanochat)")
+    parser.add_argument("folder", nargs="?", metavar="DIR", help="(my-gpt; my-TRACK)")
+    parser.add_argument("--track", default="nanochat", help=TRACK_HELP)
     parser.add_argument(
         "--full", action="store_true", help="leave every unit to write: nothing given or optional"
     )

@@ -4,8 +4,9 @@ The control's `max_steps` sets the budget; every other arm gets the number of st
 same. Everything that follows from `max_steps` (decay, a warm-up left at null) follows along.
 """
 
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from altgrad.compare.arm import Arm
 from altgrad.runs import tokens_per_step as tokens_of_settings
@@ -36,16 +37,29 @@ def tokens_per_step(config: TrainConfig) -> int:
 def flops_per_step(config: TrainConfig) -> float:
     """The model's own count of FLOPs a token times the tokens; counted without making weights.
 
+    Of a run whose first part has a shorter context: the mean over its steps.
+
     Raises:
         ValueError: vocab_size is still null.
     """
+    c = config.schedule
+    contexts = [
+        c.context(step, config.max_steps, config.model.block_size)
+        for step in range(config.max_steps)
+    ]
+    counts = Counter(contexts)
+    flops = {context: _flops_per_token(config, context) for context in counts}
+    mean = sum(n * flops[context] for context, n in counts.items()) / config.max_steps
+    return mean * tokens_per_step(config)
+
+
+def _flops_per_token(config: TrainConfig, context: int) -> int:
     import torch
 
     from altgrad.model import GPT
 
     with torch.device("meta"):
-        model = GPT(config.model)
-    return float(model.estimate_flops()) * tokens_per_step(config)
+        return GPT(replace(config.model, block_size=context)).estimate_flops()
 
 
 def spend_equally(

@@ -93,8 +93,15 @@ class Filling:
 ON_THEIR_WAY = ("waiting", "running", "interrupted", "again")
 
 
-def read_filling(folder: Path) -> Filling:
+Kept = dict[Path, tuple[tuple[float, ...], Cell]]
+"""Runs of one comparison that have ended: what their files looked like, and what was read."""
+
+
+def read_filling(folder: Path, kept: Kept | None = None) -> Filling:
     """What a comparison's folder and its runs say now.
+
+    kept: what an earlier call has read; runs that have ended and are as they were are not read
+    again.
 
     Raises:
         ConfigError: it is none, or cannot be read.
@@ -104,12 +111,32 @@ def read_filling(folder: Path) -> Filling:
     order = [question.control, *(arm for arm in record.runs if arm != question.control)]
     steps = {arm: int(facts["max_steps"]) for arm, facts in record.arms.items()}
     cells = [
-        _cell(question, arm, int(seed), base / name, steps.get(arm, 0))
+        _kept_cell({} if kept is None else kept, question, arm, int(seed), base / name, steps)
         for arm in order
         for seed, name in record.runs.get(arm, {}).items()
     ]
     running = sum(cell.state == "running" for cell in cells)
     return Filling(question, record, cells, _looks(question, cells), _left_s(cells), running)
+
+
+def _kept_cell(
+    kept: Kept, question: Question, arm: str, seed: int, run: Path, steps: dict[str, int]
+) -> Cell:
+    seen = _seen(run)
+    before = kept.get(run)
+    if before and before[0] == seen and (before[1].arm, before[1].seed) == (arm, seed):
+        return before[1]
+    cell = _cell(question, arm, seed, run, steps.get(arm, 0))
+    if cell.state in ENDED:
+        kept[run] = seen, cell
+    return cell
+
+
+def _seen(run: Path) -> tuple[float, ...]:
+    """Size and age of what a run's outcome is read from."""
+    folder = RunFolder(run)
+    found = [path.stat() for path in (folder.metrics, folder.events) if path.is_file()]
+    return tuple(v for state in found for v in (state.st_size, state.st_mtime_ns))
 
 
 def _cell(question: Question, arm: str, seed: int, run: Path, max_steps: int) -> Cell:

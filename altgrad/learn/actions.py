@@ -3,6 +3,7 @@
 Every function yields lines as they become known and returns the exit code.
 """
 
+import contextlib
 import difflib
 import json
 import random
@@ -18,7 +19,7 @@ from altgrad.learn import status_page
 from altgrad.learn import workshop as folders
 from altgrad.learn.checker import MISSING, TODO, Verdict, check_file, read_source
 from altgrad.learn.isolate import run_isolated, stream_isolated
-from altgrad.learn.iteration import iterate, unit_at
+from altgrad.learn.iteration import beside, iterate, unit_at
 from altgrad.learn.observe import Failure
 from altgrad.learn.proof import prove
 from altgrad.learn.questions.finding import Bench
@@ -41,7 +42,7 @@ from altgrad.learn.view import (
     status_lines,
     todo_lines,
 )
-from altgrad.learn.workshop import FILE, Workshop
+from altgrad.learn.workshop import Workshop
 from altgrad.model.config import known
 
 Lines = Generator[str, None, int]
@@ -51,14 +52,15 @@ TRACE_TIMEOUT_S = 20.0
 RACE_TIMEOUT_S = 120.0
 POLL_S = 0.3
 BROKEN_FILE, BROKEN_STATE = "broken_gpt.py", ".broken.json"
+ROUND = 10  # planted mistakes to a score
 
 
-def start(folder: str, track: str, *, full: bool = False) -> Lines:
-    made = folders.start(Path(folder), Track(track), full=full)
+def start(folder: str | None, track: str, *, full: bool = False) -> Lines:
+    made = folders.start(Path(folder or Track(track).folder_name), Track(track), full=full)
     status_page.create(made.folder, made.track)
     given = [] if made.full else [u for u, x in made.track.lessons.items() if x.given]
     count = len(made.track.units) - len(given)
-    yield f"{made.folder}/ has {FILE} with {count} units to write"
+    yield f"{made.folder}/ has {made.file.name} with {count} units to write"
     if given:
         yield f"given: {', '.join(given)}; optional: {', '.join(sorted(made.optional))}"
     yield f"next: cd {made.folder} and `altgrad learn run`"
@@ -77,7 +79,8 @@ def run(space: Workshop) -> Lines:
 
 
 def _iteration(space: Workshop) -> Iterator[str]:
-    yield f"one training iteration with {space.file}"
+    what = "one training iteration" if space.track.is_model else "what it is for, in short,"
+    yield f"{what} with {space.file}"
     work = (iterate, space.track, space.file, space.optional)
     for ended in stream_isolated(*work, timeout_s=RUN_TIMEOUT_S):
         if not ended.ok:
@@ -89,7 +92,8 @@ def _iteration(space: Workshop) -> Iterator[str]:
             yield from _stopped(space, ended.value)
             return
         yield str(ended.value)
-    yield "✓ a whole iteration; whether it is right is another question: altgrad learn check"
+    what = "a whole iteration" if space.track.is_model else "all of it runs"
+    yield f"✓ {what}; whether it is right is another question: altgrad learn check"
 
 
 def _stopped(space: Workshop, failure: Failure) -> Iterator[str]:
@@ -135,7 +139,7 @@ def _lessons_learnt(space: Workshop, words: list[str], verdicts: list[Verdict]) 
         for verdict in (v for v in verdicts if v.passed and v.unit in space.track.lessons):
             yield from ["", *after_passing(space.track.lessons[verdict.unit])]
     if not words and _all_done(space, verdicts):
-        yield from ["", *WHAT_NEXT]
+        yield from ["", *(space.track.what_next or WHAT_NEXT)]
 
 
 def _units_of(space: Workshop, words: list[str]) -> list[str]:
@@ -251,7 +255,9 @@ def diff(space: Workshop, unit: str, *, spoil: bool) -> Lines:
             space.record(unit).solution_shown = True
     mine = _own_text(space, unit).splitlines()
     theirs = unit_text(space.track.source, unit).splitlines()
-    lines = list(difflib.unified_diff(theirs, mine, "reference", FILE, lineterm="", n=100))
+    lines = list(
+        difflib.unified_diff(theirs, mine, "reference", space.file.name, lineterm="", n=100)
+    )
     yield from lines or ["no difference"]
     return 0
 
@@ -271,6 +277,8 @@ def run_race(
 ) -> Lines:
     """The proof, then the learner's model and the reference trained side by side."""
     read_source(space.file)
+    if not space.track.is_model:
+        return (yield from _compared(space))
     ended = run_isolated(prove, space.track, space.file, timeout_s=RACE_TIMEOUT_S)
     if not ended.ok:
         yield f"✗ {ended.crash or 'the proof did not end'}"
@@ -296,6 +304,22 @@ def run_race(
     return 0 if outcome.parted_at is None else 1
 
 
+def _compared(space: Workshop) -> Lines:
+    """What a finished file gives, beside programs that are known to be right."""
+    holds = False
+    for ended in stream_isolated(beside, space.track, space.file, timeout_s=RACE_TIMEOUT_S):
+        if not ended.ok or isinstance(ended.value, Failure):
+            failure = ended.value if ended.ok else None
+            reason = f"{failure.kind}: {failure.message}" if failure else ended.crash
+            yield f"✗ {reason or f'nothing happened for {RACE_TIMEOUT_S:g} s'}"
+            return 1
+        if isinstance(ended.value, str):
+            yield ended.value
+        else:
+            holds = ended.value
+    return 0 if holds else 1
+
+
 def _race_tokens() -> tuple[dict[str, Any], int]:
     """Tiny Shakespeare by characters."""
     from altgrad.data import DataConfig, load_metadata, load_tokens, prepare
@@ -311,6 +335,8 @@ def training_words(space: Workshop, overrides: list[str]) -> list[str]:
     Raises:
         ValueError: units are still to be written.
     """
+    if not space.track.is_model:
+        raise ValueError(f"the track {space.track.name} has no whole model to train")
     source = read_source(space.file)
     open_units = [u for u in space.track.units if is_todo_of(source, u)]
     if missing := [u for u in open_units if u not in space.optional]:
@@ -392,14 +418,40 @@ def plant(space: Workshop, *, seed: int | None, answer: str | None, reveal: bool
     if not state.is_file():
         raise ValueError("nothing is planted yet: `altgrad learn break` does it")
     mistake = _planted(space, state)
-    if answer is not None and space.track.find(answer) != mistake.unit:
+    right = answer is not None and space.track.find(answer) == mistake.unit
+    score = _scored(state, right=right)
+    if answer is not None and not right:
         yield f"no, {space.track.find(answer)} is as it should be; look again, or --reveal"
         return 1
     yield f"{'yes' if answer else 'it is'}: {mistake.unit}: {mistake.says}"
     good = _own_text(space, mistake.unit).splitlines()
     bad = unit_text(read_source(space.folder / BROKEN_FILE), mistake.unit).splitlines()
     yield from list(difflib.unified_diff(good, bad, "yours", "planted", lineterm="", n=1))
+    yield f"found at the first answer: {sum(score)} of {len(score)} (a round has {ROUND})"
     return 0
+
+
+def _scored(state: Path, *, right: bool) -> list[bool]:
+    """The round so far; only the first answer to what is planted counts."""
+    note = json.loads(state.read_text())
+    score = _round_of(note)
+    if not note.get("answered", False):
+        score = [*score, right]
+        state.write_text(json.dumps(note | {"answered": True, "score": score}))
+    return score
+
+
+def _round_of(note: Any) -> list[bool]:
+    """Answers of this round; a new one begins after ten."""
+    score = note.get("score", []) if isinstance(note, dict) else []
+    return [x is True for x in score] if isinstance(score, list) else []
+
+
+def _round_in(state: Path) -> list[bool]:
+    with contextlib.suppress(ValueError, OSError, RecursionError):
+        score = _round_of(json.loads(state.read_text()))
+        return score if len(score) < ROUND else []
+    return []
 
 
 def _planted(space: Workshop, state: Path) -> Variant:
@@ -425,17 +477,25 @@ def _plant_new(space: Workshop, state: Path, seed: int | None) -> Lines:
         )
     path = space.folder / BROKEN_FILE
     mistake = _one_that_shows(space, source, path, random.Random(seed))
-    state.write_text(json.dumps({k: getattr(mistake, k) for k in ("unit", "name", "says")}))
+    note = {k: getattr(mistake, k) for k in ("unit", "name", "says")}
+    state.write_text(json.dumps(note | {"answered": False, "score": _round_in(state)}))
     yield f"{path} is your file with one mistake in it. Its symptoms:"
+    yield from _numbers_of(space, path)
+    yield f"and healthy, {space.file}:"
+    yield from _numbers_of(space, space.file)
+    yield "which unit is it? altgrad learn break --answer UNIT (or --reveal)"
+    return 0
+
+
+def _numbers_of(space: Workshop, path: Path) -> Iterator[str]:
+    """What a run of the file tells in numbers, or how it ends."""
     for ended in stream_isolated(iterate, space.track, path, timeout_s=RUN_TIMEOUT_S):
         if not ended.ok or isinstance(ended.value, Failure):
             failure = ended.value if ended.ok else None
             yield f"   {failure.kind}: {failure.message}" if failure else f"   {ended.crash}"
             break
-        if "loss" in ended.value or "drawn" in ended.value or "parameters" in ended.value:
+        if any(word in ended.value for word in ("loss ", "drawn", " parameters", " dB", "values ")):
             yield ended.value
-    yield "which unit is it? altgrad learn break --answer UNIT (or --reveal)"
-    return 0
 
 
 def _one_that_shows(space: Workshop, source: str, path: Path, chance: random.Random) -> Variant:

@@ -8,7 +8,7 @@ it: read as it stands (`facts`), and compared with the catalogue's mistakes, one
 
 import ast
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,7 @@ class Verdict:
     unit: str
     state: str
     line: int | None = None  # in the learner's file
+    file: str = "my_gpt.py"
     named: list[str] = field(default_factory=list)  # sentences of the mistakes it equals
     mistakes: list[str] = field(default_factory=list)  # their names
     evidence: list[str] = field(default_factory=list)  # what differs, in numbers
@@ -78,7 +79,7 @@ def check_file(
     except SyntaxError as error:
         line = (error.text or "").rstrip()
         evidence = [f"Python cannot read the file: {error.msg}", f"    {line}"]
-        yield Verdict("(file)", ERROR, line=error.lineno, evidence=evidence)
+        yield Verdict("(file)", ERROR, error.lineno, path.name, evidence=evidence)
         return
     yield from _check_units(
         track, path, source, list(track.units if units is None else units), timeout_s
@@ -99,7 +100,7 @@ def _check_units(
     track: Track, path: Path, source: str, units: list[str], timeout_s: float
 ) -> Iterator[Verdict]:
     if broken := _cannot_be_imported(path, source, timeout_s):
-        yield broken
+        yield replace(broken, file=path.name)
     nodes = find_units(ast.parse(source))
     at_hand = {u: v for u in units if (v := _without_running(track, nodes, u))}
     left = [u for u in units if u not in at_hand]
@@ -108,6 +109,7 @@ def _check_units(
         verdict = at_hand.get(unit) or next(judged)
         if verdict.line is None and unit in nodes:
             verdict.line = nodes[unit].lineno
+        verdict.file = path.name
         yield verdict
 
 

@@ -11,6 +11,7 @@ import math
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +51,26 @@ def _work(track: Track, path: Path, lines: queue.Queue, optional: set[str]) -> N
         source = path.read_text()
         namespace = load_file(source, path)
         flow.watch(namespace, track)
-        _one_iteration(harness_of(track.name), namespace, source, flow, optional)
+        if track.is_model:
+            _one_iteration(harness_of(track.name), namespace, source, flow, optional)
+        else:
+            ending_of(track.name).run(namespace, flow)
     except BaseException as error:
         lines.put(failure_of(error, path))
     lines.put(None)
+
+
+def ending_of(track_name: str) -> Any:
+    """The module with `run(namespace, flow)` and `beside(namespace)` of a track without a model."""
+    return import_module(f"altgrad.learn.endings.{track_name}")
+
+
+def beside(track: Track, path: Path) -> Iterator[str | bool | Failure]:
+    """Lines about the learner's file beside programs known to be right; last whether it agrees."""
+    try:
+        yield from ending_of(track.name).beside(load_file(path.read_text(), path))
+    except Exception as error:
+        yield failure_of(error, path)
 
 
 def _one_iteration(

@@ -181,7 +181,7 @@ def sliver(track: Track, unit: str, body: str, imports: str = "") -> str:
     owner, _, method = unit.partition(".")
     text = unit_text(track.source, unit)
     head = text[: text.index(track.body_of(unit))]
-    base = "" if not method else f"class {owner}(nn.Module):\n"
+    base = f"{track.class_line(owner)}\n" if method else ""
     return f"{imports}\n{base}{head}{body}"
 
 

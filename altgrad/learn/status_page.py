@@ -37,9 +37,9 @@ MILESTONES = {
 
 
 def create(folder: Path, track: Track) -> None:
-    """A new page; one that is there stays."""
+    """A new page; one that is there stays. Tracks without a whole model have none."""
     path = folder / FILE
-    if path.exists():
+    if path.exists() or not track.is_model:
         return
     questions = "\n".join(
         f"### {name}\n\n{q.question}\n\nMy answer:\n\n" for name, q in load_questions().items()

@@ -12,7 +12,8 @@ from altgrad.learn.observe import Probe
 from altgrad.learn.source import body_text, find_units, replace_bodies
 
 FOLDER = Path(__file__).parent
-TRACKS = ("nanochat", "gpt2")
+MODEL_TRACKS = ("nanochat", "gpt2")
+TRACKS = (*MODEL_TRACKS, "optimisers", "rounding")
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,20 @@ class Track:
         self.path = FOLDER / "reference" / f"{name}.py"
         self._bodies: dict[str, str] = {}
 
+    @property
+    def is_model(self) -> bool:
+        """Does the finished file hold a GPT; else it holds what a GPT is trained with."""
+        return self.name in MODEL_TRACKS
+
+    @property
+    def file_name(self) -> str:
+        """The file that a learner fills in."""
+        return "my_gpt.py" if self.is_model else f"my_{self.name}.py"
+
+    @property
+    def folder_name(self) -> str:
+        return "my-gpt" if self.is_model else f"my-{self.name}"
+
     @cached_property
     def source(self) -> str:
         return self.path.read_text()
@@ -89,15 +104,22 @@ class Track:
         return [lesson.unit for lesson in self.lessons.values()]
 
     @cached_property
+    def _teaching(self) -> dict[str, Any]:
+        return tomllib.loads((FOLDER / "lessons" / f"{self.name}.toml").read_text())
+
+    @property
+    def what_next(self) -> list[str]:
+        """What is said once everything passes; empty for the models, which have one text."""
+        return list(self._teaching.get("what_next", []))
+
+    @cached_property
     def lessons(self) -> dict[str, Lesson]:
-        data = tomllib.loads((FOLDER / "lessons" / f"{self.name}.toml").read_text())
-        lessons = [Lesson(**entry) for entry in data["unit"]]
+        lessons = [Lesson(**entry) for entry in self._teaching["unit"]]
         return {lesson.unit: lesson for lesson in sorted(lessons, key=lambda x: x.stage)}
 
     @cached_property
     def stages(self) -> dict[int, str]:
-        data = tomllib.loads((FOLDER / "lessons" / f"{self.name}.toml").read_text())
-        return {int(number): title for number, title in data["stages"].items()}
+        return {int(number): title for number, title in self._teaching["stages"].items()}
 
     def units_of(self, stage: int) -> list[str]:
         return [unit for unit in self.units if self.lessons[unit].stage == stage]
@@ -116,6 +138,11 @@ class Track:
 
     def body_of(self, unit: str) -> str:
         return self._bodies.setdefault(unit, body_text(self.source, unit))
+
+    def class_line(self, owner: str) -> str:
+        """`class Block(nn.Module):`, as the reference has it."""
+        lines = self.source.splitlines()
+        return next(x for x in lines if x.startswith((f"class {owner}(", f"class {owner}:")))
 
     def styles_of(self, unit: str) -> list[str]:
         """Right bodies of the unit on which mistakes are tried besides the reference's own."""

@@ -13,7 +13,7 @@ from altgrad.learn.checker import (
     Verdict,
 )
 from altgrad.learn.track import Lesson, Track
-from altgrad.learn.workshop import FILE, Workshop
+from altgrad.learn.workshop import Workshop
 
 MARKS = {PASSED: "✓", TODO: "○", PARTIAL: "◐", WRONG: "✗", ERROR: "✗", TIMEOUT: "✗", MISSING: "✗"}
 WORDS = {TODO: "to do", PARTIAL: "half done", TIMEOUT: "does not finish", MISSING: "missing"}
@@ -21,7 +21,7 @@ WORDS = {TODO: "to do", PARTIAL: "half done", TIMEOUT: "does not finish", MISSIN
 
 def verdict_line(verdict: Verdict) -> str:
     """`✗ norm                     my_gpt.py:31  wrong`."""
-    place = f"{FILE}:{verdict.line}" if verdict.line else ""
+    place = f"{verdict.file}:{verdict.line}" if verdict.line else ""
     word = "" if verdict.passed else WORDS.get(verdict.state, verdict.state)
     return f"{MARKS[verdict.state]} {verdict.unit:36} {place:16} {word}".rstrip()
 
@@ -103,7 +103,7 @@ def status_lines(workshop: Workshop, verdicts: Iterable[Verdict]) -> list[str]:
 def todo_lines(track: Track, unit: str, line: int | None) -> list[str]:
     """What an unimplemented unit must do, its contract, and where it is explained."""
     lesson = track.lessons[unit]
-    place = f"{FILE}:{line}" if line else FILE
+    place = f"{track.file_name}:{line}" if line else track.file_name
     contract = [f"    {text}" for text in track.contract(unit).splitlines()]
     return [
         f"○ {unit} is not there yet ({place})",

@@ -25,8 +25,7 @@ from typing import Any
 from altgrad.learn.source import is_todo_of, placeholder_of, replace_bodies, skeleton
 from altgrad.learn.track import TRACKS, Track
 
-DEFAULT_FOLDER = "my-gpt"
-FILE, STATE = "my_gpt.py", ".learn.json"
+STATE = ".learn.json"
 
 
 @dataclass
@@ -65,7 +64,7 @@ class Workshop:
 
     @property
     def file(self) -> Path:
-        return self.folder / FILE
+        return self.folder / self.track.file_name
 
     def record(self, unit: str) -> UnitRecord:
         return self.records.setdefault(unit, UnitRecord())
@@ -98,17 +97,17 @@ def start(folder: Path, track: Track, *, full: bool = False) -> Workshop:
     """Write a learner's folder, or the missing file of one. Raises ValueError where both are."""
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file; choose another name for the folder")
-    if (folder / FILE).exists():
+    if any((folder / Track(name).file_name).exists() for name in TRACKS):
         raise ValueError(
             f"{folder} already holds a workshop; choose another folder, or move it away "
             f"(`altgrad learn reset UNIT --dir {folder}` empties a unit again)"
         )
     if (folder / STATE).is_file():
         workshop = _open(folder)
-        (folder / FILE).write_text(blank(workshop.track, full=workshop.full))
+        workshop.file.write_text(blank(workshop.track, full=workshop.full))
         return workshop
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / FILE).write_text(blank(track, full=full))
+    (folder / track.file_name).write_text(blank(track, full=full))
     (folder / "README.md").write_text(_readme(track))
     if not (folder / "NOTES.md").exists():
         (folder / "NOTES.md").write_text("# Notes\n\nPredictions, answers, surprises.\n")
@@ -132,40 +131,57 @@ def reset(workshop: Workshop, unit: str | None) -> Path:
     if unit is None:
         emptied = blank(workshop.track, full=workshop.full)
     else:
-        emptied = _without(source, unit, workshop.track.lessons[unit].todo)
-    kept = _next_backup(workshop.folder)
+        emptied = _without(source, unit, workshop.track)
+    kept = _next_backup(workshop.file)
     kept.write_text(source)
     workshop.file.write_text(emptied)
     return kept
 
 
-def _without(source: str, unit: str, todo: str) -> str:
+def _without(source: str, unit: str, track: Track) -> str:
+    todo = track.lessons[unit].todo
     try:
         if is_todo_of(source, unit):
             raise ValueError(f"{unit} is empty already")
         return replace_bodies(source, {unit: placeholder_of(source, unit, todo)})
     except (SyntaxError, KeyError):
         raise ValueError(
-            f"{unit} cannot be found in {FILE}; `altgrad learn reset --all` begins the whole file "
-            "anew and keeps yours beside it"
+            f"{unit} cannot be found in {track.file_name}; `altgrad learn reset --all` begins the "
+            "whole file anew and keeps yours beside it"
         ) from None
 
 
-def _next_backup(folder: Path) -> Path:
+def _next_backup(file: Path) -> Path:
     """my_gpt.1.bak, my_gpt.2.bak, …"""
-    taken = {p.name for p in folder.glob("my_gpt.*.bak")}
-    number = next(n for n in range(1, len(taken) + 2) if f"my_gpt.{n}.bak" not in taken)
-    return folder / f"my_gpt.{number}.bak"
+    taken = len(list(file.parent.glob(f"{file.stem}.*.bak")))
+    names = (file.with_suffix(f".{n}.bak") for n in range(1, taken + 2))
+    return next(path for path in names if not path.exists())
 
 
 def find(folder: str | None) -> Workshop:
-    """The workshop in `folder`; without one, here or in ./my-gpt. Raises ValueError if none is."""
-    places = [Path(folder)] if folder else [Path(), Path(DEFAULT_FOLDER)]
+    """The workshop in `folder`; without one, here or in ./my-gpt, ./my-rounding, …
+
+    Raises ValueError if none is, and where several lie side by side.
+    """
+    places = [Path(folder)] if folder else [Path(), Path("my-gpt")]
     for place in places:
-        if (place / STATE).is_file():
-            return _open(place)
-        if (place / FILE).is_file():
-            return _taken_up(place)
+        if _holds_one(place):
+            break
+    else:
+        others = [p for t in TRACKS if (p := Path(Track(t).folder_name)) not in places]
+        place = _only_one([] if folder else [p for p in others if _holds_one(p)], places)
+    return _open(place) if (place / STATE).is_file() else _taken_up(place)
+
+
+def _holds_one(place: Path) -> bool:
+    return any((place / name).is_file() for name in (STATE, *(Track(t).file_name for t in TRACKS)))
+
+
+def _only_one(found: list[Path], places: list[Path]) -> Path:
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ValueError(f"{' and '.join(map(str, found))} are workshops: say which with --dir")
     raise ValueError(
         f"no workshop in {' or '.join(str(p.resolve()) for p in places)}; "
         "`altgrad learn start` makes one, --dir says where it is"
@@ -174,12 +190,13 @@ def find(folder: str | None) -> Workshop:
 
 def _taken_up(folder: Path) -> Workshop:
     """A file whose notes are gone, or were not copied with it; its units say which track it is."""
-    text = (folder / FILE).read_text(errors="replace")
-    shares = {name: _share_of_units(text, Track(name)) for name in TRACKS}
+    there = [t for t in TRACKS if (folder / Track(t).file_name).is_file()]
+    text = {t: (folder / Track(t).file_name).read_text(errors="replace") for t in there}
+    shares = {t: _share_of_units(text[t], Track(t)) for t in there}
     name = max(shares, key=lambda n: shares[n])
     if shares[name] < 0.5:
         raise ValueError(
-            f"{folder / FILE} has few of the units of {' or '.join(TRACKS)}; "
+            f"{folder / Track(name).file_name} has few of the units of {' or '.join(there)}; "
             "`altgrad learn start` in another folder makes a file with all of them"
         )
     workshop = Workshop(folder, Track(name), _hash(Track(name).source), full=True)
@@ -219,8 +236,7 @@ def _open(folder: Path) -> Workshop:
         kept = folder / f"{STATE}.{int(time.time())}.broken"
         raise ValueError(
             f"cannot read {folder / STATE} ({error}); move it to {kept.name}: "
-            f"{FILE} is then taken up "
-            "with new notes"
+            "the file beside it is then taken up with new notes"
         ) from None
 
 
@@ -241,9 +257,10 @@ def _readme(track: Track) -> str:
         f"{number}. {title}: {', '.join(track.units_of(number))}"
         for number, title in track.stages.items()
     )
-    return f"""# Your own GPT
+    title = "Your own GPT" if track.is_model else f"Your own {track.name}"
+    return f"""# {title}
 
-`{FILE}` has the whole structure of a GPT and none of its bodies. Fill them in, in any order; each
+`{track.file_name}` has the whole structure and none of the bodies. Fill them in, in any order; each
 docstring is the contract: shapes, the equation, what goes in and out.
 
     altgrad learn run           one training iteration with your file; stops at what is missing
@@ -261,7 +278,13 @@ The stages, in the order in which a run meets them:
 
 {stages}
 
-When everything is right your parts are ordinary parts of altgrad. In this folder:
-
-    altgrad train model=nanochat model.attention=my_gpt:CausalSelfAttention
+{_after_all(track)}
 """
+
+
+def _after_all(track: Track) -> str:
+    if not track.is_model:
+        return "\n".join(track.what_next)
+    return """When everything is right your parts are ordinary parts of altgrad. In this folder:
+
+    altgrad train model=nanochat model.attention=my_gpt:CausalSelfAttention"""

@@ -17,9 +17,9 @@ class KVCache:
     def __init__(self, config: GPTConfig, max_len: int | None = None):
         self.n_layer = config.n_layer
         self.max_len = config.block_size if max_len is None else max_len
-        self.last_idx: Int[Tensor, "B 1"] | None = None  # of the embeddings that look back
+        self.last_idx: Int[Tensor, "B K"] | None = None  # up to 2, for embeddings that look back
         self._opens: Bool[Tensor, "B S"] | None = None  # whether each token opens a document
-        self._last: dict[int, Tensor] = {}  # layer -> stream [B, 1, C], of blocks that look back
+        self._last: dict[int, Tensor] = {}  # layer -> stream [B, K, C], of blocks that look back
         self._storage: Tensor | None = None
         self._pos = 0
 
@@ -70,8 +70,15 @@ class KVCache:
         self._opens = opens if self._opens is None else torch.cat((self._opens, opens), dim=1)
         return self._opens
 
-    def swap_last(self, layer_idx: int, x: Float[Tensor, "B T C"]) -> Tensor | None:
-        """The stream of a layer at the position before these (None at the start); keeps theirs."""
+    def keep_idx(self, idx: Int[Tensor, "B T"]) -> None:
+        """Remember the last two tokens so far, `idx` being the newest."""
+        before = idx[:, :0] if self.last_idx is None else self.last_idx
+        self.last_idx = torch.cat((before, idx), dim=1)[:, -2:]
+
+    def swap_last(self, layer_idx: int, x: Float[Tensor, "B T C"], keep: int = 1) -> Tensor | None:
+        """The stream of a layer at the `keep` positions before these (None at the start; fewer
+        where there were no more); remembers the last ones, with these."""
         before = self._last.get(layer_idx)
-        self._last[layer_idx] = x[:, -1:]
+        joined = x if before is None else torch.cat((before, x), dim=1)
+        self._last[layer_idx] = joined[:, -keep:]
         return before

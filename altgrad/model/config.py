@@ -55,7 +55,7 @@ class GPTConfig:
     """The network: parts (made of those named below), or package.module:Class, a whole class in
     nanoGPT's or nanochat's form (`model/whole.py`); `model=my_gpt:GPT` says the same."""
     embedding: str = "token"
-    """The part that turns ids into vectors: token, bigram, or package.module:Class."""
+    """The part that turns ids into vectors: token, bigram, trigram, or package.module:Class."""
     position: str = "learned"
     """The part that knows positions: learned, rope, rope_reversed, none, or
     package.module:Class."""
@@ -66,7 +66,7 @@ class GPTConfig:
     mlp: str = "gelu_tanh"
     """MLP: gelu, gelu_tanh, relu2, swiglu, or package.module:Class."""
     block: str = "prenorm"
-    """How attention and MLP are joined: prenorm, shift, or package.module:Class."""
+    """How attention and MLP are joined: prenorm, shift, conv, or package.module:Class."""
     residual: str = "plain"
     """What happens to the residual stream before each block: plain, mix, skip, or
     package.module:Class."""
@@ -108,6 +108,8 @@ class GPTConfig:
     """Id of the token that opens a document: attention stays inside it; null = no documents."""
     bigram_rows: int = 65536
     """Largest table of embedding=bigram, in rows; V·V rows when that is fewer."""
+    trigram_rows: int = 16384
+    """Rows of the hashed table of embedding=trigram."""
 
     def __post_init__(self) -> None:
         self._check_sizes()
@@ -150,7 +152,7 @@ class GPTConfig:
         return self.value_embeddings and (self.n_layer - 1 - layer_idx) % 2 == 0
 
     def _check_sizes(self) -> None:
-        for name in ("block_size", "n_layer", "n_head", "n_embd", "bigram_rows"):
+        for name in ("block_size", "n_layer", "n_head", "n_embd", "bigram_rows", "trigram_rows"):
             if getattr(self, name) < 1:
                 raise ValueError(f"model.{name}={getattr(self, name)} must be at least 1")
         for name in ("vocab_size", "n_kv_head", "head_dim", "n_inner", "init_width", "init_depth"):

@@ -3,9 +3,9 @@
 `model.document_token`, the end-of-text token that stands between documents, opens the document
 after it. So the network finds them in the tokens themselves, and training, evaluation, generation
 and a resumed run cannot disagree about them. A document that was packed with others gives the same
-logits as alone: keys of other documents are masked, parts that look one position back (bigram
-embedding, shift block) find nothing before its first token, and positions, learned or rotary,
-count from there.
+logits as alone: keys of other documents are masked, parts that look a few positions back (bigram
+and trigram embedding, shift and conv block) find nothing before its first token, and positions,
+learned or rotary, count from there.
 """
 
 import inspect
@@ -29,7 +29,11 @@ class Documents(NamedTuple):
     @property
     def first(self) -> Bool[Tensor, "B T 1"]:
         """Whether a new token has nothing before it."""
-        return (self.places == 0)[..., None]
+        return self.near_first(1)
+
+    def near_first(self, k: int) -> Bool[Tensor, "B T 1"]:
+        """Whether a new token has fewer than `k` before it."""
+        return (self.places < k)[..., None]
 
 
 def find_documents(

@@ -5,7 +5,7 @@
 | wte                            | N(0, 0.02²)      | N(0, 0.02²)| N(0, 1)                        |
 | wpe                            | N(0, 0.02²)      | N(0, 0.02²)| N(0, 1)                        |
 | value embeddings               | N(0, 0.02²)      | N(0, 0.02²)| N(0, 1)                        |
-| bigram embedding               | 0                | 0          | 0                              |
+| bigram and trigram embedding   | 0                | 0          | 0                              |
 | c_q c_k c_v c_fc c_gate        | N(0, 0.02²)      | N(0, 0.02²)| N(0, s²), s below              |
 | c_proj of attention and MLP    | N(0, 0.02²/(2L)) | N(0, 0.02²)| 0                              |
 | lm_head, when not tied         | N(0, 0.02²)      | N(0, 0.02²)| 0                              |
@@ -84,7 +84,7 @@ def initialise(
     # Embeddings last: a tied head's matrix starts as the embedding it is.
     for name, module in model.named_modules():
         if isinstance(module, nn.Embedding):
-            std = 0.0 if name.endswith("bigram") else embedding_std
+            std = 0.0 if name.endswith(("bigram", "trigram")) else embedding_std
             _normal(module.weight, std, seed, name)
 
 

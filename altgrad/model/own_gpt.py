@@ -39,7 +39,7 @@ class OwnGPT(GPT):
     KV cache in its `forward`, sampling computes each window anew.
     """
 
-    own: nn.Module
+    own: Any
 
     def __init__(self, config: GPTConfig, generator: torch.Generator | None = None):
         nn.Module.__init__(self)
@@ -71,7 +71,7 @@ class OwnGPT(GPT):
 
     def train(self, mode: bool = True) -> "OwnGPT":
         self.own.train(mode)
-        return super().train(mode)  # type: ignore[return-value]
+        return super().train(mode)
 
     def forward(
         self,

@@ -33,6 +33,7 @@ PARTS: dict[str, dict[str, str]] = {
     "embedding": {
         "token": "altgrad.model.embedding:TokenEmbedding",
         "bigram": "altgrad.model.embedding:BigramEmbedding",
+        "trigram": "altgrad.model.embedding:TrigramEmbedding",
     },
     "position": {
         "learned": "altgrad.model.position:LearnedPosition",
@@ -57,6 +58,7 @@ PARTS: dict[str, dict[str, str]] = {
     "block": {
         "prenorm": "altgrad.model.block:Block",
         "shift": "altgrad.model.block:ShiftBlock",
+        "conv": "altgrad.model.block:ConvBlock",
     },
     "residual": {
         "plain": "altgrad.model.residual:PlainResidual",
@@ -67,7 +69,7 @@ PARTS: dict[str, dict[str, str]] = {
 
 
 READS: dict[str, dict[str, tuple[str, ...]]] = {
-    "embedding": {"bigram": ("bigram_rows",)},
+    "embedding": {"bigram": ("bigram_rows",), "trigram": ("bigram_rows", "trigram_rows")},
     "position": dict.fromkeys(("rope", "rope_reversed"), ("rope_base", "rope_dtype", "head_dim")),
     "norm": dict.fromkeys(PARTS["norm"], ("norm_eps",)),
     "attention": {

@@ -8,6 +8,9 @@
 
 During warm-up the factor is also at most (k + 1) / W: the first step is taken at 1 / W, step W - 1
 at the full rate. A factor reaches f at k = N, one past the last step, so that no step is idle.
+
+Beside the rate, the context: the first steps may see shorter blocks (`short_context`), each of them
+as many tokens as before, cut into more and shorter pieces.
 """
 
 import math
@@ -32,10 +35,22 @@ class ScheduleConfig:
     """Where cosine and trapezoid end, as a fraction of the peak rate."""
     decay_fraction: float = 0.4
     """Share of the run over which trapezoid falls."""
+    short_context: Optional[int] = None  # noqa: UP045
+    """Context of the first steps, in tokens: a batch of B blocks of T tokens is cut into B·T/S
+    blocks of this S, which divides T; null = whole blocks from the first step on."""
+    short_fraction: float = 0.5
+    """Share of the run with the short context."""
 
     def warmup(self, max_steps: int) -> int:
         """Warm-up steps in a run of `max_steps`."""
         return min(20, max_steps // 10) if self.warmup_steps is None else self.warmup_steps
+
+    def context(self, step: int, max_steps: int, block_size: int) -> int:
+        """Tokens in a block at `step` (from 0) of `max_steps`, where blocks of data have
+        `block_size`. It depends on the step alone, so that a resumed run needs no state."""
+        if self.short_context is None or step >= round(self.short_fraction * max_steps):
+            return block_size
+        return self.short_context
 
     def check(self, max_steps: int) -> None:
         """Raise ValueError, in one line, for a value outside its range."""
@@ -53,6 +68,20 @@ class ScheduleConfig:
             raise ValueError(
                 f"schedule.decay_fraction={self.decay_fraction} must be in [0, 1], "
                 "a fraction of max_steps"
+            )
+        if not 0.0 < self.short_fraction < 1.0:
+            raise ValueError(
+                f"schedule.short_fraction={self.short_fraction} must lie between 0 and 1, "
+                "a fraction of max_steps; for no short blocks leave out schedule.short_context"
+            )
+
+    def check_context(self, block_size: int) -> None:
+        """Raise ValueError, in one line, where blocks cannot be cut into such pieces."""
+        short = self.short_context
+        if short is not None and (short < 1 or block_size % short):
+            raise ValueError(
+                f"schedule.short_context={short} must divide model.block_size={block_size}, "
+                f"as {max(1, block_size // 2)} does; null = whole blocks"
             )
 
 

@@ -16,8 +16,9 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 GREY = "#777777"
 """Of a control."""
 DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 4], [10, 2], [3, 1])
-SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "stroke")
-"""With a colour each, so that neither colour vision nor a printer is needed to tell arms apart."""
+SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
+"""With a colour each, so that neither colour vision nor a printer is needed to tell arms apart. All
+have a body: a line lies hidden in the interval that it stands on."""
 
 Curve = tuple[list[int], list[float]]
 

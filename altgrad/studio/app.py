@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from altgrad.compare.filling import Kept
 from altgrad.interchange.local_server import error_of, only_for, read_body
 from altgrad.runs.plots import COLOURS, DASHES, GREY, SHAPES
 from altgrad.settings import ConfigError, require
@@ -36,6 +37,8 @@ from altgrad.studio.workshop import Workshop
 
 PAGES = ("/", "/curves", "/comparisons", "/ideas", "/formats", "/text")
 MOST_CURVES = 12
+MOST_KEPT = 20_000
+"""Ended runs of comparisons that are not read again at each look."""
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
@@ -62,6 +65,7 @@ class Studio:
         self.shelf, self.vega = Shelf(), Vega()
         self.workshop, self.resumes = Workshop(self.trusted), Resumes(self.trusted)
         self.flops: dict[tuple[str, ...], float] = {}
+        self.kept: dict[str, Kept] = {}
 
     @property
     def base(self) -> Path:
@@ -222,7 +226,10 @@ def _comparisons(studio: Studio, _: Any) -> list[dict[str, Any]]:
 
 
 def _comparison(studio: Studio, request: Any) -> dict[str, Any]:
-    return comparison(studio.base, request.path_params["name"])
+    name = request.path_params["name"]
+    if sum(map(len, studio.kept.values())) > MOST_KEPT:
+        studio.kept.clear()
+    return comparison(studio.base, name, studio.kept.setdefault(name, {}))
 
 
 def _ideas(studio: Studio, _: Any) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from altgrad.compare.filling import read_filling
+from altgrad.compare.filling import Kept, read_filling
 from altgrad.compare.record import read_record
 from altgrad.runs import read_json
 from altgrad.settings import ConfigError
@@ -48,14 +48,14 @@ def _verdicts(folder: Path, base: Path) -> list[str]:
         return []
 
 
-def comparison(base: Path, name: str) -> dict[str, Any]:
-    """Everything of one comparison, as it is now.
+def comparison(base: Path, name: str, kept: Kept | None = None) -> dict[str, Any]:
+    """Everything of one comparison, as it is now. kept: as `read_filling` has it.
 
     Raises:
         ValueError: there is none of this name, or it is damaged.
     """
     folder = folder_named(base / FOLDER, name, "record.json", "comparison")
-    content = read_filling(folder).to_dict()
+    content = read_filling(folder, kept).to_dict()
     return {
         **content,
         "name": name,

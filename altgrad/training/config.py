@@ -202,6 +202,7 @@ class TrainConfig:
         )
         self.optim.check()
         self.schedule.check(self.max_steps)
+        self.schedule.check_context(self.model.block_size)
 
 
 def _validate_numbers(config: TrainConfig) -> None:

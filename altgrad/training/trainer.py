@@ -126,7 +126,9 @@ class Trainer:
         self.rounding = ModelRounding(
             self.model, config.precision, seed=config.seed, device=self.device
         )
-        compiled: Any = torch.compile(self.model) if config.compile else self.model
+        # A graph for each of two contexts; left to itself the second would be a slow one for any.
+        shapes: dict[str, Any] = {} if config.schedule.short_context is None else {"dynamic": False}
+        compiled: Any = torch.compile(self.model, **shapes) if config.compile else self.model
         self._network = self.fabric.setup_module(compiled)
         # Only now: a sharded model has other parameters than it had.
         storage = self.rounding.storage(config.optim)
@@ -220,12 +222,18 @@ class Trainer:
         scale = self.schedule(self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * scale
-        outcome = self._take_step(x.to(self.device), y.to(self.device), self.step + 1)
+        x, y = (t.reshape(-1, self._context(t.size(1))).to(self.device) for t in (x, y))
+        outcome = self._take_step(x, y, self.step + 1)
         if self.average is not None and outcome.finding.action == "continue":
             self.average.update()
         self.step += 1
         self._last_outcome = outcome
         return self._step_metrics(outcome)
+
+    def _context(self, length: int) -> int:
+        """Tokens in a block at this step. Targets stay those of the whole blocks: the last token of
+        a piece still predicts the next one."""
+        return self.config.schedule.context(self.step, self.config.max_steps, length)
 
     def _step_metrics(self, outcome: StepOutcome) -> Metrics:
         usual = {
@@ -326,10 +334,11 @@ class Trainer:
             self.recorder.note(self.step, self.remarks.pop(0))
 
     def _loop(self, end: int, stop: StopSignal) -> str:
-        first = True
+        compiled: set[int] = set()  # contexts that have a graph
         while self.step < end:
-            metrics = self._timed_step(first)
-            first = False
+            context = self._context(self.config.model.block_size)
+            metrics = self._timed_step(context not in compiled)
+            compiled.add(context)
             finding = self._last_outcome.finding
             # Before the evaluation: a bad batch is kept with the state that it left behind.
             if finding.reason:
@@ -386,7 +395,7 @@ class Trainer:
         return [bool(v) for v in votes.tolist()]
 
     def _timed_step(self, first: bool) -> Metrics:
-        """One step with its duration. A first step that compiles is timed apart."""
+        """One step with its duration. The first of a context, if it compiles, is timed apart."""
         start = time.perf_counter()
         self._batch = x, y = self._next_batch()
         self._within_step = True
@@ -395,7 +404,7 @@ class Trainer:
         self._within_step = False
         seconds = time.perf_counter() - start
         if first and self.config.compile:
-            self._result["compile_s"] = seconds
+            self._result["compile_s"] += seconds
             return {**metrics, "compile_s": seconds, "train_s": self.train_s}
         self.clock.train_s += seconds
         return {**metrics, **self._speed.measure(x.numel(), seconds), "train_s": self.train_s}

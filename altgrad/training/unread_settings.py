@@ -219,6 +219,11 @@ FEATURES: list[Feature] = [
     (("optim.lr",), "optim.matrix_lr=null", lambda c: not _all_rates_given(c)),
     (("optim.free_lr",), "optim.scalar_lr=null", lambda c: not _free_rates_given(c)),
     (("optim.head_lr",), "model.tie_head=false", _has_head),
+    (
+        ("schedule.short_fraction",),
+        "schedule.short_context=128",
+        lambda c: c.schedule.short_context is not None,
+    ),
     (("model.init",), "init_from=null", lambda c: c.init_from is None),
     (("model.init_width",), "init_from=null model.init=gpt2", _starts("gpt2", "llama")),
     (("model.init_depth",), "init_from=null model.init=gpt2", _starts("gpt2")),

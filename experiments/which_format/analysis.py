@@ -1,4 +1,5 @@
-"""From results/runs.csv to results/gains.csv, contrasts.csv, mediators.csv, rates.csv; no runs.
+"""From results/runs.csv to results/gains.csv, contrasts.csv, mediators.csv, rates.csv,
+one_rate.csv; no runs.
 
     python experiments/which_format/analysis.py
 
@@ -19,7 +20,7 @@ from altgrad.compare.statistics import paired
 
 RESULTS = Path(__file__).with_name("results")
 DELTA, FEWEST_SEEDS = 0.02, 4
-APART = ("names", "roles", "roles_small", "decay", "finer")
+APART = ("names", "roles", "roles_small", "decay", "finer", "table", "table_e4m3", "one_rate_027")
 """Parts with questions of their own, whose cells are not those of the gains: rates are given, not
 tuned, or the schedule is another."""
 MEDIATORS = (
@@ -244,9 +245,40 @@ def gains_by_others(rows: list[Row]) -> list[dict[str, object]]:
         table = losses(at_rate)
         for (place, arm), by_seed in sorted(gains_by_seed(table).items()):
             if arm == "rule" and (e := estimate("gain", place, by_seed)):
-                both = {a: float(np.mean(list(table[place][a].values()))) for a in ("adamw", arm)}
+                both = {
+                    a: float(np.mean([table[place][a][s] for s in by_seed])) for a in ("adamw", arm)
+                }
                 found.append({"other_lr": rate, **asdict(e), **both})
     return found
+
+
+def one_rate(rows: list[Row]) -> list[dict[str, object]]:
+    """One rate for everything: the rule at its tuned rate against AdamW at the rate where its
+    search stopped, and at 0.027, which the part `one_rate_027` made without tuning."""
+    tuned = losses(tested(rows))
+    again = losses([r for r in rows if r["part"] == "one_rate_027"])
+    found: list[dict[str, object]] = []
+    for place, arms in sorted(tuned.items()):
+        plain = replace(place, format="") if place.storage == "fp32" else place
+        at_027 = _plain_adamw(again, rows, plain)
+        if place.rates != "one" or "rule" not in arms or not at_027:
+            continue
+        for words, adamw in (("search", arms["adamw"]), ("0.027", at_027)):
+            if e := estimate("gain", place, differences(adamw, arms["rule"])):
+                mean = float(np.mean(list(adamw.values())))
+                found.append({"adamw_at": words, **asdict(e), "adamw": mean})
+    return found
+
+
+def _plain_adamw(again: dict[Place, dict[str, Losses]], rows: list[Row], place: Place) -> Losses:
+    """AdamW of the part at a place; in FP32 it stands at no format's."""
+    if place.storage != "fp32":
+        return again.get(place, {}).get("adamw", {})
+    return {
+        int(r["seed"]): float(r["val_loss"])
+        for r in rows
+        if r["part"] == "one_rate_027" and place_of(r) == place
+    }
 
 
 # -- mediators ------------------------------------------------------------------------------------
@@ -325,6 +357,7 @@ def main() -> None:
     write(RESULTS / "contrasts.csv", [asdict(e) for e in all_contrasts(gains)])
     write(RESULTS / "mediators.csv", mediators(rows))
     write(RESULTS / "rates.csv", gains_by_others(read_rows()))
+    write(RESULTS / "one_rate.csv", one_rate(read_rows()))
 
 
 if __name__ == "__main__":

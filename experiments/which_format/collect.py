@@ -1,5 +1,8 @@
 """From run folders to results/: `python experiments/which_format/collect.py [RUNS]`.
 
+What is collected of a part takes the place of what the tables hold of it; parts without a folder
+below RUNS stay as they are, so the folders of an earlier day need not be kept.
+
 results/runs.csv has a line per run and part that it belongs to: what the run was, how it ended,
 what it lost and what its instruments saw (means over its looks). results/verdicts.csv has what
 `altgrad compare` concluded of each part. Parts that are not whole are collected as far as they are.
@@ -41,9 +44,24 @@ MEANS = (
 def main(runs: Path) -> None:
     parts = sorted((runs / "compare").glob(f"{PREFIX}*/record.json"))
     lines = [line for record in parts for line in runs_of(record.parent, runs)]
-    write(RESULTS / "runs.csv", lines)
-    write(RESULTS / "verdicts.csv", [v for record in parts for v in verdicts_of(record.parent)])
+    merge(RESULTS / "runs.csv", lines)
+    merge(RESULTS / "verdicts.csv", [v for record in parts for v in verdicts_of(record.parent)])
     print(f"{len(lines)} runs of {len(parts)} parts: {RESULTS}")
+
+
+def merge(path: Path, lines: list[dict[str, Any]]) -> None:
+    """Puts the lines in the place of all that the table holds of their parts; by part, in order."""
+    old = read(path)
+    new = {line["part"] for line in lines}
+    kept = [line for line in old if line["part"] not in new]
+    write(path, sorted([*kept, *lines], key=lambda line: str(line["part"])))
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
 def runs_of(comparison: Path, runs: Path) -> Iterator[dict[str, Any]]:

@@ -120,6 +120,26 @@ def rates() -> str:
     return table(head, rows)
 
 
+def one_rate() -> str:
+    rows = [
+        [STORAGES[r["storage"]], r["format"].upper(), f"{r['size']}, {r['steps']} steps",
+         "0.027" if r["adamw_at"] == "0.027" else "where its search stopped",
+         f"{float(r['adamw']):.3f}",
+         f"{float(r['mean']):+.3f} [{float(r['low']):+.3f}, {float(r['high']):+.3f}]", r["seeds"]]
+        for r in numbers("one_rate")
+    ]  # fmt: skip
+    head = [
+        "weights",
+        "format",
+        "size",
+        "AdamW's rate",
+        "AdamW",
+        "gain of the rule [95 %]",
+        "seeds",
+    ]
+    return table(head, rows)
+
+
 def verdicts() -> str:
     rows = [
         [v["part"], v["arm"], v["against"], v["verdict"],
@@ -158,6 +178,7 @@ MADE: dict[str, Callable[[], str]] = {
     "placebos": placebos,
     "contrasts": contrasts,
     "rates": rates,
+    "one_rate": one_rate,
     "verdicts": verdicts,
     "mediators": mediators,
 }

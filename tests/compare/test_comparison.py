@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import yaml
 
+from altgrad.compare.budget import flops_per_step
 from altgrad.compare.conclusion import conclude
+from altgrad.compare.launching import worker
 from altgrad.compare.launching.sweep import Wanted, as_task
 from altgrad.compare.launching.worker import measure_steps_s
 from altgrad.compare.outcomes import read_outcome
@@ -182,6 +184,20 @@ def test_flops_are_made_equal(ask):
     assert large["total"] == pytest.approx(small["total"], rel=0.5 / large["steps"])
 
 
+def test_flops_of_a_run_with_two_contexts_are_those_of_both_parts(compose):
+    both, short, whole = (
+        flops_per_step(compose([*words, "max_steps=10", "model.vocab_size=13"]))
+        for words in (
+            ["schedule.short_context=2", "schedule.short_fraction=0.3"],
+            ["model.block_size=2"],
+            [],
+        )
+    )
+    short *= 8 / 2  # a step has the tokens of blocks of 8
+    assert short < whole
+    assert both == pytest.approx(0.3 * short + 0.7 * whole, rel=1e-12)
+
+
 def test_tokens_are_made_equal(ask):
     comparison = ask("data.batch_size=2,4 max_steps=40")
     comparison.prepare()
@@ -209,6 +225,25 @@ def test_a_step_of_a_deeper_arm_is_measured_as_longer(compose, tmp_path):
     shallow, deep = measure_steps_s([as_task(w, threads=1) for w in wanted], steps=8)
     assert 0 < 1.5 * shallow < deep
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_with_two_contexts_is_timed_in_both(compose, tmp_path):
+    words = ["schedule.short_context=2", "schedule.short_fraction=0.5", "max_steps=8"]
+    wanted = Wanted("short", compose(words), tmp_path / "runs" / "measured")
+    seen = []
+    real = worker._typical
+    worker._typical = lambda timed: seen.extend(timed) or real(timed)
+    try:
+        measure_steps_s([as_task(wanted, threads=1)], steps=8)
+    finally:
+        worker._typical = real
+    assert [context for context, _ in seen] == [2] * 4 + [8] * 4
+
+
+def test_the_seconds_of_two_contexts_are_weighed_by_their_steps():
+    timed = [(4, 9.0), (4, 1.0), (4, 1.0), (4, 1.0), (8, 9.0), (8, 3.0), (8, 3.0), (8, 3.0)]
+    assert worker._typical(timed) == 2.0
+    assert worker._typical(timed[:4]) == 1.0
 
 
 def test_tuning_chooses_on_its_own_seeds_and_reports_an_edge(ask, here):

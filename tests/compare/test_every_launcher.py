@@ -46,9 +46,10 @@ def ray(pool, monkeypatch):
     fake = SimpleNamespace(
         is_initialized=lambda: True,
         remote=lambda **how: lambda function: remote,
-        wait=lambda pending, num_returns: (pending[:1], pending[1:]),
+        nodes=lambda: [{"NodeID": "a", "Alive": True, "Resources": {"CPU": 2}}],
+        wait=lambda pending, num_returns, timeout: (pending[:1], pending[1:]),
         get=lambda ready: None,
-        exceptions=SimpleNamespace(RayError=RuntimeError),
+        exceptions=SimpleNamespace(RayError=RuntimeError, RayTaskError=KeyError),
     )
     monkeypatch.setitem(sys.modules, "ray", fake)
 

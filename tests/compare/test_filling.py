@@ -2,6 +2,7 @@
 
 import pytest
 
+from altgrad.compare import filling
 from altgrad.compare.conclusion import conclude
 from altgrad.compare.filling import read_filling
 from altgrad.compare.question import Question
@@ -56,3 +57,22 @@ def test_runs_to_come_are_counted_and_only_whole_pairs_are_looked_at(folder):
     assert (state["b", 2], state["c", 3]) == ("interrupted", "waiting")
     # every step took 0.01 s: 7 runs of 3 steps to come, and one step of b2
     assert filling.left_s == pytest.approx(0.01 * (7 * 3 + 1))
+
+
+def test_a_run_that_has_ended_is_read_again_only_when_its_files_change(folder, monkeypatch):
+    finish(folder, "a", 1)
+    finish(folder, "b", 1)
+    read = []
+    outcome_of = filling._outcome
+    monkeypatch.setattr(
+        filling, "_outcome", lambda *words: read.append(words[:2]) or outcome_of(*words)
+    )
+    kept = {}
+    first = read_filling(folder, kept)
+    assert read_filling(folder, kept) == first
+    assert read == [("a", 1), ("b", 1)]
+    metrics = folder.parent.parent / "b1" / "metrics.jsonl"
+    metrics.write_text(metrics.read_text().replace("1.3,", "1.25,"))
+    changed = read_filling(folder, kept)
+    assert read[2:] == [("b", 1)]
+    assert {c.run: c.outcome for c in changed.cells if c.outcome} == {"a1": 1.5, "b1": 1.25}

@@ -28,11 +28,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "hashed_bigram": {"embedding": "bigram", "bigram_rows": 7},
     "documents": {"document_token": 3},
     "documents_in_windows": {"document_token": 3, "windows": [3, -1], "block": "shift"},
+    "documents_looked_back": {"document_token": 3, "embedding": "trigram", "block": "conv"},
     "n_inner": {"n_inner": 24},
 } | {f"init={name}": {"init": name, "tie_head": False} for name in SCHEMES}
 PRESETS = {f"preset={name}": {"preset": name} for name in preset_names()}
 # Tracing takes a second each: the presets, and what none of them contains.
-COMPILED = {*PRESETS, "embedding=bigram", "residual=mix", "residual=skip"}
+COMPILED = {*PRESETS, "embedding=trigram", "block=conv", "residual=mix", "residual=skip"}
 COMPILED |= {"value_embeddings", "documents_in_windows"}  # the latter shifts blocks too
 VARIANTS = ONE_PART | OPTIONS | PRESETS
 

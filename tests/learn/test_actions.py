@@ -272,6 +272,7 @@ def test_break_plants_a_mistake_that_can_be_found(learn, started):
     wrong = next(u for u in TRACK.units if u != planted["unit"])
     assert learn(f"break --answer {wrong}")[0] == 1
     code, out = learn(f"break --answer {planted['unit']}")
+    assert "found at the first answer: 0 of 1" in out
     assert code == 0
     assert planted["says"] in out
 

@@ -12,7 +12,7 @@ from altgrad.learn.explain import describe
 from altgrad.learn.failures import in_words
 from altgrad.learn.observe import Failure, differences
 from altgrad.learn.source import replace_bodies
-from altgrad.learn.track import TRACKS, Track
+from altgrad.learn.track import MODEL_TRACKS, Track
 
 NANOCHAT, GPT2 = Track("nanochat"), Track("gpt2")
 ATTENTION = "CausalSelfAttention.forward"
@@ -263,7 +263,7 @@ def test_a_global_seed_in_generate_is_noticed():
     assert found.named[0].startswith("torch's global generator is used or seeded")
 
 
-@pytest.mark.parametrize("track", [NANOCHAT, GPT2], ids=TRACKS)
+@pytest.mark.parametrize("track", [NANOCHAT, GPT2], ids=MODEL_TRACKS)
 def test_softmax_in_float32_must_be_cast_back(track):
     sdpa = next(line for line in track.source.splitlines() if "y = F.scaled_dot" in line)
     body = BY_HAND.replace("F.softmax(att, dim=-1)", "F.softmax(att.float(), dim=-1)")
@@ -309,7 +309,7 @@ UNTOUCHED = {  # what the catalogue does not reach, made to fail once
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("track", [NANOCHAT, GPT2], ids=TRACKS)
+@pytest.mark.parametrize("track", [NANOCHAT, GPT2], ids=MODEL_TRACKS)
 def test_every_check_can_fail(track):
     """A label that no mistake of its unit ever moves would be a check that cannot fail."""
     from altgrad.learn.observe import observe
@@ -341,7 +341,7 @@ def test_right_files_of_strangers_pass(outside):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("track", [NANOCHAT, GPT2], ids=TRACKS)
+@pytest.mark.parametrize("track", [NANOCHAT, GPT2], ids=MODEL_TRACKS)
 @pytest.mark.timeout(1800)  # some 230 files, each asked for a second and more
 def test_no_stranger_is_told_a_wrong_name(outside, track):
     cases = outside.load(track)

@@ -26,7 +26,12 @@ SIZES = {"n_layer": 2, "n_head": 4, "n_kv_head": 2, "n_embd": 16, "block_size": 
 CONFIGS = {
     name: preset(name, **SIZES, vocab_size=V, dropout=0.0, document_token=END)
     for name in preset_names()
-} | {"everything": tiny_config(**EVERYTHING, block_size=13, document_token=END)}
+} | {
+    "everything": tiny_config(**EVERYTHING, block_size=13, document_token=END),
+    "further_back": tiny_config(
+        **EVERYTHING | {"embedding": "trigram", "block": "conv"}, block_size=13, document_token=END
+    ),
+}
 each_config = pytest.mark.parametrize("name", CONFIGS)
 
 

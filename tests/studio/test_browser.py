@@ -170,6 +170,19 @@ def test_words_filter_and_a_heading_sorts(page, serve, base):
     expect(page.locator("main")).to_contain_text("No run has these words")
 
 
+CUT = """[...document.querySelectorAll(".run.head > span")]
+    .filter(s => s.scrollWidth > s.clientWidth).map(s => s.textContent)"""
+
+
+def test_a_heading_is_whole_with_its_arrow(page, serve, base):
+    write_run(base, "a")
+    address, _ = serve(base)
+    for heading in ("name", "status", "step", "loss", "val_loss", "speed", "left"):
+        page.goto(f"{address}/?sort={heading}")
+        expect(page.locator(".run.head [aria-sort]")).to_have_count(1)
+        assert page.evaluate(CUT) == []
+
+
 def test_a_comparison_fills(page, serve, base):
     question = Question(arms={"a": ["optim=adamw"], "b": ["optim=muon"]}, axis=["optim"]).complete()
     arms = {name: {"words": [], "max_steps": 3, "differs": {}} for name in "ab"}
@@ -186,6 +199,79 @@ def test_a_comparison_fills(page, serve, base):
     write_run(base, "b2", losses=(3.0, 2.0, 0.8))
     expect(page.locator("main")).to_contain_text("4 of 6 runs have ended", timeout=SLOW_MS)
     page.locator("canvas").first.wait_for(timeout=SLOW_MS)
+
+
+def test_the_report_stands_drawn_in_its_frame_at_the_end(page, serve, base):
+    """In a sandbox, under a policy of its own: its scripts run and its plot is there."""
+    pytest.importorskip("vl_convert")
+    html = pytest.importorskip("altgrad.compare.report.html")
+    question = Question(arms={"a": ["optim=adamw"], "b": ["optim=muon"]}, axis=["optim"]).complete()
+    arms = {name: {"words": [], "max_steps": 3, "differs": {}} for name in "ab"}
+    folder = base / "compare" / "ours"
+    write_record(folder, question, Record("x", "a", arms, {a: {"1": f"{a}1"} for a in "ab"}))
+    for arm in "ab":
+        write_run(base, f"{arm}1")
+    dot = {"data": {"values": [{"x": 1}]}, "mark": "point", "encoding": {"x": {"field": "x"}}}
+    words = dict.fromkeys(("title", "question", "headline", "verdicts", "rules"), "told")
+    body = '<div class="plot" id="plot0"></div>'
+    report = html.fill_page(**words, body=body, specs={"plot0": dot}, datasets={})
+    (folder / "report.html").write_text(report)
+    address, _ = serve(base)
+    page.goto(f"{address}/comparison/ours")
+    page.locator("iframe.report").scroll_into_view_if_needed(timeout=SLOW_MS)
+    frame = page.frame_locator("iframe.report")
+    expect(frame.locator(".headline")).to_have_text("told", timeout=SLOW_MS)
+    expect(frame.locator("#plot0 svg.marks")).to_be_visible(timeout=SLOW_MS)
+    assert page.locator("iframe.report").bounding_box()["height"] > 400
+
+
+def test_arms_keep_the_colour_and_shape_that_the_report_gives_them(page, serve, base):
+    charts = pytest.importorskip("altgrad.compare.report.charts")
+    address, _ = serve(base)
+    page.goto(f"{address}/formats")
+    names = ["b", "control", "c", "d"]
+    given = page.evaluate(
+        """async names => { const { scales } = await import("/static/charts.js");
+        const sorted = ["control", ...names.filter(n => n !== "control")];
+        const s = await scales(sorted, "control");
+        return sorted.map(n => [s.colour(n), s.shape(n)]); }""",
+        names,
+    )
+    colours = [charts.GREY, *charts.COLOURS[:3]]
+    assert given == [list(pair) for pair in zip(colours, charts.SHAPES[:4], strict=True)]
+
+
+def test_a_phone_sorts_without_headings(chromium, serve, base):
+    for name, loss in (("alpha", 1.0), ("beta", 3.0), ("gamma", 2.0)):
+        write_run(base, name, losses=(loss,))
+    address, _ = serve(base)
+    context = chromium.new_context(viewport={"width": 390, "height": 800})
+    page = context.new_page()
+    page.goto(address)
+    page.get_by_label("sorted by").select_option("val_loss")
+    expect(page.locator(".run .name")).to_have_text(["alpha", "gamma", "beta"])
+    context.close()
+
+
+SHIFTS = """window.shifted = 0;
+new PerformanceObserver(list => {
+  for (const e of list.getEntries()) if (!e.hadRecentInput) window.shifted += e.value;
+}).observe({ type: "layout-shift", buffered: true })"""
+
+
+def test_nothing_jumps_while_numbers_and_plots_arrive(chromium, serve, base):
+    write_run(base, "a")
+    write_run(base, "b")
+    address, _ = serve(base)
+    context = chromium.new_context(viewport={"width": 1280, "height": 900})
+    context.add_init_script(SHIFTS)
+    page = context.new_page()
+    for place in ("/formats", "/run/a", "/curves?run=a&run=b", "/"):
+        page.goto(address + place)
+        page.locator(".spark path" if place == "/" else "canvas").first.wait_for(timeout=SLOW_MS)
+        page.wait_for_timeout(600)
+        assert page.evaluate("window.shifted") < 0.1, place
+    context.close()
 
 
 def test_no_page_is_wider_than_its_window(chromium, serve, base):

@@ -29,7 +29,7 @@ READ_BY_ALL = """
     optim.name optim.matrix_lr optim.embedding_lr optim.scalar_lr optim.width_scaling
     optim.width_rule
     optim.weight_decay optim.grad_clip optim.ema_decay optim.state_format
-    schedule.name schedule.warmup_steps
+    schedule.name schedule.warmup_steps schedule.short_context
     data.path data.val_path data.tokenizer data.batch_size data.order data.mask_documents
     data.share data.end_of_text data.text_field data.workers data.cache_dir
     tracker.names guards.nan_patience guards.critical_cooldown_s guards.warning_cooldown_s
@@ -74,6 +74,7 @@ CASES = {
     "model.rope_base": (["model.position=learned"], ["model.position=rope"]),
     "model.rope_dtype": (["model.position=none"], ["model.position=rope_reversed"]),
     "model.bigram_rows": (["model.embedding=token"], ["model.embedding=bigram"]),
+    "model.trigram_rows": (["model.embedding=bigram"], ["model.embedding=trigram"]),
     "model.init_width": (["model=nanochat"], ["model=llama"]),
     "model.init_depth": (["model=llama"], ["model=gpt2"]),
     "optim.lr": (["optim=nanochat", "optim.scalar_lr=0.1"], ["optim=muon"]),
@@ -99,6 +100,7 @@ CASES = {
     "optim.exponent_lr_ratio": (["optim=madam"], ["optim=m_adam"]),
     "schedule.min_lr_fraction": (["schedule=constant"], ["schedule=cosine"]),
     "schedule.decay_fraction": (["schedule=cosine"], ["schedule=trapezoid"]),
+    "schedule.short_fraction": ([], ["schedule.short_context=64"]),
     "precision.format": (["precision=fp32"], ["precision=e4m3"]),
     "precision.grad_weight": (["precision=bf16"], ["precision=e4m3"]),
     "precision.skip": (["precision=fp32"], ["precision=e4m3"]),

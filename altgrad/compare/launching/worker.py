@@ -10,7 +10,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from multiprocessing import connection, parent_process
 from pathlib import Path
@@ -181,24 +181,44 @@ def stop_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def measure_steps_s(tasks: Sequence[Task], steps: int = 20) -> list[float]:
+def measure_steps_s(
+    tasks: Sequence[Task], steps: int = 20, clock: Callable[[], float] = time.perf_counter
+) -> list[float]:
     """Median seconds of an optimiser step of each task, after the first quarter.
 
+    clock: `time.process_time` on a machine that others use, too.
+
     The tasks take their steps in turn, so that whatever slows the machine down for a while slows
-    all of them. Makes no run folder.
+    all of them. The steps are spread over the run: one whose first part has a shorter context gets
+    the mean of the medians of both parts. Makes no run folder.
     """
     for task in tasks:
         settle_in(task)
     trainers = [
         build_run(TrainConfig.from_dict({**task.settings, "run_dir": task.run})) for task in tasks
     ]
-    rounds = [[_step_s(trainer) for trainer in trainers] for _ in range(steps)]
-    return [median(times) for times in zip(*rounds[steps // 4 :], strict=True)]
+    rounds = [[_step_s(trainer, k / steps, clock) for trainer in trainers] for k in range(steps)]
+    return [_typical(timed) for timed in zip(*rounds, strict=True)]
 
 
-def _step_s(trainer: Trainer) -> float:
-    pieces = [trainer.batches.next_batch() for _ in range(trainer.config.accumulation)]
+def _step_s(trainer: Trainer, share: float, clock: Callable[[], float]) -> tuple[int, float]:
+    """Context and seconds of a step that is taken after this share of the run."""
+    c = trainer.config
+    if c.schedule.short_context is not None:
+        trainer.step = int(share * c.max_steps)
+    context = c.schedule.context(trainer.step, c.max_steps, c.model.block_size)
+    pieces = [trainer.batches.next_batch() for _ in range(c.accumulation)]
     x, y = (torch.cat(part) for part in zip(*pieces, strict=True))
-    start = time.perf_counter()
+    start = clock()
     trainer.train_step(x, y)
-    return time.perf_counter() - start
+    return context, clock() - start
+
+
+def _typical(timed: Sequence[tuple[int, float]]) -> float:
+    """Mean over the contexts, each weighed by its steps, of the median seconds of a step."""
+    by_context: dict[int, list[float]] = {}
+    for context, seconds in timed:
+        by_context.setdefault(context, []).append(seconds)
+    return sum(
+        len(times) / len(timed) * median(times[len(times) // 4 :]) for times in by_context.values()
+    )

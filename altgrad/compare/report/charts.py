@@ -86,6 +86,28 @@ class Charts:
         )
         return finish(alt.layer(band, seeds, line.add_params(pick), hover), 320)
 
+    def at_the_only_step(self, name: str, title: str) -> Spec | None:
+        """A metric that every run has at one step, where a curve has nothing to draw: a row an
+        arm, its mean large, its seeds as ticks. None where any run has it at more steps."""
+        rows = loss_rows(self.conclusion, name)
+        if not rows or len({(r["arm"], r["seed"]) for r in rows}) < len(rows):
+            return None
+        y = alt.Y("arm:N", title=None, sort=self.arms, axis=LABELS)
+        near, few = alt.Scale(zero=False, padding=12), alt.Axis(tickCount=FEW_TICKS)
+        x = alt.X("value:Q", title=title, scale=near, axis=few)
+        colour = self._colour(legend=False)
+        seeds = alt.Chart(alt.Data(values=rows)).mark_tick(thickness=2, size=14, yOffset=12)
+        means = alt.Chart(alt.Data(values=band_rows(rows)))
+        points = means.mark_point(filled=True, size=130, opacity=1).encode(
+            x=alt.X("mean:Q", title=title),
+            y=y,
+            color=colour,
+            shape=self._shape(),
+            tooltip=["arm:N", "step:Q", tip("mean"), tip("low"), tip("high")],
+        )
+        ticks = seeds.encode(x=x, y=y, color=colour, tooltip=["arm:N", "seed:Q", tip("value")])
+        return finish(alt.layer(ticks, points), None, ROW_HEIGHT)
+
     def differences(self) -> Spec | None:
         """Forest plot: each arm's mean paired difference with its interval, seeds as dots."""
         intervals = [
@@ -224,7 +246,7 @@ class Charts:
             .mark_rect()
             .encode(
                 x=alt.X("step:O", title="step", axis=alt.Axis(labelOverlap=True, labelAngle=0)),
-                y=alt.Y("item:N", title=None, sort=layers),
+                y=alt.Y("item:N", title=None, sort=layers, axis=LABELS),
                 color=alt.Color("value:Q", title=group, scale=alt.Scale(scheme="viridis")),
                 tooltip=["arm:N", "item:N", "step:O", tip("value", ".4g")],
             )

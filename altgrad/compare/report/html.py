@@ -7,9 +7,11 @@ from string import Template
 from typing import Any
 
 from altgrad.compare.conclusion import Conclusion
+from altgrad.compare.contrasts import Contrast
 from altgrad.compare.report.charts import Charts, Spec
 from altgrad.compare.report.contrast_charts import contribution_forest
 from altgrad.compare.report.crossed_charts import effect_forest, heat_table, interaction_plots
+from altgrad.compare.report.many_arms import are_many, best, shown_interactions
 from altgrad.compare.report.meanings import meaning
 from altgrad.compare.report.sections import SECTIONS
 from altgrad.compare.report.tables import Table
@@ -22,16 +24,20 @@ from altgrad.compare.report.words import (
     rules_in_words,
     same_lines,
 )
+from altgrad.compare.verdict import Evidence
 
 PAGE = Path(__file__).parent / "page.html"
 LOOSE = {
     *("verdict", "finding", "found", "value", "why", "run", "control", "arm's value", "chosen"),
-    *("settings", "taken together, since", "of", "what it is"),
+    *("settings", "taken together, since", "of", "what it is", "arm"),
 }
 """Columns whose cells may be broken into lines."""
 
 OPEN_FIRST = ("grad_norm", "bit_stall", "grad_cos_sim", "grad_snr_db", "effective_rank", "code_use")
 """Groups of the mechanism section that are unfolded at the start; the others are one click away."""
+
+MOST_INTERACTIONS = 3
+"""Shown as cards where there are many arms."""
 
 MOST_COLUMNS = 4
 """A table with more is shown row by row on a phone."""
@@ -39,6 +45,7 @@ MOST_COLUMNS = 4
 REMARKS = {
     "loss": "The thick line is the mean over the seeds, the band reaches from the lowest to the "
     "highest, the thin lines are single seeds. Click an arm in the legend to see it alone.",
+    "once": "There was one evaluation. Large: the mean over the seeds; ticks: one per seed.",
     "forest": "Point and bar: mean difference and its interval. Ticks: one per seed. Grey: "
     "differences that were declared not to matter.",
     "contributions": "Alone: the first configuration with this change, against it. As a removal: "
@@ -100,26 +107,40 @@ def fill_page(
 
 
 def _verdicts(conclusion: Conclusion) -> str:
-    colour_of = Charts(conclusion).colour_of
-    items = []
-    for e in conclusion.evidence:
-        colour = colour_of[e.arm]
-        numbers = numbers_of(e)
-        detail = f"{conclusion.question.primary}, difference {numbers}" if numbers else ""
-        items.append(
-            f'<li style="--colour: {colour}"><b>{html.escape(e.arm)}: {html.escape(e.words)}</b>'
-            f"<span>{html.escape(detail)}</span></li>"
-        )
-    items += [
-        f'<li style="--colour: #333"><b>{html.escape(line)}</b></li>'
-        for line in same_lines(conclusion)
-    ]
-    items += [
-        f'<li style="--colour: #333"><b>{html.escape(c.words)}</b>'
-        f"<span>{contrast_is(c)} {numbers_of(c)}</span></li>"
-        for c in conclusion.contrasts
-    ]
-    return "".join(items)
+    """A card for each verdict and contrast; of many arms the finding's alone, the rest folded."""
+    found: list[Evidence | Contrast] = [*conclusion.evidence, *conclusion.contrasts]
+    first = found
+    if are_many(conclusion) and conclusion.question.design != "ablation":
+        finding = [best(conclusion), *shown_interactions(conclusion)[:MOST_INTERACTIONS]]
+        first = [f for f in found if any(f is one for one in finding)]
+    cards = [_card(f, conclusion) for f in first]
+    cards += [_item("#333", line, "") for line in same_lines(conclusion)]
+    return "".join(cards) + _folded([f for f in found if f not in first], conclusion)
+
+
+def _folded(rest: list[Evidence | Contrast], conclusion: Conclusion) -> str:
+    if not rest:
+        return ""
+    cards = "".join(_card(f, conclusion) for f in rest)
+    arms = sum(isinstance(f, Evidence) for f in rest)
+    kinds = [(arms, "arms"), (len(rest) - arms, "contrasts")]
+    counted = " and ".join(f"{n} {what}" for n, what in kinds if n)
+    told = f"The other {counted}, in a sentence each"
+    return f'<li class="rest"><details><summary>{told}</summary><ul>{cards}</ul></details></li>'
+
+
+def _card(found: Evidence | Contrast, conclusion: Conclusion) -> str:
+    numbers = numbers_of(found)
+    if isinstance(found, Contrast):
+        return _item("#333", found.words, f"{contrast_is(found)} {numbers}")
+    detail = f"{conclusion.question.primary}, difference {numbers}" if numbers else ""
+    colour = Charts(conclusion).colour_of[found.arm]
+    return _item(colour, f"{found.arm}: {found.words}", detail)
+
+
+def _item(colour: str, words: str, detail: str) -> str:
+    span = f"<span>{html.escape(detail)}</span>" if detail else ""
+    return f'<li style="--colour: {colour}"><b>{html.escape(words)}</b>{span}</li>'
 
 
 def _script_json(content: Any) -> str:
@@ -156,7 +177,12 @@ def _body(conclusion: Conclusion, charts: Charts) -> tuple[str, dict[str, Spec]]
         title, remark = ("", "") if place else ("Interactions", REMARKS["interactions"])
         parts.append(plot(spec, title, remark))
     primary = conclusion.question.primary
-    parts.append(plot(charts.curves(primary, primary), f"{primary} over the run", REMARKS["loss"]))
+    once = charts.at_the_only_step(primary, primary)
+    if once is not None:
+        parts.append(plot(once, f"{primary} at the only evaluation", REMARKS["once"]))
+    else:
+        over = charts.curves(primary, primary)
+        parts.append(plot(over, f"{primary} over the run", REMARKS["loss"]))
     parts.append(plot(charts.curves("loss", "training loss"), "Training loss"))
     parts.append(section(WHY, *by_title.pop(WHY)))
     parts.append(_mechanisms(charts, plot))

@@ -7,6 +7,7 @@ from altgrad.compare.contrasts import INTERACTION, Contrast
 from altgrad.compare.designs import INTERACTIONS
 from altgrad.compare.question import Question
 from altgrad.compare.report.contributions import ablation_headline
+from altgrad.compare.report.many_arms import are_many, headline_of_many
 from altgrad.compare.same_arms import ARE_THE_SAME, SAME
 from altgrad.compare.verdict import BETTER, EQUIVALENT, WORSE, Evidence
 
@@ -45,6 +46,8 @@ def headline(conclusion: Conclusion) -> str:
     """One sentence over all arms, and over what a design contrasts them for."""
     if conclusion.question.design == "ablation":
         return ablation_headline(conclusion)
+    if are_many(conclusion):
+        return headline_of_many(conclusion)
     kinds: dict[str, list[str]] = {BETTER: [], WORSE: [], EQUIVALENT: [], SAME: []}
     for e in conclusion.evidence:
         kinds.get(e.verdict, []).append(e.arm)

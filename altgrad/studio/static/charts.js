@@ -58,7 +58,7 @@ export async function scales(names, control) {
     colour: n => visible(of(n, colours, grey)),
     range: names.map(n => visible(of(n, colours, grey))),
     dashes: names.map((n, i) => dashes[i % dashes.length]),
-    shapes: names.map((n, i) => shapes[i % shapes.length]),
+    shape: n => shapes[names.indexOf(n) % shapes.length],
   };
 }
 

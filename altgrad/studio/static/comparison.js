@@ -7,10 +7,11 @@ let name, parts, plot;
 
 export async function open(which) {
   name = which;
-  parts = Object.fromEntries(["head", "grid", "looks", "differs", "report"].map(p => [p, h("section")]));
+  parts = Object.fromEntries(["head", "grid", "looks", "report", "differs"].map(p => [p, h("section")]));
   plot = place();
   plot.style.setProperty("--tall", "360px");
-  show(parts.head, parts.grid, parts.looks, parts.differs, parts.report);
+  parts.head.append(h("h1", { class: "title" }, name), h("p", { class: "soft" }, "reading its runs …"));
+  show(...Object.values(parts));
   await redraw();
   const again = calmly(redraw, 1500);
   let others;
@@ -19,6 +20,7 @@ export async function open(which) {
 
 async function redraw() {
   const c = await get(`comparison/${encodeURIComponent(name)}`);
+  c.arms = [c.control, ...c.arms.filter(a => a !== c.control)];
   const s = await scales(c.arms, c.control);
   drawHead(c, s);
   drawGrid(c, s);
@@ -76,7 +78,7 @@ async function drawLooks(c, s) {
       { data: { values: [{ low: -c.question.delta, high: c.question.delta }] }, mark: { type: "rect", color: "#999999", opacity: 0.18 }, encoding: { y: { field: "low", ...within }, y2: { field: "high" } } },
       { data: { values: [{ at: 0 }] }, mark: { type: "rule", color: "#888888" }, encoding: { y: { field: "at", ...within } } },
       { transform: [{ filter: "isValid(datum.low)" }], mark: { type: "rule", strokeWidth: 3, clip: true }, encoding: { x, xOffset: shift, y: { field: "low", ...within }, y2: { field: "high" }, color: colour, tooltip: tips } },
-      { mark: { type: "point", filled: true, size: 90, opacity: 1 }, encoding: { x, xOffset: shift, y: { field: "mean", ...within }, color: colour, shape: { field: "arm", legend: colour.legend, scale: { domain: others, range: s.shapes } }, tooltip: tips } },
+      { mark: { type: "point", filled: true, size: 90, opacity: 1 }, encoding: { x, xOffset: shift, y: { field: "mean", ...within }, color: colour, shape: { field: "arm", legend: colour.legend, scale: { domain: others, range: others.map(s.shape) } }, tooltip: tips } },
     ],
   });
 }

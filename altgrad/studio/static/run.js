@@ -11,6 +11,7 @@ export async function open(run) {
   parts = Object.fromEntries(["head", "deeds", "curves", "alerts", "samples", "numerics", "histograms", "costs", "environment", "commands", "checkpoints", "settings"].map(p => [p, h("section")]));
   plots = { loss: place(), other: place() };
   parts.curves.append(h("div", { class: "two" }, plots.loss, h("div", {}, h("div", { class: "bar", id: "choice" }), plots.other)));
+  parts.head.append(h("h1", { class: "title" }, name), h("p", { class: "soft" }, "reading it …"));
   show(...Object.values(parts));
   await redraw();
   drawHistogramButton();

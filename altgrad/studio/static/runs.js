@@ -1,11 +1,11 @@
 // The table of runs: a window on as many as there are, each row of one height.
 
-import { calmly, duration, empty, get, h, loss, onNews, show, TONE, whole } from "./core.js";
+import { calmly, duration, empty, get, h, loss, onNews, select, show, TONE, whole } from "./core.js";
 import { spark } from "./spark.js";
 
 const COLUMNS = [
   ["", null], ["run", "name"], ["status", "status"], ["step", "step"], ["loss", "loss"], ["val loss", "val_loss"],
-  ["", null], ["tokens/s", "speed"], ["left", "left"], ["differs from the run above", null],
+  ["", null], ["tokens/s", "speed"], ["left", "left"], ["differs from above", null],
 ];
 const NUMBERS = ["loss", "val_loss", "speed", "left"];
 const BEYOND = 20; // rows read before and after those on the screen
@@ -20,11 +20,14 @@ export async function open() {
   const address = new URLSearchParams(location.search);
   for (const key of Object.keys(wish)) if (address.has(key)) wish[key] = address.get(key);
   const filter = h("input", { type: "search", class: "grow", id: "filter", value: wish.words, placeholder: "words: muon e4m3 optim.lr=0.02 -failed   ( / )", "aria-label": "Filter by words", oninput: e => { wish.words = e.target.value; anew(); } });
+  // On a phone there are no headings to click on.
+  const sorts = select("sorted by", ["newest", ...COLUMNS.map(([, key]) => key).filter(Boolean)], wish.sort, sortBy);
+  sorts.classList.add("phone");
   curves = h("a", { class: "curves", href: "#", hidden: true });
   head = h("div", { class: "run head", role: "row" });
   body = h("div", { class: "runs", role: "rowgroup", "aria-label": "Runs" });
   none = h("div");
-  show(h("h1", { class: "title" }, "Runs"), h("div", { class: "bar" }, filter, curves), h("div", { role: "table" }, head, body), none);
+  show(h("h1", { class: "title" }, "Runs"), h("div", { class: "bar" }, filter, sorts, curves), h("div", { role: "table" }, head, body), none);
   drawHead();
   drawChosen();
   window.addEventListener("scroll", refill, { passive: true });
@@ -79,12 +82,20 @@ function draw() {
   if (active) body.querySelector(`[data-name="${CSS.escape(active)}"] ${onBox ? "input" : "a"}`)?.focus({ preventScroll: true });
 }
 
+const UPWARDS = ["name", "status", "left", "loss", "val_loss"]; // at first
+
+function sortBy(key) {
+  wish.down = wish.sort === key ? (wish.down === "1" ? "0" : "1") : UPWARDS.includes(key) ? "0" : "1";
+  wish.sort = key;
+  drawHead();
+  anew();
+}
+
 function drawHead() {
   head.replaceChildren(...COLUMNS.map(([title, key]) => {
     if (!key) return h("span", { role: "columnheader" }, title);
     const now = wish.sort === key, arrow = now ? (wish.down === "1" ? " ↓" : " ↑") : "";
-    const turn = () => { wish.down = now ? (wish.down === "1" ? "0" : "1") : ["name", "status", "left", "loss", "val_loss"].includes(key) ? "0" : "1"; wish.sort = key; drawHead(); anew(); };
-    return h("span", { role: "columnheader", class: NUMBERS.includes(key) ? "number" : null, "aria-sort": now ? (wish.down === "1" ? "descending" : "ascending") : null }, h("button", { onclick: turn, title: `sort by ${title}` }, title + arrow));
+    return h("span", { role: "columnheader", class: NUMBERS.includes(key) ? "number" : null, "aria-sort": now ? (wish.down === "1" ? "descending" : "ascending") : null }, h("button", { onclick: () => sortBy(key), title: `sort by ${title}` }, title + arrow));
   }));
 }
 

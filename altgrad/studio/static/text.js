@@ -8,6 +8,7 @@ let run = address.get("run") ?? "", precision = address.get("precision") ?? "e2m
 let text, button, out, maps;
 
 export async function open() {
+  show(h("h1", { class: "title" }, "One text, two precisions"));
   const [{ rows }, known] = await Promise.all([get("runs", { count: 200, sort: "newest" }), about()]);
   const names = rows.filter(r => ["finished", "interrupted", "running"].includes(r.status)).map(r => r.name);
   show(h("h1", { class: "title" }, "One text, two precisions"));

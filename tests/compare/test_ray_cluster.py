@@ -1,0 +1,162 @@
+"""Ray on a cluster: nodes of different sizes, what never fits, what waits, a node that dies."""
+
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from altgrad.compare.conclusion import conclude
+from altgrad.compare.launching import ray as on_ray
+from altgrad.compare.launching.launch import Launch
+from altgrad.compare.launching.ray import Need
+from altgrad.runs.folder import find_runs
+from altgrad.runs.lines import read_jsonl
+from altgrad.settings import ConfigError
+
+WORDS = "optim.lr=0.01,0.1 seeds=2"
+
+
+def node(name: str, cpus: float = 0, gpus: float = 0) -> dict:
+    resources = {"CPU": cpus} | ({"GPU": gpus} if gpus else {})
+    return {"NodeID": name, "NodeManagerHostname": "host", "Alive": True, "Resources": resources}
+
+
+def nodes(**cpus: int) -> dict:
+    return {name: node(name, n) for name, n in cpus.items()}
+
+
+def test_threads_are_those_of_the_smallest_node_that_has_any():
+    cluster = Launch(launcher="ray", ray_address="a:1")
+    assert on_ray._threads(nodes(head=0, big=8, small=2), cluster, here=16) == 2
+    assert on_ray._threads(nodes(head=0, big=8), Launch(launcher="ray"), here=16) == 16
+    typed = Launch(launcher="ray", ray_address="a:1", threads=4)
+    assert on_ray._threads(nodes(big=8, small=2), typed, here=4) == 4
+
+
+def test_a_node_holds_as_many_runs_as_both_its_cpus_and_gpus_allow():
+    assert Need(2, 0).fit(node("a", 5)) == 2
+    assert Need(1, 0.25).fit(node("a", 16, 2)) == 8
+    assert Need(4, 0.25).fit(node("a", 16, 2)) == 4
+    assert Need(1, 1).fit(node("a", 16)) == 0
+
+
+@pytest.mark.parametrize(
+    ("need", "how", "expected"),
+    [
+        (Need(4, 0), Launch(threads=4), r"needs 4 CPUs \(threads=4\).*host \(a\) has 1 CPU;"),
+        (Need(1, 1), Launch(), r"1 CPU and 1 GPU .*Write device=cpu"),
+    ],
+)
+def test_what_no_node_can_hold_is_refused_by_name(need, how, expected):
+    with pytest.raises(ConfigError, match=expected):
+        on_ray._refuse_what_never_fits(nodes(a=1, b=2), need, how)
+
+
+def test_what_waits_is_said_once_with_its_reason(capsys):
+    said = on_ray._say_why(nodes(a=1, b=1), Need(1, 0), 5, "")
+    assert capsys.readouterr().err == (
+        "3 runs wait: each takes 1 CPU, and 2 nodes (host (a) has 1 CPU; host (b) has 1 CPU) hold "
+        "2 at a time\n"
+    )
+    assert on_ray._say_why(nodes(a=1, b=1), Need(1, 0), 4, said) == said
+    on_ray._say_why(nodes(a=1, b=1), Need(1, 0), 2, "")
+    assert capsys.readouterr().err == ""
+
+
+def test_a_cluster_that_has_lost_its_nodes_is_not_waited_for():
+    with pytest.raises(ConfigError, match=r"no node is left that has 2 CPUs .*start a node"):
+        on_ray._say_why(nodes(a=1), Need(2, 0), 5, "")
+
+
+# -- real ones ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cluster(monkeypatch, tmp_path):
+    """`cluster(1, 1)`: a head without CPUs and nodes with so many."""
+    pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(p for p in sys.path if p))
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+
+    def make(*cpus: int) -> SimpleNamespace:
+        found = [made.add_node(num_cpus=n) for n in cpus]
+        made.wait_for_nodes()
+        return SimpleNamespace(address=made.address, nodes=found, remove=made.remove_node)
+
+    yield make
+    made.shutdown()
+
+
+@pytest.fixture
+def one_machine(ask, here, tmp_path):
+    """What the same words say on one machine, made before any cluster."""
+    return lambda words: said_by(conclude(ask(f"{words} runs={tmp_path}/one").run()))
+
+
+def said_by(conclusion) -> tuple:
+    outcomes = {arm: [o.outcome for o in row] for arm, row in conclusion.outcomes.items()}
+    return outcomes, [e.to_dict() for e in conclusion.evidence]
+
+
+def on_cluster(ask, found, words: str, runs: Path):
+    # `threads=1` of the fixture would hide how many are chosen.
+    comparison = ask(f"{words} launcher=ray ray_address={found.address} runs={runs} retries=0")
+    comparison.launch.threads = None
+    return comparison
+
+
+@pytest.mark.slow
+def test_two_nodes_of_one_cpu_give_the_verdict_of_one_machine(ask, one_machine, cluster, tmp_path):
+    expected = one_machine(WORDS)
+    found = cluster(1, 1)
+    assert said_by(conclude(on_cluster(ask, found, WORDS, tmp_path / "ray").run())) == expected
+
+
+@pytest.mark.slow
+def test_threads_that_no_node_has_are_refused_at_once(ask, cluster, tmp_path):
+    comparison = on_cluster(ask, cluster(1), WORDS, tmp_path / "ray")
+    comparison.launch.threads = 3
+    started = time.monotonic()
+    with pytest.raises(ConfigError, match=r"3 CPUs \(threads=3\), and no node"):
+        comparison.run()
+    assert time.monotonic() - started < 60
+    assert find_runs(tmp_path / "ray") == []
+
+
+@pytest.mark.slow
+def test_a_folder_that_a_node_does_not_see_is_refused(ask, cluster, tmp_path, monkeypatch):
+    comparison = on_cluster(ask, cluster(1), WORDS, tmp_path / "ray")
+    # The nodes look where this machine has written nothing.
+    monkeypatch.setattr(on_ray, "_sees", lambda path: Path("/nowhere", path[1:]).is_file())
+    with pytest.raises(ConfigError, match=r"does not see .*on a disk that all nodes share"):
+        comparison.run()
+
+
+@pytest.mark.slow
+def test_a_node_that_dies_loses_no_run(ask, one_machine, cluster, tmp_path, capfd):
+    words = f"{WORDS} max_steps=400 eval_interval=100 checkpoint_interval=20"
+    expected = one_machine(words)
+    found, runs = cluster(1, 2), tmp_path / "ray"
+
+    def kill() -> None:
+        while not any(list(run.glob("checkpoints/*")) for run in find_runs(runs)):
+            time.sleep(0.05)
+        found.remove(found.nodes[1], allow_graceful=False)
+
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    conclusion = conclude(on_cluster(ask, found, words, runs).run())
+    killer.join()
+    assert said_by(conclusion) == expected
+    assert "its node is gone; the run goes on elsewhere" in capfd.readouterr().err
+    events = [e["event"] for run in find_runs(runs) for e in read_jsonl(run / "events.jsonl")]
+    assert "resumed" in events
+    assert "failed" not in events
