@@ -1,10 +1,12 @@
 """Kill an unattended `altgrad ideas run` with SIGKILL at random moments; compare, count.
 
-    python benchmarks/ledger_kills.py --kills 10
+    python benchmarks/ledger_kills.py --kills 10 [--program]
 
 One ledger of small real runs is worked off undisturbed, one is killed again and again, alone or
 with all its processes, and typed again. Both must end with the same entries, but for times and what
-follows from them, and no run may have been made twice. Takes some minutes.
+follows from them, and no run may have been made twice. With `--program` the ledger is of somebody
+else's script in a repository of its own, its ideas arguments and patches of that repository. Takes
+some minutes.
 """
 
 import argparse
@@ -46,11 +48,32 @@ QUEUE = """\
 """
 
 
-class Ledgers:
-    """Two folders with the same tokens, queue and ledger."""
+PROGRAM = [
+    *("program=python train.py --steps=40", r"metric=val loss ([0-9.]+)", "seed_by=torch"),
+    *("delta=0.001", "reckon_at=2"),
+]
+PROGRAM_QUEUE = """\
+- "--lr=0.8"
+- {patch: ../smaller.diff, why: weights start smaller}
+- {patch: ../broken.diff, why: crashes}
+- "--lr=0.8"
+- {patch: ../smaller.diff, why: duplicate}
+- "--lr=1.2"
+- "--every=10 --lr=0.4"
+"""
+PATCHES = {"smaller.diff": ("SMOOTHING = 0.1", "SMOOTHING = 0.01"), "broken.diff": ("main()\n", "")}
+"""File -> what it replaces in the script, and by what; the last place of it counts."""
 
-    def __init__(self, root: Path, seed: int) -> None:
+
+class Ledgers:
+    """Two folders with the same data, queue and ledger."""
+
+    def __init__(self, root: Path, seed: int, program: bool) -> None:
         self.root, self.random = root, random.Random(seed)
+        (self._programs if program else self._settings)()
+
+    def _settings(self) -> None:
+        root = self.root
         tokens = (np.arange(6000) % 13).astype(np.uint16)
         noisy = np.random.default_rng(0).random(6000) < 0.3
         tokens[noisy] = np.random.default_rng(1).integers(0, 13, int(noisy.sum()))
@@ -58,11 +81,31 @@ class Ledgers:
         tokens[:4000].tofile(root / "tokens" / "train.bin")
         tokens[4000:].tofile(root / "tokens" / "val.bin")
         (root / "queue.yaml").write_text(QUEUE)
+        self.question = [*BASE.split(), f"data.path={root / 'tokens'}"]
+        self.trusted: list[str] = []
+
+    def _programs(self) -> None:
+        theirs = self.root / "theirs"
+        theirs.mkdir()
+        script = (Path(__file__).parents[1] / "tests/programs/script.py").read_text()
+        (theirs / "train.py").write_text(script)
+        author = ("-c", "user.name=They", "-c", "user.email=they@example.org")
+        git(theirs, "init", "-q")
+        git(theirs, "add", ".")
+        git(theirs, *author, "commit", "-q", "-m", "theirs")
+        for file, (before, after) in PATCHES.items():
+            (theirs / "train.py").write_text(after.join(script.rsplit(before, 1)))
+            (self.root / file).write_text(git(theirs, "diff"))
+            git(theirs, "checkout", "-q", "train.py")
+        (self.root / "queue.yaml").write_text(PROGRAM_QUEUE)
+        self.question = [*PROGRAM, f"cwd={theirs}"]
+        self.trusted = [w for file in PATCHES for w in ("--trust", f"patch=../{file}")]
 
     def start(self, name: str, action: str, *words: str) -> subprocess.Popen[str]:
         """A process group of its own, so that all of it can be killed."""
         (self.root / name).mkdir(exist_ok=True)
-        command = [sys.executable, "-m", "altgrad", "ideas", action, "night", *words, "threads=1"]
+        threads = [] if any(w.startswith("program=") for w in self.question) else ["threads=1"]
+        command = [sys.executable, "-m", "altgrad", "ideas", action, "night", *words, *threads]
         return subprocess.Popen(
             command,
             cwd=self.root / name,
@@ -78,10 +121,10 @@ class Ledgers:
             raise SystemExit(f"ended with {process.returncode}:\n{said}")
 
     def new(self, name: str) -> None:
-        self.finish(self.start(name, "new", *BASE.split(), f"data.path={self.root / 'tokens'}"))
+        self.finish(self.start(name, "new", *self.question))
 
     def run(self, name: str) -> subprocess.Popen[str]:
-        return self.start(name, "run", str(self.root / "queue.yaml"))
+        return self.start(name, "run", str(self.root / "queue.yaml"), *self.trusted)
 
     def until_something_new(self, name: str, process: subprocess.Popen[str]) -> None:
         """A run was begun, or an entry written: so that kills fall all over the night."""
@@ -104,6 +147,11 @@ class Ledgers:
         )
 
 
+def git(folder: Path, *words: str) -> str:
+    done = subprocess.run(["git", *words], cwd=folder, check=True, capture_output=True, text=True)
+    return done.stdout
+
+
 def stripped(content: Any) -> Any:
     """An entry without what may differ."""
     if isinstance(content, dict):
@@ -120,9 +168,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--program", action="store_true")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="ledger-kills-") as folder:
-        ledgers = Ledgers(Path(folder), arguments.seed)
+        ledgers = Ledgers(Path(folder), arguments.seed, arguments.program)
         for name in ("whole", "killed"):
             ledgers.new(name)
         start = time.perf_counter()
