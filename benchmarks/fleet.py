@@ -11,8 +11,6 @@ of CPU and the peak memory it took:
     report     Markdown, and HTML where `altgrad[report]` is there
     show       `altgrad show`: a line for every run
     long       `altgrad show RUN` of a run of a million metric lines
-
-docs/scale.md has the figures.
 """
 
 import argparse
