@@ -143,9 +143,10 @@ def _add_train(actions: Any, add_command: AddCommand) -> None:
 def _add_questions(actions: Any, add_command: AddCommand) -> None:
     add_command(actions, "questions", questions, "twelve questions about this architecture")
     summary = "a question's short answer, and the experiment that shows it, run now"
-    parser = add_command(actions, "show", show_question, summary)
+    parser = _add(actions, add_command, "show", show_question, summary)
     parser.add_argument("name", help="such as qk-norm; `altgrad learn questions` lists them")
     parser.add_argument("--seeds", type=int, default=2, help="paired seeds per arm (2)")
+    parser.add_argument("--guess", help="what you expect (asked for in a terminal)")
     parser.add_argument("--out", default="figures", metavar="DIR", help="for the plot (figures)")
 
 
@@ -274,8 +275,37 @@ def show_question(arguments: argparse.Namespace) -> int:
 
     if arguments.seeds < 1:
         raise ValueError(f"--seeds {arguments.seeds} must be at least 1")
-    how = {"seeds": arguments.seeds, "folder": arguments.out, "progress": _progress()}
+    how: dict[str, Any] = {
+        "seeds": arguments.seeds,
+        "folder": arguments.out,
+        "progress": _progress(),
+    }
+    how |= {"space": _space_if_any(arguments), "ask": lambda: _guess(arguments.guess)}
     return show(actions.show_question(arguments.name, **how))
+
+
+def _guess(typed: str | None) -> str:
+    """As it was typed, or asked for where somebody can answer; empty for none."""
+    import sys
+
+    if typed is not None or not sys.stdin.isatty():
+        return typed or ""
+    try:
+        return input("your guess (Enter for none): ")
+    except EOFError:
+        return ""
+
+
+def _space_if_any(arguments: argparse.Namespace) -> Any:
+    """The learner's folder; a question is shown without one, too."""
+    from altgrad.learn.workshop import find
+
+    try:
+        return find(arguments.dir)
+    except ValueError:
+        if arguments.dir:
+            raise
+        return None
 
 
 def _progress() -> Callable[[int, int], None] | None:

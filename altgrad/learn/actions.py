@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from altgrad.learn import status_page
 from altgrad.learn import workshop as folders
 from altgrad.learn.checker import MISSING, TODO, Verdict, check_file, read_source
 from altgrad.learn.isolate import run_isolated, stream_isolated
@@ -56,6 +57,7 @@ ROUND = 10  # planted mistakes to a score
 
 def start(folder: str | None, track: str, *, full: bool = False) -> Lines:
     made = folders.start(Path(folder or Track(track).folder_name), Track(track), full=full)
+    status_page.create(made.folder, made.track)
     given = [] if made.full else [u for u, x in made.track.lessons.items() if x.given]
     count = len(made.track.units) - len(given)
     yield f"{made.folder}/ has {made.file.name} with {count} units to write"
@@ -68,6 +70,15 @@ def start(folder: str | None, track: str, *, full: bool = False) -> Lines:
 def run(space: Workshop) -> Lines:
     """One training iteration with the learner's file, up to the first thing that is missing."""
     read_source(space.file)
+    said: list[str] = []
+    for line in _iteration(space):
+        said.append(line)
+        yield line
+    status_page.note_run(space.folder, space.track, said)
+    return int(not said[-1].startswith("✓"))
+
+
+def _iteration(space: Workshop) -> Iterator[str]:
     what = "one training iteration" if space.track.is_model else "what it is for, in short,"
     yield f"{what} with {space.file}"
     work = (iterate, space.track, space.file, space.optional)
@@ -75,15 +86,14 @@ def run(space: Workshop) -> Lines:
         if not ended.ok:
             reason = ended.crash or f"nothing happened for {RUN_TIMEOUT_S:g} s"
             yield f"✗ stopped: {reason}"
-            return 1
+            return
         yield from (f"   | {line}" for line in ended.printed.splitlines()[:20])
         if isinstance(ended.value, Failure):
             yield from _stopped(space, ended.value)
-            return 1
+            return
         yield str(ended.value)
     what = "a whole iteration" if space.track.is_model else "all of it runs"
     yield f"✓ {what}; whether it is right is another question: altgrad learn check"
-    return 0
 
 
 def _stopped(space: Workshop, failure: Failure) -> Iterator[str]:
@@ -155,6 +165,7 @@ def _check_and_note(space: Workshop, units: list[str]) -> list[Verdict]:
             if known_unit and verdict.state not in (TODO, MISSING):
                 text = unit_text(source, verdict.unit)
                 space.note_attempt(verdict.unit, text, passed=verdict.passed)
+    status_page.note_verdicts(space.folder, space.track, verdicts)
     return verdicts
 
 
@@ -272,7 +283,8 @@ def run_race(
     if not ended.ok:
         yield f"✗ {ended.crash or 'the proof did not end'}"
         return 1
-    proof = ended.value.sentence()
+    ended_proof = ended.value
+    proof = ended_proof.sentence()
     yield f"{'✓' if ended.value.holds else '✗'} {proof}"
     tokens, vocab_size = _race_tokens()
     arguments = (race, space.track, space.file, tokens, vocab_size, settings, examination)
@@ -286,6 +298,8 @@ def run_race(
     yield from ["", *table(outcome), "", outcome.sentence]
     target = Path(page_file) if page_file else space.folder / "race.html"
     target.write_text(page(outcome, proof))
+    holds = ended_proof.holds
+    status_page.note_race(space.folder, space.track, outcome, proof, holds=holds)
     yield str(target)
     return 0 if outcome.parted_at is None else 1
 
@@ -321,6 +335,8 @@ def training_words(space: Workshop, overrides: list[str]) -> list[str]:
     Raises:
         ValueError: units are still to be written.
     """
+    if not space.track.is_model:
+        raise ValueError(f"the track {space.track.name} has no whole model to train")
     source = read_source(space.file)
     open_units = [u for u in space.track.units if is_todo_of(source, u)]
     if missing := [u for u in open_units if u not in space.optional]:
@@ -357,21 +373,41 @@ def list_questions() -> Lines:
 
 
 def show_question(
-    name: str, *, seeds: int, folder: str, progress: Callable[[int, int], None] | None
+    name: str,
+    *,
+    seeds: int,
+    folder: str,
+    progress: Callable[[int, int], None] | None,
+    space: Workshop | None = None,
+    ask: Callable[[], str] = str,
 ) -> Lines:
-    """A question, its experiment (numbers, verdict, plot), and only then the usual answer."""
+    """A question, a guess, its experiment (numbers, verdict, plot), and last the usual answer.
+
+    space: a learner's folder, in whose STATUS.md guess and result are kept. ask: for the guess;
+    an empty one is none.
+    """
     question = find_question(name)
     yield question.question
     yield ""
     yield f"the experiment shows {question.look}; what do you expect?"
+    if guess := " ".join(ask().split()):
+        yield _kept(space, name, f"guess: {guess}")
     began = time.perf_counter()
     finding = run_experiment(name, Bench(_race_tokens()[0], seeds, progress))
     yield from ["", *table_of(finding), "", f"measured: {finding.verdict}"]
     path = Path(folder) / f"{name}.png"
     draw(finding, question, path)
     yield f"{path} ({time.perf_counter() - began:.0f} s)"
+    if space is not None:
+        yield _kept(space, name, f"measured: {finding.verdict}")
     yield from ["", "the usual answer:", *textwrap.wrap(question.answer, 96)]
     return 0
+
+
+def _kept(space: Workshop | None, name: str, line: str) -> str:
+    if space is None:
+        return f"{line} (not kept: no workshop here, --dir says where it is)"
+    return status_page.keep_under(space.folder, space.track, name, line)
 
 
 def plant(space: Workshop, *, seed: int | None, answer: str | None, reveal: bool) -> Lines:

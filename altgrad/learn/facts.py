@@ -388,7 +388,7 @@ def _as_torch_makes_them(got: dict[str, Any]) -> bool:
 def _one_spread(what: str, wanted: dict, mine: dict) -> Iterator[str]:
     a, b = wanted["std"], mine.get("std", 0.0)
     if b == 0 and a != 0:
-        yield f"{what}: all numbers are equal (zero?); the std should be {a:.3g}"
+        yield f"{what}: all numbers are equal (a constant, or never set); the std should be {a:.3g}"
         return
     if b != b:
         yield f"{what}: never drawn: after to_empty it is raw memory"
@@ -532,6 +532,12 @@ def _tokens(label: str, expected: Any, got: Any) -> Iterator[str]:
         )
 
 
+def _reached(label: str, expected: Any, got: Any) -> Iterator[str]:
+    """Different tokens over many seeds: their number is not the length of a text."""
+    if isinstance(got, list) and len(got) == 1 < len(expected):
+        yield "every seed draws the same token: the seed, or the generator, does not reach the draw"
+
+
 def _drawn_tensor(expected: Tensor, got: Tensor) -> Iterator[str]:
     if got.shape != expected.shape and torch.equal(expected[:, -got.size(1) :], got):
         yield "only the new tokens come back; the prompt comes first: (B, T + max_new_tokens)"
@@ -579,6 +585,7 @@ RULES: list[tuple[re.Pattern[str], Rule]] = [
         (r"left as it was$", _unchanged),
         (r"^the prompt left", _prompt),
         (r"^torch's global generator", _global_generator),
+        (r"^first tokens reached", _reached),
         (r"tokens|^greedy|^number of tokens|^kinds of what", _tokens),
     ]
 ]

@@ -76,6 +76,14 @@ def _why_mismatch(names: set[str | None]) -> str:
     return ""
 
 
+def _einsum(match: re.Match[str], letters: dict[int, str]) -> str:
+    """einsum names a subscript, a size and the size that it had before."""
+    subscript, size, before = match.groups()
+    mine, seen = _letter(size, letters), _letter(before, letters)
+    text = f"einsum's {subscript} is {seen} in one tensor and {mine} in another"
+    return text + _why_mismatch({letters.get(int(size)), letters.get(int(before))})
+
+
 def _matrices(match: re.Match[str], letters: dict[int, str]) -> str:
     left, right = match.groups()
     return (
@@ -113,6 +121,11 @@ def _said(text: str) -> Say:
 
 
 PATTERNS: list[tuple[str, Say]] = [
+    (
+        r"subscript (\w) has size (\d+) for operand \d+ which does not broadcast with previously "
+        r"seen size (\d+)",
+        _einsum,
+    ),
     (
         r"size of tensor a \((\d+)\) must match .* b \((\d+)\) at non-singleton dimension (\d+)",
         _mismatch,
@@ -216,7 +229,10 @@ PATTERNS: list[tuple[str, Say]] = [
     ),
     (
         r"cannot unpack non-iterable (\w+) object",
-        _said("one {} comes back where several values are unpacked"),
+        _said(
+            "one {} is unpacked into several names: an argument in another's place (in order: x, "
+            "cos_sin, kv_cache), or a function that returns a single value"
+        ),
     ),
     (
         r"cannot assign .* to parameter",

@@ -2,6 +2,7 @@
 
     my_gpt.py      the file to fill in
     README.md      one page on how
+    STATUS.md      the learner's own page, parts of which fill themselves (`status_page.py`)
     NOTES.md       the learner's own notes; never overwritten
     .learn.json    the track, its reference's hash, and per unit: attempts, hints, solution shown
 
@@ -55,7 +56,7 @@ class Workshop:
     @contextmanager
     def noting(self) -> Iterator[None]:
         """What another terminal has noted meanwhile, then what the block notes, on the disk."""
-        with _locked(self.folder):
+        with locked(self.folder):
             if (self.folder / STATE).is_file():
                 self.records = _open(self.folder).records
             yield
@@ -209,7 +210,7 @@ def _share_of_units(text: str, track: Track) -> float:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """flock(2) on the folder itself, which leaves no file behind; nothing where there is none."""
     handle = None
     with contextlib.suppress(ImportError, OSError):
@@ -267,7 +268,7 @@ docstring is the contract: shapes, the equation, what goes in and out.
     altgrad learn check --watch the same on every save
     altgrad learn hint UNIT     an idea; again: the formula; again: pseudocode
     altgrad learn trace UNIT    every line of your own code with its shapes and values
-    altgrad learn status        what is done
+    altgrad learn status        what is done; `STATUS.md` has it too, with room for your answers
     altgrad learn reset UNIT    empties a unit again; your file is kept beside it
 
 A unit is checked inside the reference, so a mistake elsewhere cannot disturb it, and any way of

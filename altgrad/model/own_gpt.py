@@ -39,7 +39,7 @@ class OwnGPT(GPT):
     KV cache in its `forward`, sampling computes each window anew.
     """
 
-    own: Any  # its methods are whatever the class has
+    own: Any
 
     def __init__(self, config: GPTConfig, generator: torch.Generator | None = None):
         nn.Module.__init__(self)

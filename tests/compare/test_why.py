@@ -101,6 +101,15 @@ def test_a_planted_cause_comes_first_with_its_layer_and_its_step(bench):
     assert found.tried == 2
 
 
+def test_a_difference_that_turns_counts_from_where_it_keeps_its_sign(bench):
+    def metrics(arm, seed, step):
+        there = (-1.0 if step <= 30 else 3.0) * (arm == "b")
+        return {"m": there + 0.01 * noise(arm, seed, step)}
+
+    bench.arms(metrics, LOSSES)
+    assert bench.why().rows[0].differences[0].from_step == 40
+
+
 def test_what_does_not_differ_names_no_layer_and_no_step(bench):
     def metrics(arm, seed, step):
         return {f"amax/{layer}": noise(layer, arm, seed, step) for layer in ("mean", "h.0", "h.1")}

@@ -51,6 +51,7 @@ def test_start_writes_a_folder_and_never_over_one(learn):
         "my_gpt.py",
         "README.md",
         "NOTES.md",
+        "STATUS.md",
         ".learn.json",
     }
     code, out = learn("start")

@@ -25,6 +25,7 @@ SMALL = [
 @pytest.fixture
 def space(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "my_gpt", raising=False)
     monkeypatch.setenv("ALTGRAD_CACHE", str(tmp_path / "cache"))
     Path("text.txt").write_text("to be, or not to be: that is the question. " * 40)
     made = start(tmp_path / "w", Track("nanochat"))

@@ -3,7 +3,6 @@
 import math
 
 from altgrad.compare.conclusion import Conclusion
-from altgrad.compare.report.meanings import meaning
 from altgrad.compare.report.tables import Table
 from altgrad.compare.why import Association, Difference
 
@@ -20,21 +19,23 @@ WHY_REMARK = (
 
 def why_table(conclusion: Conclusion) -> Table:
     """One row a group of metrics, the strongest association first."""
-    tried = conclusion.why.tried
-    return [_row(a, place, tried) for place, a in enumerate(conclusion.why.rows, 1)]
+    tried, several = conclusion.why.tried, len(conclusion.arms) > 2
+    return [
+        _row(a, f"{place} of {tried}", several) for place, a in enumerate(conclusion.why.rows, 1)
+    ]
 
 
-def _row(found: Association, place: int, tried: int) -> dict[str, str]:
+def _row(found: Association, place: str, several: bool) -> dict[str, str]:
+    """several: whether it has to be said which arm a difference is of."""
     d = found.clearest
     return {
-        "": f"{place} of {tried}",
+        "": place,
         "metric": f"{found.metric}/{found.item}" if found.item not in ("", "all") else found.metric,
         "rank correlation": f"{found.correlation:+.2f} over {found.runs} runs, {found.arms} arms",
-        "arm": d.arm,
+        "arm": d.arm if several else "",
         "difference": f"{_amount(d.mean)} [{_amount(d.low)}, {_amount(d.high)}]",
         "most in": _layer(d),
         "from step": "" if d.from_step is None else str(d.from_step),
-        "what it is": meaning(found.metric),
     }
 
 

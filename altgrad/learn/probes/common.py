@@ -65,6 +65,13 @@ def weight_of(module: nn.Module) -> Tensor:
     return cast(Tensor, module.weight)
 
 
+def used_embedding() -> nn.Embedding:
+    """One whose numbers are not those that torch draws by itself: left alone, it shows."""
+    module = nn.Embedding(512, 64)
+    nn.init.constant_(module.weight, 3.0)
+    return module
+
+
 def statistics(tensor: Tensor) -> dict[str, float]:
     """Standard deviation, mean in its units, and mean |x| in its units (0.80 for a normal)."""
     x = tensor.detach().double()

@@ -26,6 +26,7 @@ from altgrad.learn.probes.common import (
     statistics,
     trainable,
     unchanged,
+    used_embedding,
     weight_of,
 )
 from altgrad.model import GPTConfig as ModelConfig
@@ -269,7 +270,7 @@ def probe_init_rule(ns: Namespace) -> Iterator[Observation]:
         )
     yield Observation(
         "weights of an Embedding",
-        lambda: statistics(weight_of(apply(nn.Embedding(512, 64)))),
+        lambda: statistics(weight_of(apply(used_embedding()))),
         INIT_TOLERANCE,
     )
     yield Observation("bias of a Linear", lambda: apply(nn.Linear(8, 8)).bias)
