@@ -6,6 +6,7 @@ of `Question` set it; all other words go to every arm, as `altgrad train` takes 
 """
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -273,7 +274,7 @@ def read_question(words: Sequence[str]) -> Question:
 
 def _is_file(word: str) -> bool:
     """A file's or a run's name; runs that `compare` made have a `=` in theirs."""
-    return not word.startswith("-") and ("=" not in word or Path(word).is_dir())
+    return not word.startswith("-") and ("=" not in word or os.path.isdir(word))
 
 
 def _check_files(files: list[str], design: str) -> None:

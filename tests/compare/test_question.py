@@ -21,6 +21,11 @@ def test_the_first_value_is_the_control():
     assert question.seed_list() == [1, 2, 3, 4, 5]
 
 
+def test_five_hundred_values_are_no_name_of_a_file():
+    rates = ",".join(f"{0.001 + 0.00001 * i:.5f}" for i in range(500))
+    assert len(ask(f"optim.lr={rates} seeds=2").arms) == 500
+
+
 def test_the_control_may_be_named():
     assert ask("precision=bf16,e5m2 control=e5m2").control == "e5m2"
 
