@@ -30,6 +30,7 @@ EXTRAS = {
     "cluster": ("ray", "submitit"),
     "hf": ("pyarrow", "tokenizers", "zstandard", "huggingface_hub"),
     "eval": ("lm_eval",),
+    "lightning": ("lightning",),
     "lora": ("peft", "bitsandbytes", "torchao"),
     "serve": ("starlette", "uvicorn"),
 }

@@ -34,7 +34,7 @@ def test_a_run_answers_with_how_it_ended(fake, status, code):
         train=lambda: {"status": status, "run_dir": Path("run"), "step": 3},
         fabric=SimpleNamespace(is_global_zero=True),
     )
-    assert train._run(trainer, SimpleNamespace(say=said.append)) == code
+    assert train.run_trainer(trainer, SimpleNamespace(say=said.append)) == code
     assert bool(said) == (status == "interrupted")
 
 

@@ -103,7 +103,11 @@ def scaled(factor_of):
 FAULTS = [
     ("logits", answering(lambda m, y, loss, *_: (y[..., :-1], loss)), "expected [3, 5, 23]"),
     ("logits", answering(lambda m, y, loss, *_: (y / 0, loss)), "not finite"),
-    ("logits", answering(lambda m, y, loss, *_: (y, loss[None])), "expected a scalar"),
+    (
+        "logits",
+        answering(lambda m, y, loss, *_: (y, loss if loss is None else loss[None])),
+        "a scalar",
+    ),
     ("dtype and device", answering(lambda m, y, loss, *_: (y.float(), loss)), "float32 logits"),
     ("first loss", answering(lambda m, y, loss, *_: (y, 2 * loss)), "expected about ln V"),
     ("causal, by changing the future", reading(lambda idx: idx.flip(1)), "sees the future"),
