@@ -17,7 +17,7 @@ from tests.optim.toy import ToyModel, toy_storage, train
 
 CONF = Path(altgrad.__file__).parent / "conf" / "optim"
 PRESETS = sorted(path.stem for path in CONF.glob("*.yaml") if path.stem != OWN)
-"""All but the one that leaves the optimisers to a whole class of one's own (model/test_whole.py)."""
+"""All but the one that leaves the optimisers to a whole class of one's own (model/test_whole)."""
 
 
 def preset(name: str) -> OptimConfig:
