@@ -87,11 +87,11 @@ class TrigramEmbedding(BigramEmbedding):
     ) -> Float[Tensor, "B T C"]:
         # Read before `super().forward`, which puts the new tokens there.
         seen = idx[:, :0] if kv_cache is None or kv_cache.last_idx is None else kv_cache.last_idx
-        known = seen.size(1)
-        joined = F.pad(torch.cat((seen, idx), dim=1), (2 - known, 0))  # [B, 2 + T]
+        before = seen.size(1)
+        joined = F.pad(torch.cat((seen, idx), dim=1), (2 - before, 0))  # [B, 2 + T]
         row = self.triple_row(joined[:, :-2], joined[:, 1:-1], joined[:, 2:])
         triple = self.trigram(row)  # [B, T, C]
-        triple = triple * (torch.arange(idx.size(1), device=idx.device) >= 2 - known)[:, None]
+        triple = triple * (torch.arange(idx.size(1), device=idx.device) >= 2 - before)[:, None]
         if documents is not None:
             triple = triple.masked_fill(documents.near_first(2), 0.0)
         return super().forward(idx, kv_cache, documents) + triple
