@@ -9,12 +9,12 @@ GPT2_ACTIVATIONS = {"gelu_tanh": "gelu_new", "gelu": "gelu", "relu2": "relu2"}
 
 # The parts that `templates/modeling_altgrad.py` knows.
 OWN_PARTS = {
-    "embedding": ("token", "bigram"),
+    "embedding": ("token", "bigram", "trigram"),
     "position": ("learned", "rope", "rope_reversed", "none"),
     "norm": ("layernorm", "rmsnorm", "rmsnorm_plain"),
     "attention": ("causal",),
     "mlp": ("gelu", "gelu_tanh", "relu2", "swiglu"),
-    "block": ("prenorm", "shift"),
+    "block": ("prenorm", "shift", "conv"),
     "residual": ("plain", "mix", "skip"),
 }
 # Further settings that an export carries, or that only training reads.
@@ -23,7 +23,7 @@ OWN_SETTINGS = (
     *("head_dim", "n_inner", "init", "norm_eps", "embedding_norm", "qk_norm", "tie_head"),
     *("logit_softcap", "rope_base", "rope_dtype", "attention_backend", "windows"),
     *("value_embeddings", "bigram_rows", "document_token", "logit_scale", "attention_scale"),
-    *("branch_scale", "init_width", "init_depth"),
+    *("branch_scale", "init_width", "init_depth", "trigram_rows"),
 )
 
 

@@ -38,7 +38,13 @@ SHAPES = {
     "bigram": ("altgrad", {"embedding": "bigram", "bigram_rows": 500, "residual": "skip"}),
     "exact_bigram": ("altgrad", LLAMA | {"embedding": "bigram", "residual": "mix"}),
     "shift": ("altgrad", NANOCHAT | {"block": "shift"}),
+    "trigram": ("altgrad", NANOCHAT | {"embedding": "trigram", "trigram_rows": 50}),
+    "conv": ("altgrad", LLAMA | {"block": "conv", "residual": "mix"}),
     "documents": ("altgrad", {"document_token": 5}),
+    "trigram_conv_documents": (
+        "altgrad",
+        NANOCHAT | {"document_token": 5, "embedding": "trigram", "block": "conv"},
+    ),
     "everything": (
         "altgrad",
         NANOCHAT

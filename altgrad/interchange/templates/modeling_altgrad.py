@@ -4,7 +4,7 @@
 
 Letters: B batch, T new tokens, S tokens so far, C width, H heads, D = head width, V vocabulary.
 The cache holds keys and values of every layer, and after those, as layers of its own, what parts
-need that look one position back: the token ids, and the stream at the start of each block.
+need that look a few positions back: the token ids, and what enters the first part of each block.
 """
 
 import torch
@@ -42,6 +42,7 @@ DEFAULTS = {
     "windows": [-1],
     "value_embeddings": False,
     "bigram_rows": 65536,
+    "trigram_rows": 16384,
     "document_token": None,
 }
 
@@ -70,16 +71,16 @@ def with_past(cache, layer, x):
     return cache.update(x[:, None], x[:, None, :, :0], layer)[0][:, 0]
 
 
-def one_back(x, length):
-    """Of x (B, S, W) the `length` last positions, each replaced by the one before it."""
-    return F.pad(x, (0, 0, 1, 0))[:, -length - 1 : -1]
+def back(x, length, k):
+    """Of x (B, S, W) the `length` last positions, each replaced by the one k before it."""
+    return F.pad(x, (0, 0, k, 0))[:, x.size(1) - length : x.size(1)]
 
 
 class Places:
     """Where the T new tokens stand.
 
-    place (1 or B, T): distance to the start of the document. previous (B, T): ids one position
-    back. seen (1 or B, 1, T, S): which keys a query may look at, before any window.
+    place (1 or B, T): distance to the start of the document. previous, before (B, T): ids one and
+    two positions back. seen (1 or B, 1, T, S): which keys a query may look at, before any window.
     """
 
     def __init__(self, config, idx, cache):
@@ -89,9 +90,9 @@ class Places:
         self.query, self.key = at[past:, None], at[None, :]
         self.place = at[None, past:]
         self.seen = (self.key <= self.query)[None, None]
-        if config.embedding == "bigram" or config.document_token is not None:
+        if config.embedding != "token" or config.document_token is not None:
             ids = with_past(cache, config.n_layer, idx[..., None])
-            self.previous = one_back(ids, length)[..., 0]
+            self.previous, self.before = (back(ids, length, k)[..., 0] for k in (1, 2))
         if config.document_token is not None:
             opens = ids[..., 0] == config.document_token
             start = torch.where(opens, at, 0).cummax(dim=1).values
@@ -135,6 +136,19 @@ class BigramEmbedding(nn.Embedding):
         else:
             row = ((places.previous * 36313) ^ (idx * 27191)) % self.bigram.num_embeddings
         return super().forward(idx) + self.bigram(row) * (places.place > 0)[..., None]
+
+
+class TrigramEmbedding(BigramEmbedding):
+    """And one for three tokens in a row, which share rows by a hash."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.trigram = nn.Embedding(config.trigram_rows, config.n_embd)
+
+    def forward(self, idx, places):
+        mixed = (places.before * 40503) ^ (places.previous * 36313) ^ (idx * 27191)
+        triple = self.trigram(mixed % self.trigram.num_embeddings)
+        return super().forward(idx, places) + triple * (places.place > 1)[..., None]
 
 
 def cos_sin(config, place):
@@ -228,7 +242,8 @@ class Residual(nn.Module):
 
 
 class Block(nn.Module):
-    """With `block: shift` each channel first gets a share of what it held one position earlier."""
+    """Each channel first gets a share of what it held one position earlier (`block: shift`), or
+    of its last four normalised values (`block: conv`)."""
 
     def __init__(self, config, layer):
         super().__init__()
@@ -236,6 +251,9 @@ class Block(nn.Module):
         self.scale = config.branch_scale
         if config.block == "shift":
             self.mix = nn.Parameter(torch.zeros(config.n_embd))
+        if config.block == "conv":
+            self.ln_conv = build_norm(config, config.n_embd)
+            self.conv = nn.ParameterList([torch.zeros(config.n_embd) for _ in range(4)])
         self.ln_1 = build_norm(config, config.n_embd)
         self.attn = Attention(config, layer)
         self.ln_2 = build_norm(config, config.n_embd)
@@ -243,10 +261,21 @@ class Block(nn.Module):
 
     def forward(self, x, places, tables, value, cache):
         if hasattr(self, "mix"):
-            shifted = one_back(with_past(cache, self.stream, x), x.size(1))
-            x = x + self.mix * shifted.masked_fill((places.place == 0)[..., None], 0.0)
+            x = x + self.mix * self.earlier(with_past(cache, self.stream, x), places, 1)
+        if hasattr(self, "conv"):
+            normalised = with_past(cache, self.stream, self.ln_conv(x))
+            for k, weight in enumerate(self.conv):
+                x = x + weight * self.earlier(normalised, places, k)
         x = x + self.scale * self.attn(self.ln_1(x), places, tables, value, cache)
         return x + self.scale * self.mlp(self.ln_2(x))
+
+    def earlier(self, x, places, k):
+        """What stood k positions before each new token in x (B, S, C); nothing before a start."""
+        places_of_new = places.place[..., None]
+        return back(x, places_of_new.size(1), k).masked_fill(places_of_new < k, 0.0)
+
+
+EMBEDDINGS = {"bigram": BigramEmbedding, "trigram": TrigramEmbedding}
 
 
 def has_value_embedding(config, layer):
@@ -258,10 +287,10 @@ class Trunk(nn.Module):
         super().__init__()
         self.config = config
         layers = range(config.n_layer)
-        bigram = config.embedding == "bigram"
-        self.wte = (
-            BigramEmbedding(config) if bigram else nn.Embedding(config.vocab_size, config.n_embd)
-        )
+        if config.embedding == "token":
+            self.wte = nn.Embedding(config.vocab_size, config.n_embd)
+        else:
+            self.wte = EMBEDDINGS[config.embedding](config)
         if config.position == "learned":
             self.wpe = nn.Embedding(config.block_size, config.n_embd)
         if config.embedding_norm:
@@ -280,8 +309,7 @@ class Trunk(nn.Module):
 
     def forward(self, idx, cache):
         places = Places(self.config, idx, cache)
-        bigram = self.config.embedding == "bigram"
-        x = self.wte(idx, places) if bigram else self.wte(idx)
+        x = self.wte(idx) if self.config.embedding == "token" else self.wte(idx, places)
         if self.config.embedding_norm:
             x = self.ln_e(x)
         if self.config.position == "learned":
