@@ -23,6 +23,8 @@ def load() -> None:
     for name in ("commands.train", "evaluate.run", "training.build", "compare.asking"):
         importlib.import_module(f"altgrad.{name}")
     importlib.import_module("matplotlib.pyplot")
+    with contextlib.suppress(ImportError):
+        importlib.import_module("peft")
 
 
 def serve(path: str) -> None:
@@ -57,7 +59,7 @@ def play(asked: dict, streams: list[int], connection: socket.socket) -> None:
         os.chdir(asked["cwd"])
         os.environ.clear()
         os.environ.update(asked["environment"])
-        sys.argv = ["altgrad", *asked["words"]]
+        sys.argv = [asked["program"], *asked["words"]]
         signal.signal(signal.SIGINT, signal.default_int_handler)
         from altgrad.cli import main
 
