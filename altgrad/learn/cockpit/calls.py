@@ -29,6 +29,7 @@ class Call:
     number: int  # among the calls of this unit at this place
     inputs: list[Tensor] = field(default_factory=list)
     views: list[Tensor] = field(default_factory=list)  # of inputs, as the unit was given them
+    changed: bool = False  # did it write into an input?
 
     @property
     def name(self) -> str:
@@ -79,7 +80,9 @@ class Tape:
         try:
             args = tuple(self._entering(call, a) for a in args)
             kwargs = {name: self._entering(call, a) for name, a in kwargs.items()}
+            versions = [_version(x) for x in call.inputs]
             result = function(*args, **kwargs)
+            call.changed = versions != [_version(x) for x in call.inputs]
             if any(result is x for x in call.views):  # handed back: its gradient arrives first
                 result = result.view_as(result)
             for tensor in tensors_in(result):
@@ -115,6 +118,11 @@ class Tape:
         self.seen(call, OUT, tensor)
         if tensor.requires_grad and not tensor.is_leaf:
             tensor.register_hook(lambda g: self.seen(call, GRADIENT_OUT, g))
+
+
+def _version(x: Tensor) -> int:
+    """Counts what is written into the tensor; those of inference mode do not count."""
+    return 0 if x.is_inference() else x._version
 
 
 def tensors_in(value: Any) -> Iterator[Tensor]:

@@ -110,7 +110,7 @@ def test_a_nan_that_comes_at_a_later_step_is_told_with_its_step(tmp_path):
 
 
 def test_a_nan_that_does_no_harm_is_held_against_nobody_later(tmp_path):
-    """A Block throws one away in the first evaluation; the one that spoils the loss is the MLP's."""
+    """A Block throws one away in the first evaluation; the MLP's spoils the loss."""
     track = Track("nanochat")
     late = "x = F.relu(x).square()\n        x = x / (self.c_proj.weight.abs().max() == 0)"
     path = written(track, tmp_path / "my_gpt.py", MLP, late)
@@ -128,7 +128,7 @@ def test_the_iteration_shows_the_gradient_norms_beside_the_references(tmp_path):
         lines = list(iterate(track, written(track, tmp_path / "my_gpt.py")))
         at = lines.index("── backward")
         table = [str(line) for line in lines[at + 1 :]]
-        assert table[0].split("|")[0].split()[-6:] == "step 0 step 1 step 2".split()
+        assert table[0].split("|")[0].split()[-6:] == ["step", "0", "step", "1", "step", "2"]
         rows = [row for row in table[1:] if "  |" in row]
         assert len(rows) >= 6
         for row in rows:  # the reference's own file: the same numbers on both sides
