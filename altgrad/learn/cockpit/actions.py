@@ -20,6 +20,7 @@ from altgrad.learn.iteration import SIZES
 from altgrad.learn.observe import Failure, failure_of
 from altgrad.learn.track import Track
 from altgrad.learn.workshop import Workshop
+from altgrad.runs import resolve_run
 
 ATTENTION = "CausalSelfAttention.forward"
 
@@ -53,14 +54,21 @@ def attention(space: Workshop, wishes: MapWishes, width: int) -> Lines:
     """The attention weights of one layer for one text: shades for the terminal, and a PNG."""
     need_model(space.track, "attention map")
     read_source(space.file)
-    work = (_fresh_map if wishes.run is None else _trained_map, space, wishes)
-    found = yield from isolated(space, *work)
+    if wishes.run is None:
+        found = yield from isolated(space, _fresh_map, space, wishes)
+    else:
+        run = resolve_run(wishes.run or None, space.folder / "runs").resolve()
+        import altgrad.training.build  # noqa: F401  # seconds, which are not the learner's
+
+        found = yield from isolated(space, _trained_map, space, wishes, run)
     if found is None:
         return 1
     heads = wishes.heads or tuple(range(found.heads))
     if wrong := [h for h in heads if not 0 <= h < found.heads]:
         raise ValueError(f"head {wrong[0]} is not one of 0 … {found.heads - 1}")
     yield from map_lines(found, heads, width)
+    if ahead := found.looking_ahead():
+        yield f"✗ {ahead}: the mask (altgrad learn check {ATTENTION})"
     yield from found.remarks
     path = wishes.png or space.folder / "attention.png"
     draw_map(found, heads, path)
@@ -85,18 +93,17 @@ def _fresh_map(space: Workshop, wishes: MapWishes) -> AttentionMap:
     return replace(made, remarks=[*made.remarks, *borrowed_line(borrowed), remark])
 
 
-def _trained_map(space: Workshop, wishes: MapWishes) -> AttentionMap:
-    from altgrad.runs import resolve_run
+def _trained_map(space: Workshop, wishes: MapWishes, run: Path) -> AttentionMap:
     from altgrad.training.build import load_run
 
     os.chdir(space.folder)  # where the run's `my_gpt` is found
-    loaded = load_run(resolve_run(wishes.run or None))
+    loaded = load_run(run)
     ids = list(loaded.tokenizer.encode(wishes.text))
     _check_length(len(ids), min(LONGEST, loaded.config.model.block_size))
     tokens = [loaded.tokenizer.decode([i]) for i in ids]
     n_head = loaded.config.model.n_head
     made = attention_map(loaded.model, ids, tokens, layer=wishes.layer, n_head=n_head)
-    remark = f"weights of {loaded.folder} after step {loaded.step}"
+    remark = f"weights of {run.name} after step {loaded.step}"
     return replace(made, remarks=[*made.remarks, *loaded.remarks, remark])
 
 

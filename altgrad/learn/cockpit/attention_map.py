@@ -34,6 +34,16 @@ class AttentionMap:
     def heads(self) -> int:
         return len(self.weights)
 
+    def looking_ahead(self) -> str:
+        """The first position that takes something from a later one, in words; empty for none."""
+        for h, rows in enumerate(self.weights):
+            for t, row in enumerate(rows):
+                later = [s for s in range(t + 1, len(row)) if abs(row[s]) > 1e-6]
+                if later:
+                    takes = f"position {t} takes {row[later[0]]:.2g} of position {later[0]}"
+                    return f"head {h} looks ahead: {takes}"
+        return ""
+
 
 @torch.no_grad()
 def attention_map(

@@ -57,6 +57,8 @@ def frame(state: State, columns: int, rows: int) -> list[Text]:
     """Exactly the rows of the screen: head, body cut to what is left, keys."""
     head = [_title(state, columns), *_strip(state, columns), _message(state)]
     head.append(Text("─" * columns, style="bright_black"))
+    while len(head) > max(1, rows // 2):  # on a very small screen the title alone
+        head.pop(1)
     body = [row for line in _body(state) for row in wrapped(line, columns)]
     room = max(1, rows - len(head) - 1)
     state.scroll = max(0, min(state.scroll, len(body) - room))
