@@ -1,4 +1,4 @@
-"""docs/findings.md says what experiments/which_format/results hold, and its analysis is right."""
+"""docs/evidence/findings.md says what the study's results hold, and its analysis is right."""
 
 import importlib
 import math
@@ -23,7 +23,7 @@ def study(monkeypatch):
 
 
 def test_the_pages_tables_are_those_of_the_results(study):
-    text = (HOUSE / "docs" / "findings.md").read_text(encoding="utf-8")
+    text = (HOUSE / "docs" / "evidence" / "findings.md").read_text(encoding="utf-8")
     assert study("page").remade(text) == text
 
 

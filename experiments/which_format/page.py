@@ -1,6 +1,7 @@
-"""The tables of docs/findings.md, from results/ alone: `python experiments/which_format/page.py`.
+"""The tables of docs/evidence/findings.md: `python experiments/which_format/page.py`.
 
-Every table between `<!-- generated: NAME -->` and `<!-- end -->` is made here; a test compares.
+Every table between `<!-- generated: NAME -->` and `<!-- end -->` is made here,
+from results/ alone; a test compares.
 """
 
 import csv
@@ -11,7 +12,7 @@ from pathlib import Path
 import analysis
 from analysis import RESULTS, Estimate
 
-PAGE = Path(__file__).parents[2] / "docs" / "findings.md"
+PAGE = Path(__file__).parents[2] / "docs" / "evidence" / "findings.md"
 BLOCK = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 BASE = ("2 x 32", "150", "weights", "own")
 STORAGES = {
