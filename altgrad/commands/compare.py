@@ -19,7 +19,7 @@ AddCommand = Callable[..., argparse.ArgumentParser]
 Compose = Callable[..., Any]
 
 COMPARE_HELP = """\
-A setting whose value is a list is an axis; its first value is the control. Settings of the question:
+A setting whose value is a list is an axis; its first value is the control. Of the question:
   control=NAME  seeds=5 | seeds=[1,2,3] | seeds=auto max_seeds=20 (as you go, peeking allowed)
   spread=LEDGER|COMPARISON (with seeds=auto: how noisy earlier pairs of the same size were)
   budget=tokens|flops|time  delta=0.01  alpha=0.05  correction=holm|none  allow=[setting,…]
