@@ -11,6 +11,8 @@ import select
 import signal
 import socket
 import sys
+from importlib import metadata
+from types import SimpleNamespace
 
 
 def load() -> None:
@@ -25,6 +27,10 @@ def load() -> None:
     importlib.import_module("matplotlib.pyplot")
     with contextlib.suppress(ImportError):
         importlib.import_module("peft")
+    environment = importlib.import_module("altgrad.runs.environment")
+    packages = [SimpleNamespace(name=d.name, version=d.version) for d in metadata.distributions()]
+    # Read once: these are hundreds of files for every run.
+    environment.metadata = SimpleNamespace(distributions=lambda: packages)
 
 
 def serve(path: str) -> None:

@@ -29,7 +29,7 @@ SPEECHES = "".join(json.dumps({"text": LINES[n % 3].format(n=n) * 9}) + "\n" for
 SMALL = {"n_layer": 1, "n_head": 2, "n_kv_head": "null", "n_embd": 32, "block_size": 16}
 SMALL |= {"embedding": "token"}
 USUAL = "\ndevice: cpu\ndata:\n  batch_size: 4\n"
-NUMBERS = {"max_steps": 3, "compile": "false", "eval_interval": 3, "sample_tokens": 8}
+NUMBERS = {"max_steps": 3, "compile": "false", "eval_interval": 50, "sample_tokens": 8}
 
 RUNS = {
     "RUN": "data.tokenizer=byte",
@@ -204,6 +204,8 @@ def small_package(place: Path) -> None:
     shutil.copytree(HOUSE / "altgrad", place, ignore=shutil.ignore_patterns("__pycache__"))
     for preset in (place / "conf" / "model").glob("*.yaml"):
         preset.write_text(with_values(preset.read_text(), SMALL))
+    end = place / "commands" / "end_of_run.py"
+    end.write_text(end.read_text().replace("SAMPLE_TOKENS = 300", "SAMPLE_TOKENS = 30"))
     usual = place / "conf" / "config.yaml"
     usual.write_text(with_values(usual.read_text(), NUMBERS) + USUAL)
 
