@@ -30,6 +30,7 @@ from altgrad.settings import ConfigError
 
 RESULTS = Path(__file__).with_name("results")
 PREFIX = "which_format_"
+TUNING_SEEDS = range(1001, 1010)
 MEANS = (
     "bit_stall/total",
     "arrived_rate/total",
@@ -82,8 +83,11 @@ def line_of(run: Path, **belongs: str) -> Iterator[dict[str, Any]]:
         read_settings(run / "config.yaml"),
         list(read_metrics(run / "metrics.jsonl")),
     )
+    # own_rates.py searches with parts of their own, whose seed says what they are for.
+    searched = {"purpose": "tuning"} if settings["seed"] in TUNING_SEEDS else {}
     yield {
         **belongs,
+        **searched,
         "run": run.name,
         **cell_of(settings),
         "seed": settings["seed"],
@@ -91,7 +95,7 @@ def line_of(run: Path, **belongs: str) -> Iterator[dict[str, Any]]:
         "val_loss": last(metrics, "val_loss"),
         "val_loss_unrounded": last(metrics, "val_loss_unrounded"),
         "weights": (last_weights(run) or "")[:16],
-        "code": code_of(run),
+        **made_with(run),
         **{name.replace("/", "_"): mean(metrics, name) for name in MEANS},
         "effective_rank": mean_of_group(metrics, "effective_rank/"),
     }
@@ -142,10 +146,13 @@ def mean_of_group(metrics: list[dict[str, Any]], prefix: str) -> float | str:
     return fmean(found[-1]) if found else ""
 
 
-def code_of(run: Path) -> str:
-    """The package's version as the run wrote it down."""
-    code = read_json(RunFolder(run).environment).get("code", {})
-    return str(code.get("altgrad", ""))[:12] if isinstance(code, dict) else ""
+def made_with(run: Path) -> dict[str, str]:
+    """The package's version and the processor as the run wrote them down. Losses differ by up to
+    0.003 between processors, so no contrast mixes them."""
+    environment = read_json(RunFolder(run).environment)
+    code = environment.get("code", {})
+    version = str(code.get("altgrad", ""))[:12] if isinstance(code, dict) else ""
+    return {"code": version, "processor": str(environment.get("cpu", ""))}
 
 
 def verdicts_of(comparison: Path) -> Iterator[dict[str, Any]]:

@@ -32,6 +32,8 @@ RATES = {
 }
 FORMATS = ("e0m7", "e2m5", "e3m4", "e4m3", "e5m2")
 SIZES = {("2 x 32", 150): "C0", ("2 x 64", 150): "C1", ("3 x 96", 150): "C2", ("2 x 32", 450): "C4"}
+MARKS = {True: ("o", "third series"), False: ("s", "earlier, another processor")}
+"""Whether a point is of the third series -> its mark and its words."""
 COLOURS = {"adamw": "C7", "rule": "C3"}
 NAMES = {"adamw": "AdamW", "rule": "the rule"}
 SEEN = {
@@ -85,7 +87,7 @@ def gains_by_format(gains: list[Estimate]) -> plt.Figure:
         for axis in axes.flat
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
     }
-    figure.legend(known.values(), known, loc="outside lower center", ncols=4, fontsize=8)
+    figure.legend(known.values(), known, loc="outside lower center", ncols=3, fontsize=8)
     return figure
 
 
@@ -94,17 +96,29 @@ def _gains_in(axis: Axes, found: list[Estimate]) -> None:
     axis.axhspan(-DELTA, DELTA, color="0.92", zorder=0)
     if not found:
         axis.text(0.5, 0.5, "not run", transform=axis.transAxes, ha="center", color="0.5")
-    for i, ((size, steps), colour) in enumerate(SIZES.items()):
-        own = [e for e in found if (e.size, e.steps) == (size, steps)]
-        if not own:
-            continue
-        x = [FORMATS.index(e.format) + 0.16 * (i - 0.5) for e in own]
-        mean = np.array([e.mean for e in own])
-        ends = np.array([[e.mean - e.low, e.high - e.mean] for e in own]).T
-        label = f"layers x width {size}, {steps} steps"
-        axis.errorbar(x, mean, ends, fmt="o", ms=4, color=colour, capsize=2, label=label)
+    for i, (size, steps) in enumerate(SIZES):
+        for third in MARKS:
+            own = [e for e in found if (e.size, e.steps) == (size, steps)]
+            own = [e for e in own if (e.processor == analysis.THIRD) == third]
+            _points(axis, own, 0.16 * (i - 1) + (0 if third else 0.08))
     axis.set_xticks(range(len(FORMATS)), [f.upper() for f in FORMATS], rotation=60, fontsize=8)
     axis.set_xlim(-0.6, len(FORMATS) - 0.4)
+
+
+def _points(axis: Axes, own: list[Estimate], shift: float) -> None:
+    """Of one size, length and series: hollow where an earlier one."""
+    if not own:
+        return
+    mark, words = MARKS[own[0].processor == analysis.THIRD]
+    colour = SIZES[own[0].size, own[0].steps]
+    x = [FORMATS.index(e.format) + shift for e in own]
+    mean = np.array([e.mean for e in own])
+    ends = np.array([[e.mean - e.low, e.high - e.mean] for e in own]).T
+    axis.errorbar(
+        x, mean, ends, fmt=mark, ms=4, color=colour, capsize=2, elinewidth=1,
+        mfc=colour if mark == "o" else "white",
+        label=f"layers x width {own[0].size}, {own[0].steps} steps, {words}",
+    )  # fmt: skip
 
 
 # -- mechanism ------------------------------------------------------------------------------------
@@ -123,7 +137,7 @@ def mechanism(rows: list[Row], rates: list[Row]) -> plt.Figure:
 def _over_others(axis: Axes, rates: list[Row]) -> None:
     """The gain over the rate that embeddings and gains were given, the same for both arms."""
     lines: dict[tuple[str, ...], list[Row]] = defaultdict(list)
-    for row in rates:
+    for row in (r for r in rates if r["processor"] != analysis.THIRD):
         lines[row["storage"], row["format"], row["size"]].append(row)
     for i, ((storage, name, size), found) in enumerate(lines.items()):
         x = [float(r["other_lr"]) * 1.04**i for r in found]
@@ -209,8 +223,10 @@ def _over(axis: Axes, cells: list[Row], name: str) -> None:
     """Filled: embeddings have a rate of their own; hollow: one rate for everything."""
     everything: list[tuple[float, float]] = []
     for i, storage in enumerate(STORAGES):
-        axis.plot([], [], "o", color=f"C{i}", label=STORAGES[storage].replace("\n", " "))
-        for cell in (c for c in cells if c["storage"] == storage):
+        own = [c for c in cells if c["storage"] == storage]
+        if own:  # the legend names what was run, nothing else
+            axis.plot([], [], "o", color=f"C{i}", label=STORAGES[storage].replace("\n", " "))
+        for cell in own:
             change = float(cell[f"{name}_rule"]) - float(cell[f"{name}_adamw"])
             fill = f"C{i}" if cell["rates"] == "own" else "none"
             axis.plot(change, float(cell["gain"]), "o", ms=6, mec=f"C{i}", mfc=fill)
