@@ -1,4 +1,4 @@
-"""Write the tables of docs/number-formats.md: `python docs/generate_number_formats.py`.
+"""Write the tables of docs/explanation/number-formats.md: `python docs/generate_number_formats.py`.
 
 Every table between `<!-- generated: NAME -->` and `<!-- end -->` is computed here; a test compares
 the page with what this prints.
@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-PAGE = Path(__file__).with_name("number-formats.md")
+PAGE = Path(__file__).parent / "explanation" / "number-formats.md"
 _BLOCK = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 

@@ -1,4 +1,4 @@
-"""docs/findings.md says what experiments/which_format/results hold, and its analysis is right."""
+"""docs/evidence/findings.md says what the study's results hold, and its analysis is right."""
 
 import importlib
 import math

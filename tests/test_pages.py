@@ -10,7 +10,7 @@ from altgrad.compare.question import Tuning
 from altgrad.training import TrainConfig
 
 HOUSE = Path(__file__).parents[1]
-PAGES = [*sorted((HOUSE / "docs").glob("*.md")), HOUSE / "README.md"]
+PAGES = [*sorted((HOUSE / "docs").rglob("*.md")), HOUSE / "README.md"]
 EXAMPLES = re.compile(r"^```(python|diff|yaml|text|csv|json)\n.*?^```", re.MULTILINE | re.DOTALL)
 OWN = {"my_gpt.py", "my-gpt/my_gpt.py", "my_optimisers.py", "my_rounding.py", "mine.py"}
 """Files that a reader makes, or that lie in a folder of the reader's."""
@@ -28,12 +28,12 @@ def test_files_that_a_page_names_exist(page):
     roots = (HOUSE, HOUSE / "altgrad", HOUSE / "tests")
     here = {n for n in named if any((root / n).exists() for root in roots)}
     bare = {n for n in named if "/" not in n and any((HOUSE / "altgrad").rglob(n))}
-    made = {n for n in named if n in (HOUSE / "docs" / "extending.md").read_text()}
+    made = {n for n in named if n in (HOUSE / "docs" / "howto" / "extending.md").read_text()}
     assert named - here - bare - OWN - (made if page.stem == "extending" else set()) == set()
 
 
 def test_tests_in_brackets_exist():
-    page = (HOUSE / "docs" / "what-happens-when.md").read_text()
+    page = (HOUSE / "docs" / "explanation" / "what-happens-when.md").read_text()
     groups = re.findall(r"\[((?:[\w/]*test_\w+(?:, )?)+)\]", page)
     named = {name for group in groups for name in group.split(", ")}
     assert len(named) > 15

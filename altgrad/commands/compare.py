@@ -24,8 +24,8 @@ A word whose value is a list is an axis; its first value is the control. Setting
   spread=LEDGER|COMPARISON (with seeds=auto: how noisy earlier pairs of the same size were)
   budget=tokens|flops|time  delta=0.01  alpha=0.05  correction=holm|none  allow=[setting,…]
   primary=val_loss last=1   design=crossed|ablation   name=…   question='…'
-    fraction=1/2 interactions=2  contrasts='{eight bits: {e4m3: 1, bf16: -1}}' (docs/how-to-know.md)
-  design=scaling sizes=2x64,3x96,4x128,5x192 tokens_per_parameter=20 (over sizes; docs/scaling.md)
+    fraction=1/2 interactions=2  contrasts='{eight bits: {e4m3: 1, bf16: -1}}'
+  design=scaling sizes=2x64,3x96,4x128,5x192 tokens_per_parameter=20 (over sizes)
     flops_per_run=…  head_width=32  max_epochs=4  fit_over=parameters|flops  forecast_to=8x512
   tune=optim.lr tuning.grid=0.001,0.003,0.01 tuning.seeds=1 tuning.extend=2 tuning.search=optuna
 Where it runs (changes no result):

@@ -1,7 +1,7 @@
 """The tables of the two pages, from results/ alone: `python experiments/which_format/page.py`.
 
-docs/findings.md is the answer, docs/which-format-evidence.md what it stands on. Every table between
-`<!-- generated: NAME -->` and `<!-- end -->` is made here; a test compares.
+docs/evidence/findings.md is the answer, docs/evidence/which-format.md what it stands on. Every table
+between `<!-- generated: NAME -->` and `<!-- end -->` is made here; a test compares.
 """
 
 import csv
@@ -12,8 +12,8 @@ from pathlib import Path
 import analysis
 from analysis import RESULTS, Estimate
 
-DOCS = Path(__file__).parents[2] / "docs"
-PAGES = [DOCS / "findings.md", DOCS / "which-format-evidence.md"]
+DOCS = Path(__file__).parents[2] / "docs" / "evidence"
+PAGES = [DOCS / "findings.md", DOCS / "which-format.md"]
 BLOCK = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 BASE = ("2 x 32", "150", "weights", "own", analysis.THIRD)
 STORAGES = {
