@@ -111,7 +111,7 @@ def cell_of(settings: dict[str, Any]) -> dict[str, Any]:
         "width": model["n_embd"],
         "steps": settings["max_steps"],
         "storage": storage_of(precision) if rounded else "fp32",
-        "operands": "all" if rounded and precision["format"] != "none" else "weights",
+        "operands": operands_of(precision),
         "format": weights,
         "rule": "ulp" if optim["name"].startswith("ulp") else "adamw",
         "spacing": optim["stiffness"] if optim["name"].startswith("ulp") else "",
@@ -121,6 +121,14 @@ def cell_of(settings: dict[str, Any]) -> dict[str, Any]:
         "matrix_lr": optim["matrix_lr"] or optim["lr"],
         "other_lr": optim["embedding_lr"] or optim["lr"],
     }
+
+
+def operands_of(precision: dict[str, Any]) -> str:
+    """What has a number format: `weights` of all linear layers, of the `matrices` in the blocks
+    alone (the tied table is left out, so it is neither rounded nor steered), or `all` operands."""
+    if "lm_head" in precision["skip"]:
+        return "matrices"
+    return "all" if precision["simulate"] and precision["format"] != "none" else "weights"
 
 
 def storage_of(precision: dict[str, Any]) -> str:

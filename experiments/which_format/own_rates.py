@@ -62,6 +62,7 @@ def stored(kind: str, name: str, *more: str) -> list[str]:
 
 PAIR = {"adamw": Arm(ADAMW, (0.009, 0.243)), "rule": Arm(RULE, (0.027, 0.081))}
 SPACED = {**PAIR, "rule": Arm([*RULE, "optim.stiffness=e3m4"], (0.027, 0.081))}
+APART = {"adamw": Arm(ADAMW, (0.027, 0.729)), "rule": Arm(RULE, (0.027, 0.729))}
 PLACEBOS = {
     "adamw": PAIR["adamw"],
     "shuffled": Arm([*RULE, "optim.placebo=shuffled"], (0.027, 0.081)),
@@ -86,6 +87,10 @@ BLOCKS = {
         Cell("stochastic", RANDOM, PAIR),
         Cell("kahan", stored("kahan", "e3m4"), PAIR),
         Cell("error_feedback", stored("error_feedback", "e3m4"), PAIR),
+    ],
+    "h": [
+        Cell("table_apart", [*NEAREST, "precision.skip=[lm_head]"], APART),
+        Cell("table_apart_e4m3", [*stored("rounded", "e4m3"), "precision.skip=[lm_head]"], APART),
     ],
 }
 
@@ -169,6 +174,7 @@ def kind_of(cell: Cell, arm: Arm) -> dict[str, object]:
         "storage": "stochastic" if at_random else {"rounded": "nearest"}.get(kind, kind),
         "format": words.get("precision.weight.format", ""),
         "placebo": words.get("optim.placebo", "none"),
+        "operands": "matrices" if "precision.skip" in words else "weights",
     }  # fmt: skip
 
 

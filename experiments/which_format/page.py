@@ -1,6 +1,6 @@
 """The tables of the two pages, from results/ alone: `python experiments/which_format/page.py`.
 
-docs/evidence/findings.md is the answer, docs/evidence/which-format.md what it stands on. Every table
+docs/evidence/findings.md is the answer, which-format.md beside it what it stands on. Every table
 between `<!-- generated: NAME -->` and `<!-- end -->` is made here; a test compares.
 """
 
@@ -46,7 +46,7 @@ def in_words(e: Estimate) -> str:
 
 
 def where(e: Estimate) -> str:
-    operands = "" if e.operands == "weights" else ", all operands"
+    operands = {"all": ", all operands", "matrices": ", table apart"}.get(e.operands, "")
     third = ", third" if e.processor == analysis.THIRD else ""
     return f"{e.size}, {e.steps} steps{operands}, {e.rates}{third}"
 
@@ -75,7 +75,7 @@ def _arms(cell: dict[str, str]) -> list[str]:
 def judged() -> str:
     """The third series: a line a cell, in the protocol's words."""
     rows = [
-        [STORAGES[e.storage], e.format.upper(), f"{e.size}, {e.steps} steps", in_words(e),
+        [STORAGES[e.storage], e.format.upper(), where(e).split(", own")[0], in_words(e),
          f"{e.p_holm:.2g}", str(e.seeds), analysis.judgement(e)]
         for e in sorted(estimates("gains"), key=_order)
         if e.processor == analysis.THIRD and e.what == "gain"
