@@ -22,6 +22,8 @@ RESULTS = Path(__file__).with_name("results")
 DELTA, FEWEST_SEEDS = 0.02, 4
 THIRD = "AMD EPYC"
 """The processor of the third series, and so of nothing else."""
+UNROUNDED = ("fp32", "fp16 copies")
+"""Kinds of storage in which a place's format is the spacing's."""
 APART = (
     "names", "roles", "roles_small", "decay", "finer", "table", "table_e4m3", "one_rate_027",
     "groups", "decay_own",
@@ -143,7 +145,7 @@ def arm_of(row: Row) -> str:
         return "adamw"
     if row["placebo"] != "none":
         return row["placebo"]
-    stored = row["storage"] != "fp32" and row["spacing"] != "own"
+    stored = row["storage"] not in UNROUNDED and row["spacing"] != "own"
     return f"spacing of {row['spacing'].upper()}" if stored else "rule"
 
 
@@ -157,7 +159,7 @@ def losses(rows: Iterable[Row]) -> dict[Place, dict[str, Losses]]:
     plain: dict[tuple, Losses] = defaultdict(dict)
     for row in rows:
         place, loss = place_of(row), float(row["val_loss"] or "nan")
-        if row["storage"] != "fp32":
+        if row["storage"] not in UNROUNDED:
             table[place][arm_of(row)][int(row["seed"])] = loss
         elif row["rule"] == "adamw":
             plain[_plain(place)][int(row["seed"])] = loss
@@ -165,7 +167,7 @@ def losses(rows: Iterable[Row]) -> dict[Place, dict[str, Losses]]:
             steered = replace(place, format=row["spacing"])
             table[steered][arm_of(row)][int(row["seed"])] = loss
     for place, arms in table.items():
-        if place.storage == "fp32":
+        if place.storage in UNROUNDED:
             arms["adamw"] = plain[_plain(place)]
     return {place: dict(arms) for place, arms in table.items()}
 
@@ -311,7 +313,7 @@ def one_rate(rows: list[Row]) -> list[dict[str, object]]:
     again = losses([r for r in rows if r["part"] == "one_rate_027"])
     found: list[dict[str, object]] = []
     for place, arms in sorted(tuned.items()):
-        plain = replace(place, format="") if place.storage == "fp32" else place
+        plain = replace(place, format="") if place.storage in UNROUNDED else place
         at_027 = _plain_adamw(again, rows, plain)
         if place.rates != "one" or "rule" not in arms or not at_027:
             continue
@@ -324,7 +326,7 @@ def one_rate(rows: list[Row]) -> list[dict[str, object]]:
 
 def _plain_adamw(again: dict[Place, dict[str, Losses]], rows: list[Row], place: Place) -> Losses:
     """AdamW of the part at a place; in FP32 it stands at no format's."""
-    if place.storage != "fp32":
+    if place.storage not in UNROUNDED:
         return again.get(place, {}).get("adamw", {})
     return {
         int(r["seed"]): float(r["val_loss"])
@@ -348,11 +350,11 @@ def mediators(rows: list[Row]) -> list[dict[str, object]]:
     table: dict[Place, dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         place = place_of(row)
-        if row["storage"] == "fp32" and row["rule"] == "ulp":
+        if row["storage"] in UNROUNDED and row["rule"] == "ulp":
             place = replace(place, format=row["spacing"])
         table[place][arm_of(row)].append(row)
     for place, arms in table.items():
-        if place.storage == "fp32" and "adamw" not in arms:
+        if place.storage in UNROUNDED and "adamw" not in arms:
             plain = replace(place, format="")
             arms["adamw"] = table[plain]["adamw"] if plain in table else []
     gains = {Place(*(getattr(e, f.name) for f in fields(Place))): e for e in _rule_gains(rows)}

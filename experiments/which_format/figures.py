@@ -20,6 +20,7 @@ from matplotlib.axes import Axes
 FIGURES = Path(__file__).parents[2] / "docs" / "figures"
 STORAGES = {
     "fp32": "FP32 weights:\nnothing is rounded",
+    "fp16 copies": "FP32 masters, FP16\ncopies: next to nothing",
     "master": "FP32 masters,\nrounded copies",
     "kahan": "stored,\nKahan",
     "error_feedback": "stored,\nerror feedback",

@@ -62,7 +62,15 @@ def stored(kind: str, name: str, *more: str) -> list[str]:
 
 PAIR = {"adamw": Arm(ADAMW, (0.009, 0.243)), "rule": Arm(RULE, (0.027, 0.081))}
 SPACED = {**PAIR, "rule": Arm([*RULE, "optim.stiffness=e3m4"], (0.027, 0.081))}
+WITHOUT_TABLE = "precision.skip=[lm_head]"
 APART = {"adamw": Arm(ADAMW, (0.027, 0.729)), "rule": Arm(RULE, (0.027, 0.729))}
+SPACED_RULE = [*RULE, "optim.stiffness=e3m4"]
+APART_SPACED = {"adamw": APART["adamw"], "rule": Arm(SPACED_RULE, (0.027, 0.243))}
+APART_PLACEBOS = {
+    "adamw": APART["adamw"],
+    "shuffled": Arm([*RULE, "optim.placebo=shuffled"], (0.027, 0.243)),
+    "constant": Arm([*RULE, "optim.placebo=constant"], (0.027, 0.729)),
+}
 PLACEBOS = {
     "adamw": PAIR["adamw"],
     "shuffled": Arm([*RULE, "optim.placebo=shuffled"], (0.027, 0.081)),
@@ -76,9 +84,8 @@ BLOCKS = {
         Cell("fp32_e3m4", PLAIN, SPACED),
         Cell("master_e3m4", stored("master", "e3m4"), PAIR),
     ],
-    "b": [
-        Cell(f"nearest_{name}", stored("rounded", name), PAIR) for name in ("e5m2", "e2m5", "e4m3")
-    ],
+    "b": [Cell(f"nearest_{name}", stored("rounded", name), PAIR) for name in ("e5m2", "e2m5")],
+    "b2": [Cell("nearest_e4m3", stored("rounded", "e4m3"), PAIR)],
     "c": [Cell("placebos", NEAREST, PLACEBOS)],
     "d": [Cell("large", NEAREST, PAIR, (3, 96, 150))],
     "e": [Cell("long", NEAREST, PAIR, (2, 32, 450))],
@@ -89,9 +96,12 @@ BLOCKS = {
         Cell("error_feedback", stored("error_feedback", "e3m4"), PAIR),
     ],
     "h": [
-        Cell("table_apart", [*NEAREST, "precision.skip=[lm_head]"], APART),
-        Cell("table_apart_e4m3", [*stored("rounded", "e4m3"), "precision.skip=[lm_head]"], APART),
+        Cell("table_apart", [*NEAREST, WITHOUT_TABLE], APART),
+        Cell("table_apart_e4m3", [*stored("rounded", "e4m3"), WITHOUT_TABLE], APART),
     ],
+    "i": [Cell("table_apart_plain", [*stored("master", "fp16"), WITHOUT_TABLE], APART_SPACED)],
+    "j": [Cell("table_apart_placebos", [*NEAREST, WITHOUT_TABLE], APART_PLACEBOS)],
+    "k": [Cell("table_apart_large", [*NEAREST, WITHOUT_TABLE], APART, (3, 96, 150))],
 }
 
 
@@ -165,14 +175,16 @@ def tuning_rows() -> Iterator[dict]:
 def kind_of(cell: Cell, arm: Arm) -> dict[str, object]:
     """What its rows in runs.csv have in common."""
     words = dict(word.split("=", 1) for word in [*cell.place, *arm.words])
-    kind = words.get("precision.storage", "fp32")
+    kind, name = words.get("precision.storage", "fp32"), words.get("precision.weight.format", "")
+    copies = (kind, name) == ("master", "fp16")
     at_random = "precision.storage_rounding" in words
+    stored_as = "stochastic" if at_random else {"rounded": "nearest"}.get(kind, kind)
     rule = "ulp" if words["optim"].startswith("ulp") else "adamw"
     layers, width, steps = cell.size
     return {
         "layers": layers, "width": width, "steps": steps, "rule": rule,
-        "storage": "stochastic" if at_random else {"rounded": "nearest"}.get(kind, kind),
-        "format": words.get("precision.weight.format", ""),
+        "storage": collect.COPIES if copies else stored_as,
+        "format": "" if copies else name,
         "placebo": words.get("optim.placebo", "none"),
         "operands": "matrices" if "precision.skip" in words else "weights",
     }  # fmt: skip

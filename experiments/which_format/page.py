@@ -18,6 +18,7 @@ BLOCK = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 BASE = ("2 x 32", "150", "weights", "own", analysis.THIRD)
 STORAGES = {
     "fp32": "FP32 weights, nothing rounded",
+    "fp16 copies": "FP32 masters, FP16 copies",
     "master": "FP32 masters, rounded copies",
     "kahan": "stored, Kahan",
     "error_feedback": "stored, error feedback",
