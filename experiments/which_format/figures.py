@@ -50,7 +50,9 @@ SEEN = {
 def main() -> None:
     FIGURES.mkdir(exist_ok=True)
     rows = analysis.read_rows()
-    save(gains_by_format(analysis.read_estimates(RESULTS / "gains.csv")), "which-format-gain")
+    gains = analysis.read_estimates(RESULTS / "gains.csv")
+    save(answer(gains), "which-format-gain")
+    save(gains_by_format(gains), "which-format-storages")
     save(mechanism(rows, read_numbers(RESULTS / "rates.csv")), "which-format-mechanism")
     save(over_mediators(read_numbers(RESULTS / "mediators.csv")), "which-format-mediators")
 
@@ -64,6 +66,61 @@ def save(figure: plt.Figure, name: str) -> None:
 def read_numbers(path: Path) -> list[Row]:
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+# -- the answer: one rate for everything beside rates of their own --------------------------------
+
+PLACES = {
+    "fp32": "nothing rounded",
+    "fp16 copies": "next to nothing rounded",
+    "master": "FP32 masters, copies",
+    "kahan": "Kahan",
+    "error_feedback": "error feedback",
+    "stochastic": "stochastic",
+    "nearest": "to nearest",
+}
+
+
+def answer(gains: list[Estimate]) -> plt.Figure:
+    """A line a cell. Left: the first series, as the gain is usually measured; right: the third."""
+    one = [e for e in gains if e.rates == "one" and e.size == "2 x 32" and e.what == "gain"]
+    own = [e for e in gains if e.processor == analysis.THIRD]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 5.8), layout="constrained")
+    _forest(left, {"": one})
+    left.set_title("one rate for everything, tuned per arm", fontsize=9)
+    steered = [e for e in own if e.operands == "weights"]
+    apart = [e for e in own if e.operands == "matrices"]
+    _forest(right, {"the tied table is steered, too": steered, "matrices alone": apart})
+    right.set_title("rates of matrices and rest, searched per arm", fontsize=9)
+    return figure
+
+
+def _forest(axis: Axes, groups: dict[str, list[Estimate]]) -> None:
+    axis.axvspan(-DELTA, DELTA, color="0.92", zorder=0)
+    axis.axvline(0, color="0.4", lw=0.8)
+    ticks: list[str] = []
+    for title, found in groups.items():
+        if title and found:
+            ticks.append(title.upper())
+        for e in sorted(found, key=_as_listed):
+            ends = [[e.mean - e.low], [e.high - e.mean]]
+            fill = "C0" if e.what == "gain" else "white"
+            axis.errorbar(e.mean, len(ticks), xerr=ends, fmt="o", ms=5, capsize=2, color="C0",
+                          mfc=fill)  # fmt: skip
+            ticks.append(_cell(e))
+    axis.set_yticks(range(len(ticks)), ticks, fontsize=8)
+    axis.set_ylim(len(ticks) - 0.4, -0.6)
+    axis.set_xlabel("gain in nats; grey: too small to matter", fontsize=8)
+
+
+def _as_listed(e: Estimate) -> tuple:
+    return e.size, e.steps, list(PLACES).index(e.storage), e.what, e.format
+
+
+def _cell(e: Estimate) -> str:
+    size = "" if (e.size, e.steps) == ("2 x 32", 150) else f", {e.size}, {e.steps} steps"
+    placebo = "" if e.what == "gain" else f", placebo: {e.what.removeprefix('gain of ')}"
+    return f"{e.format.upper()}, {PLACES[e.storage]}{size}{placebo} ({e.seeds} seeds)"
 
 
 # -- gain by format, per storage ------------------------------------------------------------------

@@ -15,7 +15,6 @@ from analysis import RESULTS, Estimate
 DOCS = Path(__file__).parents[2] / "docs" / "evidence"
 PAGES = [DOCS / "findings.md", DOCS / "which-format.md"]
 BLOCK = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
-BASE = ("2 x 32", "150", "weights", "own", analysis.THIRD)
 STORAGES = {
     "fp32": "FP32 weights, nothing rounded",
     "fp16 copies": "FP32 masters, FP16 copies",
@@ -162,14 +161,14 @@ def difference(v: dict[str, str]) -> str:
 def mediators() -> str:
     rows = []
     for m in numbers("mediators"):
-        if tuple(m[name] for name in KEY if name not in ("storage", "format")) != BASE:
+        if m["processor"] != analysis.THIRD:
             continue
         pairs = [_change(m[f"{name}_adamw"], m[f"{name}_rule"]) for name in analysis.MEDIATORS]
-        rows.append(
-            [STORAGES[m["storage"]], m["format"].upper(), f"{float(m['gain']):+.3f}", *pairs]
-        )
-    head = ["weights", "format", "gain", "lost", "rate's worth", "length", "cosine",
-            "rate's worth, top 3 binades", "effective rank"]  # fmt: skip
+        apart = ", table apart" if m["operands"] == "matrices" else ""
+        place = [STORAGES[m["storage"]] + apart, m["format"].upper(), m["size"], m["steps"]]
+        rows.append([*place, f"{float(m['gain']):+.3f}", *pairs])
+    head = ["weights", "format", "size", "steps", "gain", "lost", "rate's worth", "length",
+            "cosine", "rate's worth, top 3 binades", "effective rank"]  # fmt: skip
     return table(head, rows)
 
 
