@@ -3,7 +3,7 @@
     python benchmarks/verdict_calibration.py [--simulations 10000] [--only stopping]
 
 Each simulated run has a loss = seed effect (shared by the arms, since they are paired) + noise of
-its own, of standard deviation 1. Printed: the tables of docs/howto/compare.md.
+its own, of standard deviation 1. Printed: the tables of docs/evidence/calibration.md.
 """
 
 import argparse
