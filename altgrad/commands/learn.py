@@ -6,7 +6,8 @@ from typing import Any
 
 AddCommand = Callable[..., argparse.ArgumentParser]
 
-TRACK_HELP = "what to build: nanochat (default), gpt2, optimisers, rounding"
+TRACK_HELP = "what to build: nanochat (default), gpt2, optimisers, rounding, training, lora"
+BROKEN_HELP = "of the file that `altgrad learn break` planted"
 LEARN_HELP = """\
 the usual way:
   altgrad learn start            a folder with my_gpt.py: the whole structure, no bodies
@@ -24,9 +25,7 @@ def add_learn_commands(commands: Any, add_command: AddCommand) -> None:
     parser.epilog = LEARN_HELP
     actions = parser.add_subparsers(title="actions", metavar="ACTION")
     _add_start(actions, add_command)
-    _add(
-        actions, add_command, "run", _on_folder("run"), "run one training iteration with your file"
-    )
+    _add_run(actions, add_command)
     _add_check(actions, add_command)
     _add(actions, add_command, "status", _on_folder("status"), "what is done, stage by stage")
     _add_unit_actions(actions, add_command)
@@ -51,6 +50,12 @@ def _add_start(actions: Any, add_command: AddCommand) -> None:
     parser.add_argument(
         "--full", action="store_true", help="leave every unit to write: nothing given or optional"
     )
+
+
+def _add_run(actions: Any, add_command: AddCommand) -> None:
+    summary = "run one training iteration with your file"
+    parser = _add(actions, add_command, "run", _on_folder("run", "broken"), summary)
+    parser.add_argument("--broken", action="store_true", help=BROKEN_HELP)
 
 
 def _add_check(actions: Any, add_command: AddCommand) -> None:
@@ -88,11 +93,12 @@ def _add_unit_actions(actions: Any, add_command: AddCommand) -> None:
         actions,
         add_command,
         "trace",
-        _on_folder("trace", "unit", "diff"),
+        _on_folder("trace", "unit", "diff", "broken"),
         "every line of a unit with its values",
     )
     traced.add_argument("unit")
     traced.add_argument("--diff", action="store_true", help="stop where the reference differs")
+    traced.add_argument("--broken", action="store_true", help=BROKEN_HELP)
     shown = _add(
         actions,
         add_command,
