@@ -12,7 +12,8 @@ from altgrad.training import TrainConfig
 HOUSE = Path(__file__).parents[1]
 PAGES = [*sorted((HOUSE / "docs").rglob("*.md")), HOUSE / "README.md"]
 EXAMPLES = re.compile(r"^```(python|diff|yaml|text|csv|json)\n.*?^```", re.MULTILINE | re.DOTALL)
-OWN = {"my_gpt.py", "my-gpt/my_gpt.py", "my_optimisers.py", "my_rounding.py", "mine.py"}
+OWN = {"my_gpt.py", "my-gpt/my_gpt.py", "mine.py"}
+OWN |= {"my_optimisers.py", "my_rounding.py", "my_training.py", "my_lora.py"}
 """Files that a reader makes, or that lie in a folder of the reader's."""
 THEIRS = {"nanochat/gpt.py"}
 """Files of other repositories, as their presets name them."""
