@@ -137,6 +137,17 @@ def test_a_file_that_cannot_be_read_is_waited_for(cockpit, written):
     assert "all of it is yours" in screen(cockpit)
 
 
+def test_notes_that_are_damaged_meanwhile_are_told_and_the_watch_goes_on(cockpit, written):
+    rounds(cockpit)
+    Path("my-gpt/.learn.json").write_text("[")
+    written("nanochat", NORM, WRONG.replace("1e-2", "1e-1"))
+    rounds(cockpit)
+    assert "cannot read my-gpt/.learn.json" in screen(cockpit)
+    cockpit.press("h")
+    assert "cannot read my-gpt/.learn.json" in screen(cockpit)
+    assert Path("my-gpt/.learn.json").read_text() == "["
+
+
 def test_a_half_written_file_is_not_checked(cockpit, written):
     rounds(cockpit)
     path = written()
