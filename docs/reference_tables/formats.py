@@ -1,25 +1,6 @@
-"""Write the tables of docs/explanation/number-formats.md: `python docs/generate_number_formats.py`.
+"""The tables of the pages on number formats, from the definitions in `altgrad/quantization`."""
 
-Every table between `<!-- generated: NAME -->` and `<!-- end -->` is computed here; a test compares
-the page with what this prints.
-"""
-
-import re
-from collections.abc import Iterable
-from pathlib import Path
-
-PAGE = Path(__file__).parent / "explanation" / "number-formats.md"
-_BLOCK = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
-
-
-def markdown(head: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
-    head = list(head)
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join(f"| {' | '.join(_text(cell) for cell in line)} |\n" for line in lines)
-
-
-def _text(cell: object) -> str:
-    return f"{cell:.6g}" if isinstance(cell, float) else str(cell)
+from reference_tables.markdown import table
 
 
 def fp4_codes() -> str:
@@ -34,7 +15,7 @@ def fp4_codes() -> str:
         power = (1 if exponent == 0 else exponent) - f.bias
         bits = f"0 {exponent:02b} {trailing}"
         rows.append([f"{code:#x}", f"`{bits}`", f"{fraction} · 2^{power}", decode(code, f)])
-    return markdown(["code", "s ee m", "meaning", "number"], rows)
+    return table(["code", "s ee m", "meaning", "number"], rows)
 
 
 def splits() -> str:
@@ -43,7 +24,7 @@ def splits() -> str:
 
     columns = ["name", "E", "M", "bias", "max", "smallest", "eps", "finite codes", "inf", "NaN"]
     rows = catalogue_table(list(SPLITS))
-    return markdown(columns, ([row[c] for c in columns] for row in rows))
+    return table(columns, ([row[c] for c in columns] for row in rows))
 
 
 def catalogue() -> str:
@@ -51,7 +32,7 @@ def catalogue() -> str:
     from altgrad.quantization import catalogue_table
 
     rows = catalogue_table()
-    return markdown(rows[0], (row.values() for row in rows))
+    return table(rows[0], (row.values() for row in rows))
 
 
 def rounding() -> str:
@@ -62,7 +43,7 @@ def rounding() -> str:
     f, numbers = Format.named("e4m3"), (1.05, 1.0625, 1.1, -1.1, 0.0012, 460.0, 1000.0)
     modes = ("nearest_even", "nearest_away", "toward_zero", "up", "down")
     rows = ([x, *(round_scalar(x, f, rounding=mode) for mode in modes)] for x in numbers)
-    return markdown(["x", *modes], rows)
+    return table(["x", *modes], rows)
 
 
 def sqnr() -> str:
@@ -83,22 +64,4 @@ def sqnr() -> str:
             q.sqnr_db(x, q.fake_quantize(x, name, scaling=s)).item() for s in scalings.values()
         ]
         rows.append([name, *(f"{cell:.1f}" for cell in cells)])
-    return markdown(["dB", *scalings], rows)
-
-
-TABLES = {
-    "fp4_codes": fp4_codes,
-    "splits": splits,
-    "catalogue": catalogue,
-    "rounding": rounding,
-    "sqnr": sqnr,
-}
-
-
-def render(page: str) -> str:
-    """The page with every generated block computed anew."""
-    return _BLOCK.sub(lambda m: m[1] + TABLES[m[2]]() + m[3], page)
-
-
-if __name__ == "__main__":
-    PAGE.write_text(render(PAGE.read_text()))
+    return table(["dB", *scalings], rows)
