@@ -23,7 +23,7 @@ def test_a_block_that_is_not_run_says_why():
 def test_most_blocks_are_run():
     count = Counter(block.mark for block in BLOCKS if block.page not in ELSEWHERE)
     assert count[""] + count["slow"] > count["not run"]
-    assert count[""] >= 25
+    assert count[""] >= 20
 
 
 @pytest.fixture(scope="module")
