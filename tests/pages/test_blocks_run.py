@@ -58,7 +58,7 @@ def test_every_slow_block_runs_as_written(world):
 
 
 def test_a_block_that_fails_is_noticed(world):
-    folder = world.page("a block that fails")
+    folder = world.page("a-block-that-fails")
     failed = world.run("altgrad train model.n_layers=3\naltgrad show\nfalse\n", folder)
     assert failed[0] == "2 altgrad train model.n_layers=3"
     assert failed[1] == "1 false"
