@@ -46,6 +46,7 @@ def failures(world: World, marks: set[str]) -> list[str]:
 
 @pytest.mark.timeout(600)
 def test_every_block_without_a_mark_runs_as_written(world):
+    """A minute of processor time: some eighty commands, which nothing else types so."""
     found = failures(world, {""})
     assert not found, "\n\n".join(found)
 
