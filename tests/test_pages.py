@@ -79,7 +79,7 @@ def test_links_lead_somewhere(page):
             assert anchor in anchors, anchor
 
 
-OWN_DATES = {"findings", "which-format", "speed"}
+OWN_DATES = {"findings", "which-format"}
 """Pages that say it of each series or row, in their own way."""
 EVIDENCE = [p for p in PAGES if p.parent.name == "evidence" and p.stem not in OWN_DATES]
 DATE = re.compile(r"20\d\d-\d\d-\d\d")

@@ -6,7 +6,7 @@ from itertools import groupby
 import pytest
 
 from tests.pages.blocks import ELSEWHERE, HOUSE, PAGES, all_blocks, unmarked_commands
-from tests.pages.world import World
+from tests.pages.world import World, is_outcome
 
 BLOCKS = all_blocks()
 
@@ -58,8 +58,20 @@ def test_every_slow_block_runs_as_written(world):
     assert not found, "\n\n".join(found)
 
 
-def test_a_block_that_fails_is_noticed(world):
-    folder = world.page("a-block-that-fails")
-    failed = world.run("altgrad train model.n_layers=3\naltgrad show\nfalse\n", folder)
-    assert failed[0] == "2 altgrad train model.n_layers=3"
-    assert failed[1] == "1 false"
+def test_a_block_that_fails_is_noticed(tmp_path):
+    """Wherever in the block it fails; a ledger's answer (`no gain`) is no failure."""
+    block = "true\naltgrad train model.n_layers=3\nfalse\nls . > /dev/null\n"
+    *failed, said = World(tmp_path).run(block, tmp_path)
+    assert [line.partition(" ")[2] for line in failed] == [
+        "altgrad train model.n_layers=3",
+        "false",
+    ]
+    assert said
+    assert is_outcome("10 altgrad ideas try fast optim.lr=0.02")
+    assert not is_outcome("10 altgrad train")
+    assert not is_outcome("2 altgrad ideas try fast optim.lr=0.02")
+
+
+def test_a_block_that_does_not_end_is_stopped(tmp_path):
+    (failed,) = World(tmp_path).run("sleep 60\n", tmp_path, limit_s=0.5)
+    assert failed.startswith("longer than 0.5 s: sleep 60")
