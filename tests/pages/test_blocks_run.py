@@ -60,10 +60,10 @@ def test_every_slow_block_runs_as_written(world):
 
 def test_a_block_that_fails_is_noticed(tmp_path):
     """Wherever in the block it fails; a ledger's answer (`no gain`) is no failure."""
-    block = "true\naltgrad train model.n_layers=3\nfalse\nls . > /dev/null\n"
+    block = "true\nls /not/there\nfalse\nls . > /dev/null\n"
     *failed, said = World(tmp_path).run(block, tmp_path)
     assert [line.partition(" ")[2] for line in failed] == [
-        "altgrad train model.n_layers=3",
+        "ls /not/there",
         "false",
     ]
     assert said
