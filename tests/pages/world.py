@@ -23,32 +23,30 @@ LINES = [
     "JULIET: Who is it that says {n} words and means but one of them?",
     "FIRST CITIZEN: We are {n} good people, and we would speak.",
 ]
-TEXT = "\n".join(LINES[n % 3].format(n=n) for n in range(240)) + "\n"
+TEXT = "\n".join(LINES[n % 3].format(n=n * n) for n in range(240)) + "\n"
 SPEECHES = "".join(json.dumps({"text": LINES[n % 3].format(n=n) * 9}) + "\n" for n in range(40))
 
-SMALL = {"n_layer": 1, "n_head": 2, "n_kv_head": "null", "n_embd": 16, "block_size": 16}
+SMALL = {"n_layer": 1, "n_head": 2, "n_kv_head": "null", "n_embd": 32, "block_size": 16}
+SMALL |= {"embedding": "token"}
 USUAL = "\ndevice: cpu\ndata:\n  batch_size: 4\n"
-NUMBERS = {"max_steps": 3, "compile": "false", "eval_interval": 3, "sample_tokens": 8}
+NUMBERS = {"max_steps": 3, "compile": "false", "eval_interval": 50, "sample_tokens": 8}
 
 RUNS = {
     "RUN": "data.tokenizer=byte",
-    "default": "",
-    "before": "optim=adamw",
-    "after": "optim=adamw schedule=cosine",
     "A": "seed=1",
     "B": "seed=2",
     "a": "precision=e4m3",
-    "b": "seed=5",
-    "20261120-143000-3fa9c1": "seed=3",
+    "before": "optim=adamw",
     "TUNED": "finetune=lora finetune.r=2 init_from=runs/RUN data.path=my.txt",
 }
 """Finished runs of a reader: name -> the settings it was trained with."""
+COPIES = {"default": "A", "b": "B", "20261120-143000-3fa9c1": "A", "after": "A"}
 
 FILES = {
     "my.txt": TEXT,
     "t.txt": TEXT,
     "FILE": TEXT,
-    "their_text.txt": TEXT,
+    "TOKENS": TEXT,
     "plain.yaml": "model: gpt2\noptim: adamw\noptim.lr: 0.001\n",
     "fast.yaml": "model: gpt2\noptim: adamw\noptim.lr: 0.003\nmodel.mlp: relu2\n",
     "ideas.yaml": "- optim.lr=0.04\n",
@@ -149,15 +147,19 @@ class World:
         self.reader.mkdir()
         for name, text in FILES.items():
             (self.reader / name).write_text(text)
-        for name in ("experiments", "benchmarks", "docs", "tests"):
-            (self.reader / name).symlink_to(HOUSE / name)
+        (self.reader / "experiments").mkdir()
+        for question in (HOUSE / "experiments").glob("*.yaml"):
+            shutil.copy(question, self.reader / "experiments")
         for name, words in RUNS.items():
             failed = self.run(f"altgrad train run_dir=runs/{name} {words}", self.reader)
             assert not failed, failed
+        for name, of in COPIES.items():
+            shutil.copytree(self.reader / "runs" / of, self.reader / "runs" / name)
         for name in ("theirs", "nanoGPT"):
             folder = self.root / "pages" / name
             folder.mkdir(parents=True)
             (folder / "train.py").write_text(PROGRAM)
+        (self.reader / "train.py").write_text(PROGRAM)
         (self.reader / "idea.diff").write_text(IDEA)
         bundle(self.root / "PATH")
         (self.reader / "PATH").symlink_to(self.root / "PATH")
@@ -203,6 +205,8 @@ def small_package(place: Path) -> None:
     shutil.copytree(HOUSE / "altgrad", place, ignore=shutil.ignore_patterns("__pycache__"))
     for preset in (place / "conf" / "model").glob("*.yaml"):
         preset.write_text(with_values(preset.read_text(), SMALL))
+    end = place / "commands" / "end_of_run.py"
+    end.write_text(end.read_text().replace("SAMPLE_TOKENS = 300", "SAMPLE_TOKENS = 30"))
     usual = place / "conf" / "config.yaml"
     usual.write_text(with_values(usual.read_text(), NUMBERS) + USUAL)
 

@@ -39,6 +39,11 @@ class Call:
 Seen = Callable[[Call, str, Tensor], None]
 
 
+def maker(call: Call, side: str) -> Call:
+    """The call in whose lines a tensor was made that was first seen here; see `blamed`."""
+    return call if side in (OUT, GRADIENT_IN) or call.parent is None else call.parent
+
+
 def blamed(call: Call, side: str) -> tuple[str, str]:
     """Whose lines made the first odd tensor, if this is where it was first seen, and in words.
 

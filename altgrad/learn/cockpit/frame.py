@@ -56,7 +56,7 @@ class State:
 def frame(state: State, columns: int, rows: int) -> list[Text]:
     """Exactly the rows of the screen: head, body cut to what is left, keys."""
     head = [_title(state, columns), *_strip(state, columns), _message(state)]
-    head.append(Text("─" * columns, style="bright_black"))
+    head.append(_rule(state, columns))
     while len(head) > max(1, rows // 2):  # on a very small screen the title alone
         head.pop(1)
     body = [row for line in _body(state) for row in wrapped(line, columns)]
@@ -98,6 +98,12 @@ def _strip(state: State, columns: int) -> Iterator[Text]:
     yield line
 
 
+def _rule(state: State, columns: int) -> Text:
+    """With the title of what a key brought up, which is below it."""
+    title = f"── {state.panel.title} " if state.panel else ""
+    return Text(title + "─" * (columns - len(title)), style="bright_black")
+
+
 def _message(state: State) -> Text:
     return coloured(f" {state.message}") if state.message else Text()
 
@@ -106,7 +112,7 @@ def _body(state: State) -> list[str]:
     broken = state.verdicts.get(FILE)
     first = [*complaint(broken), ""] if broken else []
     if state.panel is not None:
-        return [*first, state.panel.title, "", *state.panel.lines]
+        return [*first, *state.panel.lines]
     return [*first, *_current(state), *_others(state)]
 
 

@@ -22,6 +22,7 @@ from altgrad.learn.cockpit.calls import (
     Call,
     Tape,
     blamed,
+    maker,
     owner_of,
     taped,
     wrap_units,
@@ -127,11 +128,12 @@ def walk_lines(track: Track, path: Path, unit: str | None) -> Iterator[str]:
     try:
         same_start(theirs.model, mine.model)
     except (ValueError, KeyError) as error:
-        yield from table(mine, {}, [], unit)
+        yield from table(mine, {}, [], None, unit)
         yield f"✗ no reference beside it: {error}"
         return
     found = departures(mine, theirs)
-    yield from table(mine, theirs.indexed(), found, unit)
+    culprit = _culprit(found, mine, theirs) if found else None
+    yield from table(mine, theirs.indexed(), found, culprit, unit)
     yield verdict(found, mine, theirs)
 
 
@@ -184,6 +186,17 @@ def verdict(found: list[Event], mine: Walk, theirs: Walk) -> str:
     return f"✗ {what}; gradients differ for that reason alone (altgrad learn check {unit})"
 
 
+def _culprit(found: list[Event], mine: Walk, theirs: Walk) -> Key:
+    """The row of the unit that `verdict` names."""
+    first = found[0]
+    if first.where not in mine.indexed():
+        first = _cut_off(mine, theirs) or first
+    if first.call is None:
+        return first.key
+    call = _wrote_into_its_input(first, mine) or maker(first.call, first.side)
+    return call.unit, call.place, call.number
+
+
 def _departs(first: Event, mine: Walk) -> tuple[str, str]:
     what = "gradient" if first.side in BACKWARD else "value"
     if first.call is None:
@@ -232,11 +245,15 @@ def _cut_off(mine: Walk, theirs: Walk) -> Event | None:
 
 
 def table(
-    walk: Walk, theirs: dict[Where, list[Tensor]], odd: list[Event], unit: str | None
+    walk: Walk,
+    theirs: dict[Where, list[Tensor]],
+    odd: list[Event],
+    culprit: Key | None,
+    unit: str | None,
 ) -> Iterator[str]:
     """A row for every call and for weights outside of one: norms, yours and the reference's.
 
-    The first row that departs has a cross, the others, which may only follow from it, a ≠.
+    The unit from which what departs comes has a cross; others, which may only follow from it, a ≠.
     """
     rows: dict[Key, dict[str, list[Event]]] = {}
     for event in walk.events:
@@ -244,9 +261,9 @@ def table(
             rows.setdefault(event.key, {}).setdefault(event.side, []).append(event)
     yield f"{'gradient norm':41}{'at the output':>18}{'at its inputs':>18}{'of its weights':>18}"
     yield f"{'':41}" + f"{'yours':>9}{'ref.':>9}" * 3
-    departing = [e.key for e in odd if e.side in BACKWARD]
+    departing = {e.key for e in odd if e.side in BACKWARD}
     for key, sides in rows.items():
-        mark = "✗" if key == next(iter(departing), None) else "≠" if key in departing else " "
+        mark = "✗" if key == culprit else "≠" if key in departing else " "
         if unit in (None, key[0]):
             cells = "".join(_cell(sides.get(side, []), theirs) for side in BACKWARD)
             yield f"{mark} {key[0]:28} {key[1]:10}{cells}".rstrip()

@@ -115,6 +115,7 @@ class Cockpit:
             if self.asked.done:
                 self.state.panel.lines += [f"✗ {self.asked.error}"] if self.asked.error else []
                 self.asked = None
+                self.state.scroll = len(self.state.panel.lines) * 10  # what departs stands last
         self.state.busy = self._busy()
 
     def _busy(self) -> str:
