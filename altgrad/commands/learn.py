@@ -174,6 +174,7 @@ def _add_questions(actions: Any, add_command: AddCommand) -> None:
     parser = _add(actions, add_command, "show", show_question, summary)
     parser.add_argument("name", help="such as qk-norm; `altgrad learn questions` lists them")
     parser.add_argument("--seeds", type=int, default=2, help="paired seeds per arm (2)")
+    parser.add_argument("--mine", action="store_true", help="on your own file, once it passes")
     parser.add_argument("--guess", help="what you expect (asked for in a terminal)")
     parser.add_argument("--out", default="figures", metavar="DIR", help="for the plot (figures)")
 
@@ -353,6 +354,7 @@ def show_question(arguments: argparse.Namespace) -> int:
         "progress": _progress(),
     }
     how |= {"space": _space_if_any(arguments), "ask": lambda: _guess(arguments.guess)}
+    how |= {"mine": arguments.mine}
     return show(actions.show_question(arguments.name, **how))
 
 

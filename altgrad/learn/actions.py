@@ -22,7 +22,9 @@ from altgrad.learn.iteration import RUN_TIMEOUT_S, beside, iterate, unit_at
 from altgrad.learn.observe import Failure
 from altgrad.learn.planting import plant as plant  # an action like those below
 from altgrad.learn.proof import prove
+from altgrad.learn.questions.bench import Ours
 from altgrad.learn.questions.finding import Bench
+from altgrad.learn.questions.mine import TRACK, Mine, units_for
 from altgrad.learn.questions.questions import (
     draw,
     find_question,
@@ -384,20 +386,22 @@ def show_question(
     progress: Callable[[int, int], None] | None,
     space: Workshop | None = None,
     ask: Callable[[], str] = str,
+    mine: bool = False,
 ) -> Lines:
     """A question, a guess, its experiment (numbers, verdict, plot), and last the usual answer.
 
     space: a learner's folder, in whose STATUS.md guess and result are kept. ask: for the guess;
-    an empty one is none.
+    an empty one is none. mine: the experiment is run on the learner's own file.
     """
     question = find_question(name)
+    maker = _own_models(space, name) if mine else Ours()
     yield question.question
     yield ""
     yield f"the experiment shows {question.look}; what do you expect?"
     if guess := " ".join(ask().split()):
         yield _kept(space, name, f"guess: {guess}")
     began = time.perf_counter()
-    finding = run_experiment(name, Bench(_race_tokens()[0], seeds, progress))
+    finding = run_experiment(name, Bench(_race_tokens()[0], seeds, progress, maker))
     yield from ["", *table_of(finding), "", f"measured: {finding.verdict}"]
     path = Path(folder) / f"{name}.png"
     draw(finding, question, path)
@@ -406,6 +410,23 @@ def show_question(
         yield _kept(space, name, f"measured: {finding.verdict}")
     yield from ["", "the usual answer:", *textwrap.wrap(question.answer, 96)]
     return 0
+
+
+def _own_models(space: Workshop | None, question: str) -> Mine:
+    """Raises ValueError where there is no file of that architecture, or a unit does not pass."""
+    if space is None or space.track.name != TRACK:
+        raise ValueError(
+            f"--mine needs a workshop of the track {TRACK}, which the questions are about: "
+            "altgrad learn start, or --dir"
+        )
+    units = units_for(question, space.track.units)
+    open_units = [v.unit for v in check_file(space.track, space.file, units) if not v.passed]
+    if wrong := [u for u in open_units if u not in space.optional]:
+        raise ValueError(
+            f"--mine: {wrong[0]} of {space.file} does not pass yet (altgrad learn check); without "
+            "--mine the experiment runs on altgrad's own model"
+        )
+    return Mine(space.file)
 
 
 def _kept(space: Workshop | None, name: str, line: str) -> str:
