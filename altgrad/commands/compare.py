@@ -19,7 +19,7 @@ AddCommand = Callable[..., argparse.ArgumentParser]
 Compose = Callable[..., Any]
 
 COMPARE_HELP = """\
-A word whose value is a list is an axis; its first value is the control. Settings of the question:
+A setting whose value is a list is an axis; its first value is the control. Of the question:
   control=NAME  seeds=5 | seeds=[1,2,3] | seeds=auto max_seeds=20 (as you go, peeking allowed)
   spread=LEDGER|COMPARISON (with seeds=auto: how noisy earlier pairs of the same size were)
   budget=tokens|flops|time  delta=0.01  alpha=0.05  correction=holm|none  allow=[setting,…]
@@ -30,8 +30,9 @@ A word whose value is a list is an axis; its first value is the control. Setting
   tune=optim.lr tuning.grid=0.001,0.003,0.01 tuning.seeds=1 tuning.extend=2 tuning.search=optuna
 Where it runs (changes no result):
   launcher=local|ray|slurm jobs=2 threads=1 jobs_per_device=4 retries=1 runs=runs
-  ray_address=…  slurm_cluster=slurm|local slurm_partition=… slurm_timeout_min=240
-All other words are settings of every run, as `altgrad train` takes them.
+  ray_address=…  storage=PATH|s3://…
+  slurm_cluster=slurm|local slurm_partition=… slurm_timeout_min=240
+All other arguments are settings of every run, as `altgrad train` takes them.
 
 examples:
   altgrad compare precision=bf16,e5m2 seeds=5
