@@ -65,19 +65,14 @@ def start(folder: str | None, track: str, *, full: bool = False) -> Lines:
     return 0
 
 
-def run(space: Workshop, *, broken: bool = False) -> Lines:
-    """One training iteration with the learner's file, up to the first thing that is missing.
-
-    broken: with the file that `break` planted instead.
-    """
-    if broken:
-        space = space.on_planted()
+def run(space: Workshop) -> Lines:
+    """One training iteration with the learner's file, up to the first thing that is missing."""
     read_source(space.file)
     said: list[str] = []
     for line in _iteration(space):
         said.append(line)
         yield line
-    if not broken:
+    if not space.planted:
         status_page.note_run(space.folder, space.track, said)
     return int(not said[-1].startswith("✓"))
 
@@ -93,7 +88,7 @@ def _iteration(space: Workshop) -> Iterator[str]:
             return
         yield from (f"   | {line}" for line in ended.printed.splitlines()[:20])
         if isinstance(ended.value, Failure):
-            yield from _stopped(space, ended.value)
+            yield from stopped(space, ended.value)
             return
         yield str(ended.value)
     what = "a whole iteration" if space.track.is_model else "all of it runs"
@@ -103,7 +98,8 @@ def _iteration(space: Workshop) -> Iterator[str]:
     yield f"✓ {what}; whether it is right is another question: altgrad learn check"
 
 
-def _stopped(space: Workshop, failure: Failure) -> Iterator[str]:
+def stopped(space: Workshop, failure: Failure) -> Iterator[str]:
+    """How the learner's file ended a run: what is still missing, or the exception and its place."""
     unit = None
     if failure.kind != "SyntaxError":
         unit = unit_at(space.track, space.file, failure.line)
@@ -118,14 +114,9 @@ def _stopped(space: Workshop, failure: Failure) -> Iterator[str]:
         yield f"  altgrad learn check {unit}"
 
 
-def check(
-    space: Workshop, words: list[str], *, as_json: bool = False, watch: bool = False
-) -> Lines:
+def check(space: Workshop, words: list[str], *, as_json: bool = False) -> Lines:
     """Judge units (default: all); exit code 0 when all of them pass."""
-    units = _units_of(space, words)
-    if watch:
-        return (yield from _watch(space, units))
-    verdicts = _check_and_note(space, units)
+    verdicts = _check_and_note(space, units_of(space, words))
     if as_json:
         yield json.dumps([v.to_dict() for v in verdicts], indent=2, ensure_ascii=False)
     else:
@@ -148,7 +139,7 @@ def _lessons_learnt(space: Workshop, words: list[str], verdicts: list[Verdict]) 
         yield from ["", *(space.track.what_next or WHAT_NEXT)]
 
 
-def _units_of(space: Workshop, words: list[str]) -> list[str]:
+def units_of(space: Workshop, words: list[str]) -> list[str]:
     """Units named by stage number or by (part of a) name."""
     track = space.track
     found: list[str] = []
@@ -163,20 +154,26 @@ def _units_of(space: Workshop, words: list[str]) -> list[str]:
 
 
 def _check_and_note(space: Workshop, units: list[str]) -> list[Verdict]:
-    verdicts = list(check_file(space.track, space.file, units))
     source = read_source(space.file)
+    verdicts = list(check_file(space.track, space.file, units))
+    note_verdicts(space, verdicts, source)
+    return verdicts
+
+
+def note_verdicts(space: Workshop, verdicts: list[Verdict], source: str) -> None:
+    """Tries in the notes, ticks in STATUS.md; `source` is what the verdicts are about."""
     with space.noting():
         for verdict in verdicts:
             known_unit = verdict.unit in space.track.lessons
             if known_unit and verdict.state not in (TODO, MISSING):
-                text = unit_text(source, verdict.unit)
-                space.note_attempt(verdict.unit, text, passed=verdict.passed)
+                with contextlib.suppress(KeyError, SyntaxError):  # saved anew meanwhile
+                    text = unit_text(source, verdict.unit)
+                    space.note_attempt(verdict.unit, text, passed=verdict.passed)
     status_page.note_verdicts(space.folder, space.track, verdicts)
-    return verdicts
 
 
-def _watch(space: Workshop, units: list[str]) -> Lines:
-    """Check at every change of the file, until Ctrl-C."""
+def watch_plainly(space: Workshop, units: list[str]) -> Lines:
+    """Check at every change of the file, until Ctrl-C: for where there are no keys."""
     seen = ""
     while True:
         text = space.file.read_text(errors="replace") if space.file.is_file() else seen
@@ -230,12 +227,8 @@ def status(space: Workshop) -> Lines:
     return 0
 
 
-def trace(space: Workshop, unit: str, *, diff: bool, broken: bool = False) -> Lines:
-    """Every line of a unit with the values it makes; `broken`: of the file that `break` planted."""
-    if broken and diff:
-        raise ValueError("--diff would tell what is planted: trace both files and compare")
-    if broken:
-        space = space.on_planted()
+def trace(space: Workshop, unit: str, *, diff: bool) -> Lines:
+    """Every line of a unit with the values it makes."""
     unit = space.track.find(unit)
     verdict = next(iter(check_file(space.track, space.file, [unit])))
     if verdict.state in (TODO, MISSING) or verdict.unit == "(file)":

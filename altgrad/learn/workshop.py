@@ -277,7 +277,7 @@ docstring is the contract: shapes, the equation, what goes in and out.
 
     altgrad learn run           one training iteration with your file; stops at what is missing
     altgrad learn check         judges every unit by itself; what is wrong, where and why
-    altgrad learn check --watch the same on every save
+    altgrad learn watch         the same at every save, with keys: hint, trace, backward, next
     altgrad learn hint UNIT     an idea; again: the formula; again: pseudocode
     altgrad learn trace UNIT    every line of your own code with its shapes and values
     altgrad learn status        what is done; `STATUS.md` has it too, with room for your answers
