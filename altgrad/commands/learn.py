@@ -7,8 +7,8 @@ from typing import Any
 AddCommand = Callable[..., argparse.ArgumentParser]
 
 TRACK_HELP = "what to build: nanochat (default), gpt2, optimisers, rounding, training, lora"
-BROKEN_HELP = "of the file that `altgrad learn break` planted"
 MAP_TEXT = "to be, or not to be"
+BROKEN_HELP = "of the file that `altgrad learn break` planted"
 LEARN_HELP = """\
 the usual way:
   altgrad learn start            a folder with my_gpt.py: the whole structure, no bodies
@@ -59,8 +59,9 @@ def _add_start(actions: Any, add_command: AddCommand) -> None:
 def _add_run(actions: Any, add_command: AddCommand) -> None:
     summary = "run one training iteration with your file"
     parser = _add(actions, add_command, "run", run, summary)
-    parser.add_argument("--pdb", action="store_true", help="stop at breakpoint(), and at an error")
-    parser.add_argument("--broken", action="store_true", help=BROKEN_HELP)
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--pdb", action="store_true", help="stop at breakpoint(), and at an error")
+    how.add_argument("--broken", action="store_true", help=BROKEN_HELP)
 
 
 def _add_check(actions: Any, add_command: AddCommand) -> None:
@@ -210,9 +211,7 @@ def run(arguments: argparse.Namespace) -> int:
     from altgrad.learn.cockpit.debugger import debug_run
 
     space = _space(arguments)
-    if arguments.broken:
-        space = space.on_planted()
-    return debug_run(space) if arguments.pdb else show(actions.run(space))
+    return debug_run(space) if arguments.pdb else show(actions.run(space, broken=arguments.broken))
 
 
 def trace(arguments: argparse.Namespace) -> int:
@@ -220,15 +219,14 @@ def trace(arguments: argparse.Namespace) -> int:
     from altgrad.learn.cockpit.actions import backward
 
     space = _space(arguments)
-    if arguments.broken and (arguments.diff or arguments.backward):
-        raise ValueError("--diff and --backward would tell what is planted: trace both files")
-    if arguments.broken:
-        space = space.on_planted()
     if arguments.backward:
+        if arguments.broken:
+            raise ValueError("--backward and --broken do not go together: leave one out")
         return show(backward(space, arguments.unit))
     if arguments.unit is None:
         raise ValueError("say which unit to trace, or --backward for the gradients of all")
-    return show(actions.trace(space, arguments.unit, diff=arguments.diff))
+    how = {"diff": arguments.diff, "broken": arguments.broken}
+    return show(actions.trace(space, arguments.unit, **how))
 
 
 def attention(arguments: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 Every function yields lines as they become known and returns the exit code.
 """
 
+import contextlib
 import difflib
 import json
 import textwrap
@@ -65,14 +66,19 @@ def start(folder: str | None, track: str, *, full: bool = False) -> Lines:
     return 0
 
 
-def run(space: Workshop) -> Lines:
-    """One training iteration with the learner's file, up to the first thing that is missing."""
+def run(space: Workshop, *, broken: bool = False) -> Lines:
+    """One training iteration with the learner's file, up to the first thing that is missing.
+
+    broken: with the file that `break` planted instead.
+    """
+    if broken:
+        space = space.on_planted()
     read_source(space.file)
     said: list[str] = []
     for line in _iteration(space):
         said.append(line)
         yield line
-    if not space.planted:
+    if not broken:
         status_page.note_run(space.folder, space.track, said)
     return int(not said[-1].startswith("✓"))
 
@@ -227,8 +233,12 @@ def status(space: Workshop) -> Lines:
     return 0
 
 
-def trace(space: Workshop, unit: str, *, diff: bool) -> Lines:
-    """Every line of a unit with the values it makes."""
+def trace(space: Workshop, unit: str, *, diff: bool, broken: bool = False) -> Lines:
+    """Every line of a unit with the values it makes; `broken`: of the file that `break` planted."""
+    if broken and diff:
+        raise ValueError("--diff would tell what is planted: trace both files and compare")
+    if broken:
+        space = space.on_planted()
     unit = space.track.find(unit)
     verdict = next(iter(check_file(space.track, space.file, [unit])))
     if verdict.state in (TODO, MISSING) or verdict.unit == "(file)":

@@ -38,8 +38,8 @@ from altgrad.learn.transplant import load_file
 SIZES = {"length": 64, "vocab_size": 256, "n_layer": 2, "n_head": 4, "n_kv_head": 2}
 SIZES |= {"n_embd": 64}
 BATCH = 8
-RUN_TIMEOUT_S = 60.0
 STEPS = 3
+RUN_TIMEOUT_S = 60.0
 Say = Callable[[str], None]
 
 
