@@ -132,7 +132,7 @@ def make_trainer(way: str, words: list[str]):
 def way_of(way: str):
     from altgrad.model import compile_network
 
-    def whole(model: nn.Module, *, processes: int = 1, **how):
+    def whole(model: nn.Module, *, device: torch.device, processes: int = 1, **how):
         return torch.compile(model, **how)
 
     return compile_network if way == "regional" else whole
