@@ -149,9 +149,16 @@ class Cockpit:
             state.current = state.next_open("") or state.units[0]
         verdicts = list(self._judged.values())
         if self._read() == self.text and verdicts and not error:
-            actions.note_verdicts(self.space, verdicts, self.text or "")
-        if not any(state.is_open(u) for u in state.units):
+            self._note(verdicts)
+        if not error and not any(state.is_open(u) for u in state.units):
             state.message = "✓ all of it is yours → next: altgrad learn race, altgrad learn break"
+
+    def _note(self, verdicts: list[Verdict]) -> None:
+        """Notes that cannot be read or written are told; the check is worth something without."""
+        try:
+            actions.note_verdicts(self.space, verdicts, self.text or "")
+        except (OSError, ValueError) as error:
+            self.state.message = f"✗ {error}"
 
     # -- keys -------------------------------------------------------------------------------------
 
@@ -170,7 +177,7 @@ class Cockpit:
                 self._next()
             elif key in "htbr" and state.current:
                 self._about_current(key, confirmed)
-        except ValueError as error:
+        except (OSError, ValueError) as error:
             state.message = f"✗ {error}"
 
     def _about_current(self, key: str, confirmed: str) -> None:

@@ -137,6 +137,31 @@ def test_a_file_that_cannot_be_read_is_waited_for(cockpit, written):
     assert "all of it is yours" in screen(cockpit)
 
 
+def test_notes_that_are_damaged_meanwhile_are_told_and_the_watch_goes_on(cockpit, written):
+    rounds(cockpit)
+    Path("my-gpt/.learn.json").write_text("[")
+    written("nanochat", NORM, WRONG.replace("1e-2", "1e-1"))
+    rounds(cockpit)
+    assert "cannot read my-gpt/.learn.json" in screen(cockpit)
+    cockpit.press("h")
+    assert "cannot read my-gpt/.learn.json" in screen(cockpit)
+    assert Path("my-gpt/.learn.json").read_text() == "["
+
+
+def test_a_track_without_a_model_says_that_it_has_no_backward_pass(learn):
+    learn("start --track rounding")
+    space = find("my-rounding")
+    made = Cockpit(space, space.track.units[:1])
+    try:
+        rounds(made)
+        assert "is not there yet" in screen(made)
+        made.press("b")
+        rounds(made)
+        assert "✗ the track rounding has no model of your own" in screen(made)
+    finally:
+        made.close()
+
+
 def test_a_half_written_file_is_not_checked(cockpit, written):
     rounds(cockpit)
     path = written()
