@@ -30,7 +30,8 @@ A setting whose value is a list is an axis; its first value is the control. Of t
   tune=optim.lr tuning.grid=0.001,0.003,0.01 tuning.seeds=1 tuning.extend=2 tuning.search=optuna
 Where it runs (changes no result):
   launcher=local|ray|slurm jobs=2 threads=1 jobs_per_device=4 retries=1 runs=runs
-  ray_address=…  slurm_cluster=slurm|local slurm_partition=… slurm_timeout_min=240
+  ray_address=…  storage=PATH|s3://…
+  slurm_cluster=slurm|local slurm_partition=… slurm_timeout_min=240
 All other arguments are settings of every run, as `altgrad train` takes them.
 
 examples:

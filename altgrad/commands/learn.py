@@ -6,8 +6,9 @@ from typing import Any
 
 AddCommand = Callable[..., argparse.ArgumentParser]
 
-TRACK_HELP = "what to build: nanochat (default), gpt2, optimisers, rounding"
+TRACK_HELP = "what to build: nanochat (default), gpt2, optimisers, rounding, training, lora"
 MAP_TEXT = "to be, or not to be"
+BROKEN_HELP = "of the file that `altgrad learn break` planted"
 LEARN_HELP = """\
 the usual way:
   altgrad learn start            a folder with my_gpt.py: the whole structure, no bodies
@@ -26,8 +27,7 @@ def add_learn_commands(commands: Any, add_command: AddCommand) -> None:
     parser.epilog = LEARN_HELP
     actions = parser.add_subparsers(title="actions", metavar="ACTION")
     _add_start(actions, add_command)
-    ran = _add(actions, add_command, "run", run, "run one training iteration with your file")
-    ran.add_argument("--pdb", action="store_true", help="stop at breakpoint(), and at an error")
+    _add_run(actions, add_command)
     _add_check(actions, add_command)
     _add_watch(actions, add_command)
     _add(actions, add_command, "status", _on_folder("status"), "what is done, stage by stage")
@@ -54,6 +54,14 @@ def _add_start(actions: Any, add_command: AddCommand) -> None:
     parser.add_argument(
         "--full", action="store_true", help="leave every unit to write: nothing given or optional"
     )
+
+
+def _add_run(actions: Any, add_command: AddCommand) -> None:
+    summary = "run one training iteration with your file"
+    parser = _add(actions, add_command, "run", run, summary)
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--pdb", action="store_true", help="stop at breakpoint(), and at an error")
+    how.add_argument("--broken", action="store_true", help=BROKEN_HELP)
 
 
 def _add_check(actions: Any, add_command: AddCommand) -> None:
@@ -100,6 +108,7 @@ def _add_unit_actions(actions: Any, add_command: AddCommand) -> None:
     how.add_argument(
         "--backward", action="store_true", help="the gradient at every unit, beside the reference"
     )
+    traced.add_argument("--broken", action="store_true", help=BROKEN_HELP)
     shown = _add(
         actions,
         add_command,
@@ -165,6 +174,7 @@ def _add_questions(actions: Any, add_command: AddCommand) -> None:
     parser = _add(actions, add_command, "show", show_question, summary)
     parser.add_argument("name", help="such as qk-norm; `altgrad learn questions` lists them")
     parser.add_argument("--seeds", type=int, default=2, help="paired seeds per arm (2)")
+    parser.add_argument("--mine", action="store_true", help="on your own file, once it passes")
     parser.add_argument("--guess", help="what you expect (asked for in a terminal)")
     parser.add_argument("--out", default="figures", metavar="DIR", help="for the plot (figures)")
 
@@ -201,7 +211,7 @@ def run(arguments: argparse.Namespace) -> int:
     from altgrad.learn.cockpit.debugger import debug_run
 
     space = _space(arguments)
-    return debug_run(space) if arguments.pdb else show(actions.run(space))
+    return debug_run(space) if arguments.pdb else show(actions.run(space, broken=arguments.broken))
 
 
 def trace(arguments: argparse.Namespace) -> int:
@@ -210,10 +220,13 @@ def trace(arguments: argparse.Namespace) -> int:
 
     space = _space(arguments)
     if arguments.backward:
+        if arguments.broken:
+            raise ValueError("--backward and --broken do not go together: leave one out")
         return show(backward(space, arguments.unit))
     if arguments.unit is None:
         raise ValueError("say which unit to trace, or --backward for the gradients of all")
-    return show(actions.trace(space, arguments.unit, diff=arguments.diff))
+    how = {"diff": arguments.diff, "broken": arguments.broken}
+    return show(actions.trace(space, arguments.unit, **how))
 
 
 def attention(arguments: argparse.Namespace) -> int:
@@ -341,6 +354,7 @@ def show_question(arguments: argparse.Namespace) -> int:
         "progress": _progress(),
     }
     how |= {"space": _space_if_any(arguments), "ask": lambda: _guess(arguments.guess)}
+    how |= {"mine": arguments.mine}
     return show(actions.show_question(arguments.name, **how))
 
 

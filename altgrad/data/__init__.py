@@ -11,7 +11,7 @@ from altgrad.data.errors import DataError
 from altgrad.data.metadata import Metadata, load_metadata, split_hashes
 
 # Not lazily: the module has the function's name, and would take its place once imported.
-from altgrad.data.prepare import prepare
+from altgrad.data.prepare import prepare, use_tokens
 
 if TYPE_CHECKING:
     from altgrad.data.batches import BatchSource, evaluation_batches, get_batch
@@ -45,6 +45,7 @@ __all__ = [
     "make_batches",
     "prepare",
     "split_hashes",
+    "use_tokens",
 ]
 
 

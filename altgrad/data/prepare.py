@@ -9,6 +9,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,9 +61,24 @@ def prepare(
     name that is in no table.
     """
     own = vocabulary if config.tokenizer == "char" else None
-    folder = _own_token_folder(config) or _cached_folder(config, progress, own)
+    brought = _brought.get(_asked(config))
+    folder = brought or _own_token_folder(config) or _cached_folder(config, progress, own)
     _check_blocks(folder, block_size)
     return folder
+
+
+_brought: dict[str, Path] = {}
+"""Settings -> their tokens, made on another machine whose texts this one does not have."""
+
+
+def use_tokens(config: DataConfig, folder: Path) -> None:
+    """From now on, in this process, `prepare` gives this folder for these settings and asks for no
+    text: whoever calls this has made sure that these are their tokens."""
+    _brought[_asked(config)] = folder
+
+
+def _asked(config: DataConfig) -> str:
+    return json.dumps({**asdict(config), "cache_dir": None}, sort_keys=True)
 
 
 def _own_token_folder(config: DataConfig) -> Path | None:

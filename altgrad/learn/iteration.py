@@ -39,6 +39,7 @@ SIZES = {"length": 64, "vocab_size": 256, "n_layer": 2, "n_head": 4, "n_kv_head"
 SIZES |= {"n_embd": 64}
 BATCH = 8
 STEPS = 3
+RUN_TIMEOUT_S = 60.0
 Say = Callable[[str], None]
 
 

@@ -287,7 +287,7 @@ class Trainer:
                     self.recorder.note(self.step, line)
                 self.keeper.finish(self.step)
             status, weights = reached, self._last_weights()
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):  # the latter: submitit, when a job is preempted
             status = "interrupted"
             raise
         except FolderLostError:

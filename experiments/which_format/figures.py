@@ -1,4 +1,4 @@
-"""The pictures of docs/evidence/findings.md, from results/ alone, after collect.py and analysis.py.
+"""The pictures of both pages, from results/ alone, after collect.py and analysis.py.
 
 python experiments/which_format/figures.py
 """

@@ -1,7 +1,12 @@
 """Ray on a cluster: nodes of different sizes, what never fits, what waits, a node that dies."""
 
+import contextlib
 import os
+import shutil
+import signal
+import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -9,13 +14,18 @@ from types import SimpleNamespace
 
 import pytest
 
+import altgrad
 from altgrad.compare.conclusion import conclude
 from altgrad.compare.launching import ray as on_ray
 from altgrad.compare.launching.launch import Launch
 from altgrad.compare.launching.ray import Need
+from altgrad.runs import read_json
+from altgrad.runs.code_version import package_version
 from altgrad.runs.folder import find_runs
 from altgrad.runs.lines import read_jsonl
 from altgrad.settings import ConfigError
+from altgrad.training.checkpoints import find_checkpoint
+from altgrad.training.checkpoints.files import verify_files
 
 WORDS = "optim.lr=0.01,0.1 seeds=2"
 
@@ -132,12 +142,112 @@ def test_threads_that_no_node_has_are_refused_at_once(ask, cluster, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_folder_that_a_node_does_not_see_is_refused(ask, cluster, tmp_path, monkeypatch):
+def test_what_cannot_travel_to_a_node_that_sees_nothing_is_refused(
+    ask, cluster, tmp_path, monkeypatch
+):
     comparison = on_cluster(ask, cluster(1), WORDS, tmp_path / "ray")
     # The nodes look where this machine has written nothing.
     monkeypatch.setattr(on_ray, "_sees", lambda path: Path("/nowhere", path[1:]).is_file())
-    with pytest.raises(ConfigError, match=r"does not see .*on a disk that all nodes share"):
+    monkeypatch.setattr("altgrad.compare.launching.travel._needs", lambda task: "a program")
+    with pytest.raises(ConfigError, match=r"needs a program.*does not see .*that all nodes share"):
         comparison.run()
+
+
+OWN_DISK = """
+mount -t tmpfs none /tmp && mount -t tmpfs none {package} && cd / && unset PYTHONPATH &&
+exec {python} -m ray.scripts.scripts start --address={address} --num-cpus={cpus} --block
+"""
+"""A node whose /tmp (all that a test writes) and altgrad are not this machine's."""
+
+
+@pytest.fixture
+def islands(cluster):
+    """`islands(1, 1)`: a head without CPUs, and nodes with so many that share no disk with it."""
+    if shutil.which("unshare") is None or subprocess.run(["unshare", "-m", "true"]).returncode:
+        pytest.skip("no mount namespaces here")
+    found, nodes = cluster(), []
+
+    def make(*cpus: int) -> SimpleNamespace:
+        for count in cpus:
+            typed = OWN_DISK.format(
+                package=Path(altgrad.__file__).parent,
+                python=sys.executable,
+                address=found.address,
+                cpus=count,
+            )
+            nodes.append(
+                subprocess.Popen(
+                    ["unshare", "-m", "sh", "-c", typed],
+                    start_new_session=True,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                )
+            )
+        wait_for_nodes(found.address, 1 + len(nodes))
+        return SimpleNamespace(address=found.address, nodes=nodes)
+
+    yield make
+    for node in nodes:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(node.pid, signal.SIGKILL)
+        node.wait()
+
+
+def wait_for_nodes(address: str, count: int) -> None:
+    import ray
+
+    ray.init(address=address, include_dashboard=False, logging_level="ERROR")
+    try:
+        deadline = time.monotonic() + 120
+        while sum(node["Alive"] for node in ray.nodes()) < count:
+            assert time.monotonic() < deadline, "the nodes did not come up"
+            time.sleep(0.5)
+    finally:
+        ray.shutdown()
+
+
+@pytest.mark.slow
+def test_without_a_shared_disk_the_verdict_is_that_of_one_machine(
+    ask, one_machine, islands, tmp_path, capfd
+):
+    """With a part of one's own that imports another file."""
+    (tmp_path / "helper.py").write_text("from altgrad.model.mlp import GELU as Parent\n")
+    (tmp_path / "mine.py").write_text("from helper import Parent\n\nclass MLP(Parent): pass\n")
+    words = f"{WORDS} model.mlp=mine:MLP"
+    expected = one_machine(words)
+    runs = tmp_path / "ray"
+    conclusion = conclude(on_cluster(ask, islands(1, 1), words, runs).run())
+    assert said_by(conclusion) == expected
+    assert "run folders come back when they end" in capfd.readouterr().err
+    for run in find_runs(runs):
+        assert verify_files(find_checkpoint(run)).step == 6
+        assert read_json(run / "environment.json")["code"]["altgrad"] == package_version()
+        assert (run / "code" / "helper.py").is_file()
+
+
+@pytest.mark.slow
+def test_a_node_with_a_disk_of_its_own_dies_and_its_run_goes_on_from_the_storage(
+    ask, one_machine, islands, tmp_path
+):
+    words = "optim.lr=0.01,0.1 seeds=1 max_steps=600 eval_interval=100 checkpoint_interval=20"
+    expected = one_machine(words)
+    found, runs = islands(1, 1), tmp_path / "ray"
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as kept:
+
+        def kill() -> None:
+            while not list(Path(kept).glob("*/step_*.json")):
+                time.sleep(0.05)
+            os.killpg(found.nodes[0].pid, signal.SIGKILL)
+
+        killer = threading.Thread(target=kill, daemon=True)
+        killer.start()
+        conclusion = conclude(on_cluster(ask, found, f"{words} storage={kept}", runs).run())
+        killer.join()
+        assert not list(Path(kept).glob("*/files/*")), "what came home has left the storage"
+    assert said_by(conclusion) == expected
+    events = [e["event"] for run in find_runs(runs) for e in read_jsonl(run / "events.jsonl")]
+    assert events.count("resumed") == 1
+    assert "failed" not in events
 
 
 @pytest.mark.slow

@@ -189,6 +189,7 @@ class World:
             shell.wait(limit_s)
         except subprocess.TimeoutExpired:
             os.killpg(shell.pid, signal.SIGKILL)
+            shell.wait()
             return [f"longer than {limit_s} s: {block}\n{said.read_text()[-800:]}"]
         failed = [line for line in log.read_text().splitlines() if not is_outcome(line)]
         return [*failed, said.read_text()[-1500:]] if failed else []

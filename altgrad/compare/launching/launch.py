@@ -26,6 +26,10 @@ class Launch:
     """Folder of the run folders."""
     ray_address: str = ""
     """Address of a Ray cluster; empty = workers on this machine."""
+    storage: str = ""
+    """Where runs of a Ray cluster without a shared disk leave their checkpoints until they come
+    home: a path that all nodes see, or an fsspec address (`s3://bucket/folder`); empty = nowhere,
+    so that a run whose node dies begins anew."""
     slurm_cluster: str = "slurm"
     """slurm, or local to try it without one."""
     slurm_partition: str = ""
@@ -39,6 +43,11 @@ class Launch:
         for name in ("jobs", "threads", "jobs_per_device", "slurm_timeout_min"):
             value = getattr(self, name)
             require(value is None or value >= 1, f"{name}={value} must be at least 1.")
+        require(
+            not self.storage or bool(self.launcher == "ray" and self.ray_address),
+            f"storage={self.storage} is for a Ray cluster (launcher=ray ray_address=…) whose nodes "
+            "share no disk; elsewhere checkpoints lie in their runs' folders.",
+        )
         require(self.retries >= 0, f"retries={self.retries} must not be negative.")
 
     @property

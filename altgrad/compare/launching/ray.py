@@ -2,14 +2,15 @@
 
 On a cluster (`ray_address`) a run gets as many threads as the smallest node has CPUs, so that every
 node can take runs, or as many as are typed. What no node can hold is refused before anything is
-queued, and so is a cluster that does not see the folder of the runs. A run whose node died is
-queued again, whatever `retries` says, and goes on from its last checkpoint.
+queued. Where the nodes share no disk with this machine, or `storage` is given, runs travel
+(`travel.py`). A run whose node died is queued again, whatever `retries` says, and goes on from its
+last checkpoint.
 """
 
-import contextlib
 import os
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +19,10 @@ from typing import Any
 from uuid import uuid4
 
 from altgrad.compare.launching.launch import Launch, Task
+from altgrad.compare.launching.local import make_log
+from altgrad.compare.launching.parcel import DamagedParcel
+from altgrad.compare.launching.storage import Storage
+from altgrad.compare.launching.travel import NoSharedDisk, lay_code, refuse_what_stays
 from altgrad.runs.printable import printable
 from altgrad.settings import ConfigError, require
 
@@ -56,20 +61,20 @@ def run_on_ray(
     """Attempt each task once. A Ray already running in this process is used and left running.
 
     Raises:
-        ConfigError: no node can hold a run, or one does not see the runs' folder.
+        ConfigError: no node can hold a run, or one of them needs more of this machine's disk than
+            can travel.
     """
     ray = _import_ray()
     ours = not ray.is_initialized()
     if ours:
-        _connect(ray, how, slots, tasks[0].threads)
+        _connect(ray, how, slots, tasks)
     try:
         nodes = _nodes(ray)
         gpus = 1 / how.jobs_per_device if slots[0] is not None else 0
         need = Need(_threads(nodes, how, tasks[0].threads), gpus)
         _refuse_what_never_fits(nodes, need, how)
-        if how.ray_address:
-            _probe_disk(ray, nodes, Path(tasks[0].run).parent)
-        _run(ray, [replace(task, threads=need.cpus) for task in tasks], need, done)
+        tasks = [replace(task, threads=need.cpus) for task in tasks]
+        _run(ray, tasks, need, _way(ray, nodes, how, tasks), done)
     finally:
         if ours:
             ray.shutdown()
@@ -83,20 +88,30 @@ def _import_ray() -> Any:
     return ray
 
 
-def _connect(ray: Any, how: Launch, slots: list[int | None], threads: int) -> None:
-    """`ray_address`, or as many workers here as there are slots."""
-    here = {} if how.ray_address else {"num_cpus": len(slots) * threads}
-    try:
-        ray.init(
-            address=how.ray_address or None,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level="ERROR",
-            runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}},
-            **here,
-        )
-    except ConnectionError as error:
-        raise ConfigError(f"ray_address={how.ray_address}: no cluster answers: {error}") from None
+def _connect(ray: Any, how: Launch, slots: list[int | None], tasks: Sequence[Task]) -> None:
+    """`ray_address`, whose nodes get this altgrad and the own parts of the tasks; or as many
+    workers here as there are slots."""
+    here = {} if how.ray_address else {"num_cpus": len(slots) * tasks[0].threads}
+    env: dict[str, Any] = {
+        "env_vars": {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+    }
+    with tempfile.TemporaryDirectory(prefix="altgrad-code-") as code:
+        if how.ray_address:
+            lay_code(tasks, Path(code))
+            env["working_dir"] = code  # uploaded before `init` returns
+        try:
+            ray.init(
+                address=how.ray_address or None,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level="ERROR",
+                runtime_env=env,
+                **here,
+            )
+        except ConnectionError as error:
+            raise ConfigError(
+                f"ray_address={how.ray_address}: no cluster answers: {error}"
+            ) from None
 
 
 # -- what the cluster can hold --------------------------------------------------------------------
@@ -144,11 +159,11 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def _probe_disk(ray: Any, nodes: Nodes, runs: Path) -> None:
-    """Every node must see what this machine writes into the runs' folder.
+def _blind(ray: Any, nodes: Nodes, runs: Path) -> list[str]:
+    """Names of the nodes that do not see what this machine writes into the runs' folder.
 
     Raises:
-        ConfigError: one does not, or cannot even load altgrad.
+        ConfigError: one cannot even load altgrad.
     """
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as On
 
@@ -162,14 +177,9 @@ def _probe_disk(ray: Any, nodes: Nodes, runs: Path) -> None:
             for name, node in nodes.items()
             if node["Resources"].get("CPU", 0)
         }
-        blind = [_name(nodes[name]) for name, found in asked.items() if not _answer(ray, found)]
+        return [_name(nodes[name]) for name, found in asked.items() if not _answer(ray, found)]
     finally:
         probe.unlink()
-    require(
-        not blind,
-        f"{', '.join(blind)} {'do' if len(blind) > 1 else 'does'} not see {runs}: runs made there "
-        "would be lost. Give runs= a folder on a disk that all nodes share, at the same path.",
-    )
 
 
 def _answer(ray: Any, found: Any) -> bool:
@@ -178,8 +188,8 @@ def _answer(ray: Any, found: Any) -> bool:
     except ray.exceptions.RayTaskError as error:
         last = str(error).strip().splitlines()[-1]
         raise ConfigError(
-            f"a node of the cluster cannot run altgrad: {last}. Install the same version there, "
-            "or share the folder it is imported from."
+            f"a node of the cluster cannot run altgrad: {last}. Start its Ray in an environment "
+            "that has what altgrad needs (pip install 'altgrad[cluster]')."
         ) from None
     except ray.exceptions.RayError:
         return False  # a node that does not answer sees nothing
@@ -192,12 +202,59 @@ def _sees(path: str) -> bool:
 # -- the queue ------------------------------------------------------------------------------------
 
 
-def _run(ray: Any, tasks: Sequence[Task], need: Need, done: Callable[[Task], None]) -> None:
+class SharedDisk:
+    """Every node writes the run folders where this machine reads them: only the task travels."""
+
+    def __init__(self) -> None:
+        self.call = _remote
+
+    def sent(self, task: Task) -> tuple[Any, ...]:
+        return (task,)
+
+    def take(self, task: Task, result: Any) -> None:
+        """What became of the run is in its folder already."""
+
+
+def _way(ray: Any, nodes: Nodes, how: Launch, tasks: Sequence[Task]) -> SharedDisk | NoSharedDisk:
+    """How runs get to the nodes and back.
+
+    Raises:
+        ConfigError: the storage cannot be used, or a run needs what cannot travel.
+    """
+    runs = Path(tasks[0].run).parent
+    blind = _blind(ray, nodes, runs) if how.ray_address else []
+    if not blind and not how.storage:
+        return SharedDisk()
+    refuse_what_stays(tasks, f"{_do(blind)} not see {runs}" if blind else "storage= is given")
+    storage = Storage(how.storage) if how.storage else None
+    if storage is not None:
+        storage.check()
+    elif blind:
+        _say(
+            f"{_do(blind)} not see {runs}: run folders come back when they end. A run whose node "
+            "dies begins anew; with storage=… it goes on from its last checkpoint"
+        )
+    return NoSharedDisk(ray.put, storage)
+
+
+def _do(names: Sequence[str]) -> str:
+    return f"{', '.join(names)} {'do' if len(names) > 1 else 'does'}"
+
+
+def _run(
+    ray: Any,
+    tasks: Sequence[Task],
+    need: Need,
+    way: SharedDisk | NoSharedDisk,
+    done: Callable[[Task], None],
+) -> None:
     # A worker ends after its run: the next one starts from a clean process.
-    remote = ray.remote(num_cpus=need.cpus, num_gpus=need.gpus, max_calls=1, max_retries=0)(_remote)
+    remote = ray.remote(num_cpus=need.cpus, num_gpus=need.gpus, max_calls=1, max_retries=0)(
+        way.call
+    )
     # With each run, the nodes that were there when it was queued: several die with one node.
     alive = set(_nodes(ray))
-    pending = {remote.remote(task): (task, alive) for task in tasks}
+    pending = {remote.remote(*way.sent(task)): (task, alive) for task in tasks}
     said = ""
     while pending:
         ready, _ = ray.wait(list(pending), num_returns=1, timeout=NOTICE_S)
@@ -205,21 +262,34 @@ def _run(ray: Any, tasks: Sequence[Task], need: Need, done: Callable[[Task], Non
             said = _say_why(_nodes(ray), need, len(pending), said)
         for found in ready:
             task, alive = pending.pop(found)
-            if _crashed(ray, found) and _gone(ray, alive):
+            crashed, result = _result(ray, found, task)
+            if crashed and _gone(ray, alive):
                 _say(f"{task.label}: its node is gone; the run goes on elsewhere")
-                pending[remote.remote(task)] = (task, set(_nodes(ray)))
+                pending[remote.remote(*way.sent(task))] = (task, set(_nodes(ray)))
             else:
+                _take(way, task, result)
                 done(task)
 
 
-def _crashed(ray: Any, found: Any) -> bool:
-    """Whether the process that made the run died; what else happened is in the run's folder."""
-    with contextlib.suppress(ray.exceptions.RayTaskError):
-        try:
-            ray.get(found)
-        except ray.exceptions.RayError:
-            return True
-    return False
+def _result(ray: Any, found: Any, task: Task) -> tuple[bool, Any]:
+    """Whether the process that made the run died, and what it gave back; what else happened is in
+    the run's folder, or in its log if it did not get that far."""
+    try:
+        return False, ray.get(found)
+    except ray.exceptions.RayTaskError as error:
+        with make_log(Path(task.run)).open("a") as log:
+            log.write(f"{error}\n")
+        return False, None
+    except ray.exceptions.RayError:
+        return True, None
+
+
+def _take(way: SharedDisk | NoSharedDisk, task: Task, result: Any) -> None:
+    """What arrives damaged has not arrived: the run is attempted again, as after a failure."""
+    try:
+        way.take(task, result)
+    except DamagedParcel as error:
+        _say(f"{task.label}: {error}")
 
 
 def _gone(ray: Any, alive: set[str]) -> set[str]:

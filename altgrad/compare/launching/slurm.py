@@ -12,6 +12,10 @@ from altgrad.compare.launching.launch import Launch, Task
 from altgrad.settings import ConfigError
 
 POLL_S = 0.5
+GRACE_S = 120.0
+"""How long Slurm may take between SIGTERM and what follows it."""
+TAKEN_AWAY = ("PREEMPTED", "NODE_FAIL")
+"""What Slurm did to a job; one that stays so is submitted again, and counts as no attempt."""
 
 
 class Preemptible:
@@ -20,7 +24,12 @@ class Preemptible:
     def __call__(self, task: Task) -> str:
         from altgrad.compare.launching.worker import run_task
 
-        return run_task(task)
+        status = run_task(task)
+        if status == "interrupted":
+            # SIGTERM, the first sign of a preemption: with a result the job would count as done.
+            # Without one SIGUSR2 has it queued again, or Slurm ends it and says why.
+            time.sleep(GRACE_S)
+        return status
 
     def checkpoint(self, task: Task) -> Any:
         from submitit.helpers import DelayedSubmission
@@ -34,15 +43,24 @@ def run_on_slurm(
     """Attempt each task once, at most `jobs` at a time if that is set."""
     executor = _executor(tasks, how, slots)
     room = len(tasks) if how.jobs is None and how.slurm_cluster == "slurm" else len(slots)
-    waiting, running = list(tasks), dict[Any, Task]()
+    waiting, running, since = list(tasks), dict[Any, Task](), dict[Any, float]()
     with _python_path():
         while waiting or running:
             while waiting and len(running) < room:
                 task = waiting.pop(0)
                 running[executor.submit(Preemptible(), task)] = task
-            for job in [j for j in running if j.done()]:
-                done(running.pop(job))
+            for job in list(running):
+                if job.state in TAKEN_AWAY:
+                    if _stays_away(job, since):
+                        waiting.append(running.pop(job))
+                elif job.done():
+                    done(running.pop(job))
             time.sleep(POLL_S)
+
+
+def _stays_away(job: Any, since: dict[Any, float]) -> bool:
+    """Whether Slurm took the job long enough ago to have queued it again, if that is its way."""
+    return time.monotonic() - since.setdefault(job, time.monotonic()) >= GRACE_S
 
 
 def _executor(tasks: Sequence[Task], how: Launch, slots: list[int | None]) -> Any:
