@@ -131,7 +131,8 @@ class Trainer:
         shapes: dict[str, Any] = {} if config.schedule.short_context is None else {"dynamic": False}
         network = self.model
         if config.compile:
-            network = compile_network(network, processes=self.fabric.world_size, **shapes)
+            how = {"device": self.device, "processes": self.fabric.world_size, **shapes}
+            network = compile_network(network, **how)
         self._network = self.fabric.setup_module(network)
         # Only now: a sharded model has other parameters than it had.
         storage = self.rounding.storage(config.optim)
