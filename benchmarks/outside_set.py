@@ -37,6 +37,11 @@ def edited(text: str, edits: list[list[str]], name: str) -> str:
     return text
 
 
+def exists(track: Track, which: str) -> bool:
+    """Has such a set been written for the track?"""
+    return (FOLDER / f"{track.name}{which}.toml").is_file()
+
+
 def load(track: Track, which: str = "") -> dict[str, list[Case]]:
     """`mistake`, `pair`, and `right` (bases, rewrites and files).
 

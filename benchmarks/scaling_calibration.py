@@ -6,7 +6,7 @@ Simulated ladders whose truth is known: the control's loss is 1.6 + 0.8 (N/N₁)
 differs by a function of the size. A run's noise has a standard deviation of 0.04, of which the arms
 of a seed share most (they are paired) and the rungs of a seed share some (they see the same
 batches); it is half as large on the largest rung as on the smallest. Printed: the tables of
-docs/scaling.md.
+docs/evidence/calibration.md.
 """
 
 import argparse
@@ -20,8 +20,8 @@ from altgrad.compare.scaling.trend import (
     BENDS,
     GROWS,
     HOLDS,
+    INCONCLUSIVE,
     MOVES,
-    NOT_SHOWN,
     SHRINKS,
     TURNS,
     Trend,
@@ -49,7 +49,7 @@ LADDERS = {4: np.array([1, 2.2, 4.6, 10.0])}
 SEEDS = (3, 5)
 NOISE, DELTA, BEYOND = 0.04, 0.02, 10.0
 RULES = Rules(DELTA)
-VERDICTS = (HOLDS, GROWS, SHRINKS, TURNS, BENDS, MOVES, NOT_SHOWN)
+VERDICTS = (HOLDS, GROWS, SHRINKS, TURNS, BENDS, MOVES, INCONCLUSIVE)
 
 
 def simulate(
@@ -117,7 +117,7 @@ def print_false_trends(count: int) -> None:
                 )[0].verdict
                 for _ in range(10 * count)
             ]
-            lines = sum(v not in (NOT_SHOWN, BENDS) for v in said)
+            lines = sum(v not in (INCONCLUSIVE, BENDS) for v in said)
             row(rungs, seeds, percent(lines, len(said)), percent(said.count(BENDS), len(said)))
 
 

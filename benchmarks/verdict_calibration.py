@@ -3,7 +3,7 @@
     python benchmarks/verdict_calibration.py [--simulations 10000] [--only stopping]
 
 Each simulated run has a loss = seed effect (shared by the arms, since they are paired) + noise of
-its own, of standard deviation 1. Printed: the tables of docs/how-to-know.md.
+its own, of standard deviation 1. Printed: the tables of docs/evidence/calibration.md.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import numpy as np
 from altgrad.compare.statistics import paired
 from altgrad.compare.statistics.anytime import Spread, anytime_interval, anytime_p
 from altgrad.compare.stopping import Open, needed
-from altgrad.compare.verdict import BETTER, EQUIVALENT, NOT_SHOWN, WORSE, Rules, judge
+from altgrad.compare.verdict import BETTER, EQUIVALENT, INCONCLUSIVE, WORSE, Rules, judge
 
 Draw = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
 
@@ -63,7 +63,7 @@ def identical_arms(count: int) -> None:
     """False verdicts when no arm differs from the control."""
     title(
         "Identical arms: what is said, % of comparisons",
-        ["noise", "seeds", "arms", "any better", "any worse", "equivalent", "not shown"],
+        ["noise", "seeds", "arms", "any better", "any worse", "equivalent", "inconclusive"],
     )
     rng = np.random.default_rng(1)
     for noise, draw in NOISES.items():
@@ -78,7 +78,7 @@ def identical_arms(count: int) -> None:
                     share(BETTER in r for r in said),
                     share(WORSE in r for r in said),
                     share(v == EQUIVALENT for v in first),
-                    share(v == NOT_SHOWN for v in first),
+                    share(v == INCONCLUSIVE for v in first),
                 )
 
 
@@ -177,7 +177,7 @@ def as_you_go(outcomes: np.ndarray, rules: Rules, *, stopping: bool) -> Went:
         if stopping:
             open_ = [int(a) for a in needed(asked, values, rules, MOST) if a != "c"]
         else:
-            open_ = list(rows) if any(e.verdict == NOT_SHOWN for e in found) else []
+            open_ = list(rows) if any(e.verdict == INCONCLUSIVE for e in found) else []
         if longest == MOST or not open_:
             return Went(
                 [e.verdict for e in found], list(rows.values()), longest + sum(rows.values())
@@ -307,9 +307,9 @@ def _stop(outcome: np.ndarray, looks: range) -> tuple[str, int]:
     rules = Rules(DELTA, anytime=True)
     for n in looks:
         verdict = judge(outcome[0, :n], {"arm": outcome[1, :n]}, rules, resamples=0)[0].verdict
-        if verdict != NOT_SHOWN:
+        if verdict != INCONCLUSIVE:
             return verdict, n
-    return NOT_SHOWN, looks[-1]
+    return INCONCLUSIVE, looks[-1]
 
 
 # -- printing -------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@
 Two blocks of 32, 64 and 128 on Tiny Shakespeare (characters), 150 steps of 256 tokens, rates in
 factors of two around those of the base (width 32): validation loss for every rate, with the rule
 and without. Beside it the coordinate check: sizes of activations after the steps, at one rate.
-Printed: the tables of docs/scaling.md.
+Printed: the tables of docs/evidence/width-rule.md.
 """
 
 import argparse

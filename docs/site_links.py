@@ -1,30 +1,42 @@
 """The site's links to files outside docs/: those files travel with it, as text (mkdocs' hooks)."""
 
+import os
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from mkdocs.structure.files import File
 
 HOUSE = Path(__file__).parents[1]
-OUTSIDE = re.compile(r"\[([^\]]*)\]\(\.\./([^)#\s]+)\)")
+LINK = re.compile(r"\[([^\]]*)\]\((\.\./[^)#\s]+)\)")
 
 
 def on_files(files, config):
     """Adds each file that a page names outside docs/, as `source/PATH.txt`."""
-    pages = [page.content_string for page in files.documentation_pages()]
-    named = {place for page in pages for _, place in OUTSIDE.findall(page)}
+    named = set()
+    for page in files.documentation_pages():
+        places = (outside(page.src_uri, place) for _, place in LINK.findall(page.content_string))
+        named |= {place for place in places if place and (HOUSE / place).is_file()}
     for place in sorted(named):
-        path = HOUSE / place
-        if path.is_file():
-            files.append(File.generated(config, f"source/{place}.txt", content=path.read_text()))
+        text = (HOUSE / place).read_text()
+        files.append(File.generated(config, f"source/{place}.txt", content=text))
     return files
 
 
-def on_page_markdown(markdown, **_):
-    return OUTSIDE.sub(inside, markdown)
+def outside(page: str, place: str) -> str | None:
+    """Where a page's link leads, from the repository's root; None if that is inside docs/."""
+    path = os.path.normpath(PurePosixPath("docs", page).parent / place)
+    return None if path.startswith("docs/") else path
 
 
-def inside(link: re.Match) -> str:
+def on_page_markdown(markdown, *, page, **_):
+    return LINK.sub(lambda link: inside(link, page.file.src_uri), markdown)
+
+
+def inside(link: re.Match, page: str) -> str:
     """The link into the site; a folder's becomes its words."""
     words, place = link.groups()
-    return f"[{words}](source/{place}.txt)" if (HOUSE / place).is_file() else words
+    path = outside(page, place)
+    if path is None:
+        return link[0]
+    up = "../" * (len(PurePosixPath(page).parts) - 1)
+    return f"[{words}]({up}source/{path}.txt)" if (HOUSE / path).is_file() else words

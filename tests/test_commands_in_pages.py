@@ -9,7 +9,7 @@ import pytest
 from altgrad.cli import parse_words
 
 HOUSE = Path(__file__).parents[1]
-PAGES = [*sorted((HOUSE / "docs").glob("*.md")), HOUSE / "README.md"]
+PAGES = [*sorted((HOUSE / "docs").rglob("*.md")), HOUSE / "README.md"]
 BLOCK = re.compile(r"^```(?:sh|bash)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 

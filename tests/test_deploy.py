@@ -1,4 +1,4 @@
-"""What docs/cloud.md deploys with can be read by its tools, and runs what is there."""
+"""What docs/howto/cloud.md deploys with can be read by its tools, and runs what is there."""
 
 import re
 import subprocess
@@ -12,7 +12,7 @@ from altgrad.training.config import TrainConfig
 HOUSE = Path(__file__).parents[1]
 DEPLOY = HOUSE / "deploy"
 TASK = yaml.safe_load((DEPLOY / "sky.yaml").read_text())
-PAGE = (HOUSE / "docs" / "cloud.md").read_text()
+PAGE = (HOUSE / "docs" / "howto" / "cloud.md").read_text()
 TOOLS = Path(sys.executable).parent
 
 

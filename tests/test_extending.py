@@ -1,4 +1,4 @@
-"""docs/extending.md is true: its examples, put into a copy of the package, do what it says."""
+"""docs/howto/extending.md is true: its examples, put into a copy of the package, do as it says."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 HOUSE = Path(__file__).parents[1]
-PAGE = (HOUSE / "docs" / "extending.md").read_text()
+PAGE = (HOUSE / "docs" / "howto" / "extending.md").read_text()
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SECTIONS = dict(re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL))
 TABLES = {

@@ -1,13 +1,17 @@
-"""docs/findings.md says what experiments/which_format/results hold, and its analysis is right."""
+"""docs/evidence/findings.md says what the study's results hold, and its analysis is right."""
 
 import importlib
 import math
+import re
 import sys
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import stats
+
+from altgrad.compare.statistics import paired
 
 HOUSE = Path(__file__).parents[1]
 STUDY = HOUSE / "experiments" / "which_format"
@@ -23,8 +27,66 @@ def study(monkeypatch):
 
 
 def test_the_pages_tables_are_those_of_the_results(study):
-    text = (HOUSE / "docs" / "findings.md").read_text(encoding="utf-8")
-    assert study("page").remade(text) == text
+    page = study("page")
+    for path in page.PAGES:
+        text = path.read_text(encoding="utf-8")
+        assert "<!-- generated" in text
+        assert page.remade(text) == text
+
+
+INTERVAL = re.compile(r"([-+]?\d\.\d+) \[([-+]?\d\.\d+), ([-+]?\d\.\d+)\]")
+LONGEST = 1300
+"""Words that a reader reads as one page; tables and picture apart."""
+
+
+def prose(text: str) -> str:
+    return re.sub(r"<!-- generated.*?<!-- end -->", "", text, flags=re.DOTALL)
+
+
+def stated(text: str) -> set[tuple[str, str, str]]:
+    """Mean and ends of every interval of a page's prose, as written, without a plus."""
+    return {tuple(n.lstrip("+") for n in found) for found in INTERVAL.findall(prose(text))}
+
+
+def known(study, decimals: int) -> set[tuple[str, str, str]]:
+    """Every interval of the results, and of one arm against another in a part, in both signs."""
+    page = study("page")
+    rows = [r for name in ("gains", "contrasts", "rates", "one_rate") for r in page.numbers(name)]
+    found = [tuple(float(r[n]) for n in ("mean", "low", "high")) for r in rows]
+    found += [
+        tuple(float(v[n]) for n in ("difference", "low", "high")) for v in page.numbers("verdicts")
+    ]
+    found += pairs_of_arms(study("analysis"))
+    both = [*found, *((-mean, -high, -low) for mean, low, high in found)]
+    return {tuple(f"{n:.{decimals}f}" for n in numbers) for numbers in both}
+
+
+def pairs_of_arms(analysis) -> list[tuple[float, float, float]]:
+    parts: dict[str, dict[str, dict[int, float]]] = {}
+    for r in analysis.read_rows():
+        if r["purpose"] == "test" and r["val_loss"]:
+            by_seed = parts.setdefault(r["part"], {}).setdefault(r["arm"], {})
+            by_seed[int(r["seed"])] = float(r["val_loss"])
+    found = []
+    for arms in parts.values():
+        for a, b in combinations(arms.values(), 2):
+            d = list(analysis.differences(a, b).values())
+            if len(d) >= analysis.FEWEST_SEEDS:
+                t = paired.paired_t(d)
+                found.append((t.mean, t.interval.low, t.interval.high))
+    return found
+
+
+def test_every_interval_that_a_page_states_is_one_of_the_results(study):
+    for path in study("page").PAGES:
+        said = stated(path.read_text(encoding="utf-8"))
+        assert said, path
+        assert {s for s in said if s not in known(study, len(s[0].split(".")[1]))} == set(), path
+
+
+def test_the_answer_fits_on_one_page(study):
+    answer = study("page").PAGES[0].read_text(encoding="utf-8")
+    assert len(prose(answer).split()) <= LONGEST
 
 
 @pytest.mark.parametrize("name", ["gains", "contrasts", "mediators", "rates", "one_rate"])
@@ -67,7 +129,7 @@ def row(**changes: object) -> dict[str, str]:
         "part": "nearest", "purpose": "test", "layers": 2, "width": 32, "steps": 150, "lr": 0.003,
         "storage": "nearest", "operands": "weights", "format": "e3m4", "rule": "adamw",
         "spacing": "", "placebo": "none", "rates": "one", "other_lr": 0.003,
-        "seed": 1, "val_loss": 2.5, "run": "",
+        "seed": 1, "val_loss": 2.5, "run": "", "processor": "Intel Xeon", "matrix_lr": 0.003,
     }  # fmt: skip
     found = {n: str(v) for n, v in {**usual, **changes}.items()}
     return {**found, "run": found["run"] or str(sorted(found.items()))}

@@ -1,1 +1,1 @@
-"""Argument parsing by group of commands: words of one command -> one call further down."""
+"""Argument parsing by group of commands: the arguments of one -> one call further down."""

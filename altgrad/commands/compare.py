@@ -19,20 +19,20 @@ AddCommand = Callable[..., argparse.ArgumentParser]
 Compose = Callable[..., Any]
 
 COMPARE_HELP = """\
-A word whose value is a list is an axis; its first value is the control. Settings of the question:
+A setting whose value is a list is an axis; its first value is the control. Of the question:
   control=NAME  seeds=5 | seeds=[1,2,3] | seeds=auto max_seeds=20 (as you go, peeking allowed)
   spread=LEDGER|COMPARISON (with seeds=auto: how noisy earlier pairs of the same size were)
   budget=tokens|flops|time  delta=0.01  alpha=0.05  correction=holm|none  allow=[setting,…]
   primary=val_loss last=1   design=crossed|ablation   name=…   question='…'
-    fraction=1/2 interactions=2  contrasts='{eight bits: {e4m3: 1, bf16: -1}}' (docs/how-to-know.md)
-  design=scaling sizes=2x64,3x96,4x128,5x192 tokens_per_parameter=20 (over sizes; docs/scaling.md)
+    fraction=1/2 interactions=2  contrasts='{eight bits: {e4m3: 1, bf16: -1}}'
+  design=scaling sizes=2x64,3x96,4x128,5x192 tokens_per_parameter=20 (over sizes)
     flops_per_run=…  head_width=32  max_epochs=4  fit_over=parameters|flops  forecast_to=8x512
   tune=optim.lr tuning.grid=0.001,0.003,0.01 tuning.seeds=1 tuning.extend=2 tuning.search=optuna
 Where it runs (changes no result):
   launcher=local|ray|slurm jobs=2 threads=1 jobs_per_device=4 retries=1 runs=runs
   ray_address=…  storage=PATH|s3://…
   slurm_cluster=slurm|local slurm_partition=… slurm_timeout_min=240
-All other words are settings of every run, as `altgrad train` takes them.
+All other arguments are settings of every run, as `altgrad train` takes them.
 
 examples:
   altgrad compare precision=bf16,e5m2 seeds=5

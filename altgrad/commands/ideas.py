@@ -25,7 +25,7 @@ CODES = {
 NOTHING_FOUND, WAITS, BUDGET_SPENT = 10, 11, 13
 
 HELP = """\
-  new NAME [FILE] KEY=VALUE …   begin: the words of the baseline, and
+  new NAME [FILE] KEY=VALUE …   begin: the settings of the baseline, and
       delta=0.003 budget=tokens|flops|time hours=8 guarantee=fdr|fwer heldout=0.25 memory_gb=4
       reckon_at=12 primary=val_loss last=1
   try NAME KEY=VALUE … --why 'because'    one idea against the champion

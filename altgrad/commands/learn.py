@@ -6,12 +6,15 @@ from typing import Any
 
 AddCommand = Callable[..., argparse.ArgumentParser]
 
-TRACK_HELP = "what to build: nanochat (default), gpt2, optimisers, rounding"
+TRACK_HELP = "what to build: nanochat (default), gpt2, optimisers, rounding, training, lora"
+MAP_TEXT = "to be, or not to be"
+BROKEN_HELP = "of the file that `altgrad learn break` planted"
 LEARN_HELP = """\
 the usual way:
   altgrad learn start            a folder with my_gpt.py: the whole structure, no bodies
   altgrad learn run              one training iteration with it; stops at what is missing
-  altgrad learn check [--watch]  every unit judged by itself: what is wrong, where and why
+  altgrad learn check            every unit judged by itself: what is wrong, where and why
+  altgrad learn watch            the same at every save, with keys for hints, traces, gradients
 UNIT is a name such as norm, GPT.forward, or a part of one that fits a single unit.
 """
 
@@ -24,12 +27,12 @@ def add_learn_commands(commands: Any, add_command: AddCommand) -> None:
     parser.epilog = LEARN_HELP
     actions = parser.add_subparsers(title="actions", metavar="ACTION")
     _add_start(actions, add_command)
-    _add(
-        actions, add_command, "run", _on_folder("run"), "run one training iteration with your file"
-    )
+    _add_run(actions, add_command)
     _add_check(actions, add_command)
+    _add_watch(actions, add_command)
     _add(actions, add_command, "status", _on_folder("status"), "what is done, stage by stage")
     _add_unit_actions(actions, add_command)
+    _add_attention(actions, add_command)
     _add_break(actions, add_command)
     _add_race(actions, add_command)
     _add_train(actions, add_command)
@@ -53,11 +56,25 @@ def _add_start(actions: Any, add_command: AddCommand) -> None:
     )
 
 
+def _add_run(actions: Any, add_command: AddCommand) -> None:
+    summary = "run one training iteration with your file"
+    parser = _add(actions, add_command, "run", run, summary)
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--pdb", action="store_true", help="stop at breakpoint(), and at an error")
+    how.add_argument("--broken", action="store_true", help=BROKEN_HELP)
+
+
 def _add_check(actions: Any, add_command: AddCommand) -> None:
     parser = _add(actions, add_command, "check", check, "judge your units; exit code 0 if all pass")
     parser.add_argument("what", nargs="*", metavar="STAGE|UNIT", help="default: everything")
-    parser.add_argument("--watch", action="store_true", help="again on every save")
+    parser.add_argument("--watch", action="store_true", help="as `altgrad learn watch`")
     parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def _add_watch(actions: Any, add_command: AddCommand) -> None:
+    summary = "check at every save, with keys: hint, trace, backward, next, reset"
+    parser = _add(actions, add_command, "watch", watch, summary)
+    parser.add_argument("what", nargs="*", metavar="STAGE|UNIT", help="default: everything")
 
 
 def _add_unit_actions(actions: Any, add_command: AddCommand) -> None:
@@ -84,15 +101,14 @@ def _add_unit_actions(actions: Any, add_command: AddCommand) -> None:
     )
     emptied.add_argument("unit", nargs="?")
     emptied.add_argument("--all", dest="everything", action="store_true", help="every unit")
-    traced = _add(
-        actions,
-        add_command,
-        "trace",
-        _on_folder("trace", "unit", "diff"),
-        "every line of a unit with its values",
+    traced = _add(actions, add_command, "trace", trace, "every line of a unit with its values")
+    traced.add_argument("unit", nargs="?", help="(with --backward: all)")
+    how = traced.add_mutually_exclusive_group()
+    how.add_argument("--diff", action="store_true", help="stop where the reference differs")
+    how.add_argument(
+        "--backward", action="store_true", help="the gradient at every unit, beside the reference"
     )
-    traced.add_argument("unit")
-    traced.add_argument("--diff", action="store_true", help="stop where the reference differs")
+    traced.add_argument("--broken", action="store_true", help=BROKEN_HELP)
     shown = _add(
         actions,
         add_command,
@@ -102,6 +118,18 @@ def _add_unit_actions(actions: Any, add_command: AddCommand) -> None:
     )
     shown.add_argument("unit")
     shown.add_argument("--spoil", action="store_true", help="also before it passes")
+
+
+def _add_attention(actions: Any, add_command: AddCommand) -> None:
+    summary = "which positions each head of your model looks at: shades here, and a PNG"
+    parser = _add(actions, add_command, "attention", attention, summary)
+    parser.add_argument("text", nargs="?", default=MAP_TEXT, help=f"({MAP_TEXT})")
+    parser.add_argument("--layer", type=int, default=0, help="counted from 0 (0)")
+    parser.add_argument("--head", type=int, nargs="+", default=[], help="from 0 (all)")
+    parser.add_argument(
+        "--run", nargs="?", const="", help="a run of `altgrad learn train` (the latest)"
+    )
+    parser.add_argument("--png", metavar="FILE", help="where the picture goes (DIR/attention.png)")
 
 
 def _add_break(actions: Any, add_command: AddCommand) -> None:
@@ -146,6 +174,7 @@ def _add_questions(actions: Any, add_command: AddCommand) -> None:
     parser = _add(actions, add_command, "show", show_question, summary)
     parser.add_argument("name", help="such as qk-norm; `altgrad learn questions` lists them")
     parser.add_argument("--seeds", type=int, default=2, help="paired seeds per arm (2)")
+    parser.add_argument("--mine", action="store_true", help="on your own file, once it passes")
     parser.add_argument("--guess", help="what you expect (asked for in a terminal)")
     parser.add_argument("--out", default="figures", metavar="DIR", help="for the plot (figures)")
 
@@ -177,14 +206,58 @@ def start(arguments: argparse.Namespace) -> int:
     return show(actions.start(arguments.folder, arguments.track, full=arguments.full))
 
 
+def run(arguments: argparse.Namespace) -> int:
+    from altgrad.learn import actions
+    from altgrad.learn.cockpit.debugger import debug_run
+
+    space = _space(arguments)
+    return debug_run(space) if arguments.pdb else show(actions.run(space, broken=arguments.broken))
+
+
+def trace(arguments: argparse.Namespace) -> int:
+    from altgrad.learn import actions
+    from altgrad.learn.cockpit.actions import backward
+
+    space = _space(arguments)
+    if arguments.backward:
+        if arguments.broken:
+            raise ValueError("--backward and --broken do not go together: leave one out")
+        return show(backward(space, arguments.unit))
+    if arguments.unit is None:
+        raise ValueError("say which unit to trace, or --backward for the gradients of all")
+    how = {"diff": arguments.diff, "broken": arguments.broken}
+    return show(actions.trace(space, arguments.unit, **how))
+
+
+def attention(arguments: argparse.Namespace) -> int:
+    import shutil
+    from pathlib import Path
+
+    from altgrad.learn.cockpit.actions import MapWishes, attention
+
+    png = Path(arguments.png) if arguments.png else None
+    heads = tuple(arguments.head)
+    wishes = MapWishes(arguments.text, arguments.layer, heads, arguments.run, png)
+    return show(attention(_space(arguments), wishes, shutil.get_terminal_size().columns))
+
+
 def check(arguments: argparse.Namespace) -> int:
     from altgrad.learn import actions
 
     if arguments.watch and arguments.json:
         raise ValueError("--watch and --json do not go together: leave one out")
+    if arguments.watch:
+        return watch(arguments)
     space = _space(arguments)
-    how = {"as_json": arguments.json, "watch": arguments.watch}
-    return show(actions.check(space, arguments.what, **how))
+    return show(actions.check(space, arguments.what, as_json=arguments.json))
+
+
+def watch(arguments: argparse.Namespace) -> int:
+    from altgrad.learn import actions
+    from altgrad.learn.cockpit import watch as cockpit
+
+    space = _space(arguments)
+    return cockpit.watch(space, actions.units_of(space, arguments.what))
 
 
 def race(arguments: argparse.Namespace) -> int:
@@ -281,6 +354,7 @@ def show_question(arguments: argparse.Namespace) -> int:
         "progress": _progress(),
     }
     how |= {"space": _space_if_any(arguments), "ask": lambda: _guess(arguments.guess)}
+    how |= {"mine": arguments.mine}
     return show(actions.show_question(arguments.name, **how))
 
 

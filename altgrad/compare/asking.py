@@ -41,7 +41,7 @@ def maker_of(question: Question) -> Callable[..., Any]:
         if question.design == "scaling":
             raise ConfigError(
                 "design=scaling sets the size of altgrad's own networks; compare programs size by "
-                "size, each with the words its own command takes."
+                "size, each with the arguments its own command takes."
             )
         return ProgramComparison
     return scaling.ScalingComparison if question.design == "scaling" else Comparison

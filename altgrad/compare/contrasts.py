@@ -15,7 +15,7 @@ import numpy as np
 
 from altgrad.compare.designs.planned import INTERACTIONS, Planned
 from altgrad.compare.statistics.paired import Interval
-from altgrad.compare.verdict import BETTER, EQUIVALENT, NOT_SHOWN, WORSE, Rules, correct, weigh
+from altgrad.compare.verdict import BETTER, EQUIVALENT, INCONCLUSIVE, WORSE, Rules, correct, weigh
 
 INTERACTION, NO_INTERACTION = "interaction", "no interaction"
 
@@ -120,20 +120,20 @@ def _said(p: float, p_small: float, good: bool, rules: Rules) -> str:
         return EQUIVALENT
     if p < rules.alpha:
         return BETTER if good else WORSE
-    return NOT_SHOWN
+    return INCONCLUSIVE
 
 
 def _named(said: str, kind: str) -> str:
     """An interaction is there or is not: neither is better."""
     if kind not in INTERACTIONS:
         return said
-    return {EQUIVALENT: NO_INTERACTION, NOT_SHOWN: NOT_SHOWN}.get(said, INTERACTION)
+    return {EQUIVALENT: NO_INTERACTION, INCONCLUSIVE: INCONCLUSIVE}.get(said, INTERACTION)
 
 
 def _words(planned: Planned, said: str, mean: float, rules: Rules) -> str:
     if said == EQUIVALENT:
         return f"{planned.same}, within {rules.delta:g}"
-    if said == NOT_SHOWN:
+    if said == INCONCLUSIVE:
         return planned.unknown
     return f"{planned.good if said == BETTER else planned.bad}, by {abs(mean):.4f}"
 

@@ -89,9 +89,9 @@ class Question:
     name: str = ""
     """Folder of the comparison below `runs/compare`; empty = from the content."""
     base: list[str] = field(default_factory=list)
-    """Words that every arm gets."""
+    """Settings that every arm gets."""
     arms: dict[str, list[str]] = field(default_factory=dict)
-    """Name of an arm -> its words."""
+    """Name of an arm -> its settings."""
     axes: dict[str, list[str]] = field(default_factory=dict)
     """What the arms are made of instead: axis -> its values."""
     axis: list[str] = field(default_factory=list)
@@ -110,7 +110,7 @@ class Question:
     between: list[str] = field(default_factory=list)
     """Ablation: two files of settings, or two run folders; the first is the control."""
     changes: dict[str, list[str]] = field(default_factory=dict)
-    """Ablation: name of a change -> its words; follows from `between`."""
+    """Ablation: name of a change -> its settings; follows from `between`."""
     together: dict[str, str] = field(default_factory=dict)
     """Ablation: change of several settings -> why these cannot be had one by one."""
     contrasts: dict[str, dict[str, float]] = field(default_factory=dict)

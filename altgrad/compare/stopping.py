@@ -3,7 +3,7 @@
 An arm stops when every question about it is decided, or hopeless: less than a chance in twenty that
 the last seed will have decided it. Its verdict stays that of its own seeds, which the sequence
 covers at every number of them (`anytime.py`): an arm may stop at any time, for any reason, and the
-chance of a false verdict stays what it was. Giving up can only turn a verdict into "not shown".
+chance of a false verdict stays what it was. Giving up can only turn a verdict into "inconclusive".
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ import numpy as np
 
 from altgrad.compare.designs import scale_of, weighted_sum
 from altgrad.compare.statistics.anytime import chance_to_decide
-from altgrad.compare.verdict import NOT_SHOWN, Rules, share_of_alpha
+from altgrad.compare.verdict import INCONCLUSIVE, Rules, share_of_alpha
 
 HOPELESS = 0.05
 """Chance to be decided by the last seed below which an arm is given up."""
@@ -57,7 +57,7 @@ def needed(
     """Arm -> the open questions for which it needs another seed; arms that may stop are absent."""
     found: dict[str, list[str]] = {}
     for asked in questions:
-        if asked.verdict == NOT_SHOWN and not asked.hopeless(outcomes, rules, most):
+        if asked.verdict == INCONCLUSIVE and not asked.hopeless(outcomes, rules, most):
             for arm in (arm for arm, w in asked.weights.items() if w):
                 found.setdefault(arm, []).append(asked.name)
     return found
@@ -70,7 +70,7 @@ def given_up(
     return [
         (a.name, len(a.values(outcomes)))
         for a in questions
-        if a.verdict == NOT_SHOWN and a.hopeless(outcomes, rules, most)
+        if a.verdict == INCONCLUSIVE and a.hopeless(outcomes, rules, most)
     ]
 
 

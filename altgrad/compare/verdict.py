@@ -8,7 +8,7 @@ worse        lost runs (failed, diverged) in seeds where the control finished, b
 equivalent   the difference is shown to be smaller than delta (TOST); wins over
              better and worse, since such a difference was declared not to matter
 better       the same p, on the good side, and the arm lost no run that the control finished
-not shown    everything else, with the number of further seeds that would probably decide
+inconclusive everything else, with the number of further seeds that would probably decide
 
 With `anytime` the p-values and the interval are those of `anytime.py`, valid at every look.
 """
@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike
 from altgrad.compare.statistics import anytime, paired, seeds_needed
 from altgrad.compare.statistics.anytime import UNKNOWN, Spread
 
-BETTER, WORSE, EQUIVALENT, NOT_SHOWN = "better", "worse", "equivalent", "not shown"
+BETTER, WORSE, EQUIVALENT, INCONCLUSIVE = "better", "worse", "equivalent", "inconclusive"
 
 
 @dataclass(frozen=True)
@@ -212,7 +212,7 @@ def _conclude(
         if resamples and len(d)
         else None
     )
-    advise = resamples > 0 and verdict == NOT_SHOWN
+    advise = resamples > 0 and verdict == INCONCLUSIVE
     more = _seeds_more(len(arm), mean, sd, rules, tests.arms) if advise else None
     lost, lost_control = int((~np.isfinite(arm)).sum()), int((~np.isfinite(control)).sum())
     return Evidence(
@@ -254,7 +254,7 @@ def _verdict(mean: float, tests: _Tests, corrected: Sequence[float], rules: Rule
             return WORSE
         if not tests.lost_more:
             return BETTER
-    return NOT_SHOWN
+    return INCONCLUSIVE
 
 
 def _seeds_more(n: int, mean: float, sd: float, rules: Rules, arms: int) -> int | None:
@@ -281,9 +281,9 @@ def _words(
         shown = corrected[0] < rules.alpha
         small = f"; a difference of {mean:+.4f} is shown, too small to matter" if shown else ""
         return f"equivalent within {rules.delta:g}{small}"
-    if verdict == NOT_SHOWN:
+    if verdict == INCONCLUSIVE:
         blocked = f"; {stability}" if tests.lost_more else ""
-        return f"not shown ({_advice(more, len(tests.d))}){blocked}"
+        return f"inconclusive ({_advice(more, len(tests.d))}){blocked}"
     return f"{verdict} by {abs(mean):.4f}"
 
 

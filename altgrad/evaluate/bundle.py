@@ -1,6 +1,6 @@
 """CORE's tasks on disk: the published evaluation bundle, as a folder or as its zip file.
 
-    core.yaml             the tasks: file, number of examples shown first, kind, delimiter
+    core.yaml             the tasks: file, number of few-shot examples, kind, delimiter
     eval_meta_data.csv    the accuracy of guessing, in percent, per task
     eval_data/            one JSONL file a task
 

@@ -110,7 +110,7 @@ def evaluate_tasks(
     """Accuracy of `model` on each task.
 
     `max_per_task` asks that many examples, a random sample that is the same every time and for
-    every model; the examples shown first still come from all. `unknown="skip"` leaves out
+    every model; the few-shot examples still come from all. `unknown="skip"` leaves out
     examples with characters that the tokenizer does not know, instead of refusing. `share=False`
     computes the common beginning of a question's choices anew for each, without a KV cache.
     `remaining` is told again and again how many seconds all tasks together will still take.

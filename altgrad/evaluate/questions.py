@@ -10,7 +10,7 @@ Of several rows the right one must have the smallest mean loss; of a single row 
 must be the likeliest.
 
 The protocol is DCLM's as nanochat carries it out (karpathy/nanochat, nanochat/core_eval.py): the
-examples are shuffled with seed 1337, those shown first are drawn without replacement with seed
+examples are shuffled with seed 1337, the few-shot examples are drawn without replacement with seed
 1234 + the example's number, and a text starts with the end-of-text token where there is one.
 """
 
@@ -67,7 +67,7 @@ def shuffled(items: Sequence[Item]) -> list[Item]:
 
 
 def shots_for(task: Task, items: Sequence[Item], index: int) -> list[Item]:
-    """The examples shown before number `index`, never itself."""
+    """The few-shot examples of number `index`, never itself."""
     others = [i for i in range(len(items)) if i != index]
     drawn = random.Random(SHOTS_SEED + index).sample(others, min(task.shots, len(others)))
     return [items[i] for i in drawn]

@@ -39,7 +39,7 @@ def failure_of(
             return _failure_of_patched(task, code, terms.memory_gb)
         return str(apart(_try_out, task, network, terms.memory_gb))
     except BrokenProcessPool:
-        return "its process died in the smoke run"
+        return "its process died in the smoke test"
 
 
 def _failure_of_patched(task: Any, code: PatchedCode, memory_gb: float | None) -> str:
@@ -88,7 +88,7 @@ def _smoke(task: Any, memory_gb: float | None) -> str:
         x, y = (torch.cat(part) for part in zip(*pieces, strict=True))
         loss = trainer.train_step(x, y)["loss"]
         if not math.isfinite(loss):
-            return f"the loss is {loss} at step {step} of the smoke run"
+            return f"the loss is {loss} at step {step} of the smoke test"
     used = _memory_bytes() / 2**30
     if memory_gb is not None and used > memory_gb:
         return f"it needs {used:.2f} GiB, more than memory_gb={memory_gb:g}"

@@ -53,7 +53,8 @@ def read_queue(path: Path) -> list[tuple[str, Idea]]:
 
 def _idea(entry: Any, where: str) -> Idea:
     entry = {"words": entry} if isinstance(entry, str) else entry
-    require(isinstance(entry, dict), f"{where}: {entry!r} is neither words nor a mapping.")
+    said = f"{where}: {entry!r} is neither a text of settings nor a mapping."
+    require(isinstance(entry, dict), said)
     strange = [key for key in entry if key not in KEYS]
     require(not strange, f"{where}: unknown {strange}; there are {', '.join(KEYS)}.")
     words = entry.get("words") or []

@@ -22,7 +22,8 @@ CONFIDENCE = 0.9
 
 GIVE_UP_AT = 0.85
 """One-sided confidence of the bound below which an idea is given up: of the ideas that gain just
-delta so many survive a look. Higher costs more pairs for ideas that do nothing (docs/ideas.md)."""
+delta so many survive a look. Higher costs more pairs for ideas that do nothing:
+docs/howto/ideas.md."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ Every function yields lines as they become known and returns the exit code.
 import contextlib
 import difflib
 import json
-import random
 import textwrap
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -17,12 +16,15 @@ import numpy as np
 
 from altgrad.learn import status_page
 from altgrad.learn import workshop as folders
-from altgrad.learn.checker import MISSING, TODO, Verdict, check_file, read_source
+from altgrad.learn.checker import MISSING, TODO, Verdict, check_file, own_text, read_source
 from altgrad.learn.isolate import run_isolated, stream_isolated
-from altgrad.learn.iteration import beside, iterate, unit_at
+from altgrad.learn.iteration import RUN_TIMEOUT_S, beside, iterate, unit_at
 from altgrad.learn.observe import Failure
+from altgrad.learn.planting import plant as plant  # an action like those below
 from altgrad.learn.proof import prove
+from altgrad.learn.questions.bench import Ours
 from altgrad.learn.questions.finding import Bench
+from altgrad.learn.questions.mine import TRACK, Mine, units_for
 from altgrad.learn.questions.questions import (
     draw,
     find_question,
@@ -31,9 +33,9 @@ from altgrad.learn.questions.questions import (
 )
 from altgrad.learn.questions.questions import table as table_of
 from altgrad.learn.race import Examination, Outcome, RaceSettings, page, race, table
-from altgrad.learn.source import body_text, is_todo_of, replace_bodies, unit_text
+from altgrad.learn.source import is_todo_of, unit_text
 from altgrad.learn.trace import trace_unit
-from altgrad.learn.track import Track, Variant
+from altgrad.learn.track import Track
 from altgrad.learn.view import (
     WHAT_NEXT,
     after_passing,
@@ -47,12 +49,9 @@ from altgrad.model.config import known
 
 Lines = Generator[str, None, int]
 LEVELS = ("idea", "formula", "pseudocode", "solution")
-RUN_TIMEOUT_S = 60.0
 TRACE_TIMEOUT_S = 20.0
 RACE_TIMEOUT_S = 120.0
 POLL_S = 0.3
-BROKEN_FILE, BROKEN_STATE = "broken_gpt.py", ".broken.json"
-ROUND = 10  # planted mistakes to a score
 
 
 def start(folder: str | None, track: str, *, full: bool = False) -> Lines:
@@ -67,14 +66,20 @@ def start(folder: str | None, track: str, *, full: bool = False) -> Lines:
     return 0
 
 
-def run(space: Workshop) -> Lines:
-    """One training iteration with the learner's file, up to the first thing that is missing."""
+def run(space: Workshop, *, broken: bool = False) -> Lines:
+    """One training iteration with the learner's file, up to the first thing that is missing.
+
+    broken: with the file that `break` planted instead.
+    """
+    if broken:
+        space = space.on_planted()
     read_source(space.file)
     said: list[str] = []
     for line in _iteration(space):
         said.append(line)
         yield line
-    status_page.note_run(space.folder, space.track, said)
+    if not broken:
+        status_page.note_run(space.folder, space.track, said)
     return int(not said[-1].startswith("✓"))
 
 
@@ -89,37 +94,35 @@ def _iteration(space: Workshop) -> Iterator[str]:
             return
         yield from (f"   | {line}" for line in ended.printed.splitlines()[:20])
         if isinstance(ended.value, Failure):
-            yield from _stopped(space, ended.value)
+            yield from stopped(space, ended.value)
             return
         yield str(ended.value)
     what = "a whole iteration" if space.track.is_model else "all of it runs"
+    if space.planted:
+        yield f"✓ {what}; which unit is wrong? altgrad learn break --answer UNIT"
+        return
     yield f"✓ {what}; whether it is right is another question: altgrad learn check"
 
 
-def _stopped(space: Workshop, failure: Failure) -> Iterator[str]:
+def stopped(space: Workshop, failure: Failure) -> Iterator[str]:
+    """How the learner's file ended a run: what is still missing, or the exception and its place."""
     unit = None
     if failure.kind != "SyntaxError":
         unit = unit_at(space.track, space.file, failure.line)
-    missing_fields = "GPTConfig" in failure.message and "unexpected keyword" in failure.message
-    if missing_fields or (unit and "raise NotImplementedError" in failure.trace):
-        unit = "GPTConfig" if missing_fields else unit
-        assert unit is not None
-        yield from todo_lines(space.track, unit, failure.line)
+    told = "{}.__init__() got an unexpected keyword"  # a dataclass whose fields are not there
+    bare = next((u for u in space.track.units if told.format(u) in failure.message), None)
+    if bare or (unit and "raise NotImplementedError" in failure.trace):
+        yield from todo_lines(space.track, bare or unit or "", failure.line)
         return
     yield f"✗ {failure.kind}: {failure.message}" + (f"  (in {unit})" if unit else "")
     yield from failure.trace.rstrip().splitlines()
-    if unit:
+    if unit and not space.planted:
         yield f"  altgrad learn check {unit}"
 
 
-def check(
-    space: Workshop, words: list[str], *, as_json: bool = False, watch: bool = False
-) -> Lines:
+def check(space: Workshop, words: list[str], *, as_json: bool = False) -> Lines:
     """Judge units (default: all); exit code 0 when all of them pass."""
-    units = _units_of(space, words)
-    if watch:
-        return (yield from _watch(space, units))
-    verdicts = _check_and_note(space, units)
+    verdicts = _check_and_note(space, units_of(space, words))
     if as_json:
         yield json.dumps([v.to_dict() for v in verdicts], indent=2, ensure_ascii=False)
     else:
@@ -142,7 +145,7 @@ def _lessons_learnt(space: Workshop, words: list[str], verdicts: list[Verdict]) 
         yield from ["", *(space.track.what_next or WHAT_NEXT)]
 
 
-def _units_of(space: Workshop, words: list[str]) -> list[str]:
+def units_of(space: Workshop, words: list[str]) -> list[str]:
     """Units named by stage number or by (part of a) name."""
     track = space.track
     found: list[str] = []
@@ -157,20 +160,26 @@ def _units_of(space: Workshop, words: list[str]) -> list[str]:
 
 
 def _check_and_note(space: Workshop, units: list[str]) -> list[Verdict]:
-    verdicts = list(check_file(space.track, space.file, units))
     source = read_source(space.file)
+    verdicts = list(check_file(space.track, space.file, units))
+    note_verdicts(space, verdicts, source)
+    return verdicts
+
+
+def note_verdicts(space: Workshop, verdicts: list[Verdict], source: str) -> None:
+    """Tries in the notes, ticks in STATUS.md; `source` is what the verdicts are about."""
     with space.noting():
         for verdict in verdicts:
             known_unit = verdict.unit in space.track.lessons
             if known_unit and verdict.state not in (TODO, MISSING):
-                text = unit_text(source, verdict.unit)
-                space.note_attempt(verdict.unit, text, passed=verdict.passed)
+                with contextlib.suppress(KeyError, SyntaxError):  # saved anew meanwhile
+                    text = unit_text(source, verdict.unit)
+                    space.note_attempt(verdict.unit, text, passed=verdict.passed)
     status_page.note_verdicts(space.folder, space.track, verdicts)
-    return verdicts
 
 
-def _watch(space: Workshop, units: list[str]) -> Lines:
-    """Check at every change of the file, until Ctrl-C."""
+def watch_plainly(space: Workshop, units: list[str]) -> Lines:
+    """Check at every change of the file, until Ctrl-C: for where there are no keys."""
     seen = ""
     while True:
         text = space.file.read_text(errors="replace") if space.file.is_file() else seen
@@ -224,8 +233,12 @@ def status(space: Workshop) -> Lines:
     return 0
 
 
-def trace(space: Workshop, unit: str, *, diff: bool) -> Lines:
-    """Every line of a unit with the values it makes."""
+def trace(space: Workshop, unit: str, *, diff: bool, broken: bool = False) -> Lines:
+    """Every line of a unit with the values it makes; `broken`: of the file that `break` planted."""
+    if broken and diff:
+        raise ValueError("--diff would tell what is planted: trace both files and compare")
+    if broken:
+        space = space.on_planted()
     unit = space.track.find(unit)
     verdict = next(iter(check_file(space.track, space.file, [unit])))
     if verdict.state in (TODO, MISSING) or verdict.unit == "(file)":
@@ -253,20 +266,13 @@ def diff(space: Workshop, unit: str, *, spoil: bool) -> Lines:
     if not verdict.passed:
         with space.noting():
             space.record(unit).solution_shown = True
-    mine = _own_text(space, unit).splitlines()
+    mine = own_text(space.file, unit).splitlines()
     theirs = unit_text(space.track.source, unit).splitlines()
     lines = list(
         difflib.unified_diff(theirs, mine, "reference", space.file.name, lineterm="", n=100)
     )
     yield from lines or ["no difference"]
     return 0
-
-
-def _own_text(space: Workshop, unit: str) -> str:
-    try:
-        return unit_text(read_source(space.file), unit)
-    except (KeyError, SyntaxError):
-        raise ValueError(f"{unit} cannot be found in {space.file}") from None
 
 
 def run_race(
@@ -380,20 +386,22 @@ def show_question(
     progress: Callable[[int, int], None] | None,
     space: Workshop | None = None,
     ask: Callable[[], str] = str,
+    mine: bool = False,
 ) -> Lines:
     """A question, a guess, its experiment (numbers, verdict, plot), and last the usual answer.
 
     space: a learner's folder, in whose STATUS.md guess and result are kept. ask: for the guess;
-    an empty one is none.
+    an empty one is none. mine: the experiment is run on the learner's own file.
     """
     question = find_question(name)
+    maker = _own_models(space, name) if mine else Ours()
     yield question.question
     yield ""
     yield f"the experiment shows {question.look}; what do you expect?"
     if guess := " ".join(ask().split()):
         yield _kept(space, name, f"guess: {guess}")
     began = time.perf_counter()
-    finding = run_experiment(name, Bench(_race_tokens()[0], seeds, progress))
+    finding = run_experiment(name, Bench(_race_tokens()[0], seeds, progress, maker))
     yield from ["", *table_of(finding), "", f"measured: {finding.verdict}"]
     path = Path(folder) / f"{name}.png"
     draw(finding, question, path)
@@ -404,111 +412,24 @@ def show_question(
     return 0
 
 
+def _own_models(space: Workshop | None, question: str) -> Mine:
+    """Raises ValueError where there is no file of that architecture, or a unit does not pass."""
+    if space is None or space.track.name != TRACK:
+        raise ValueError(
+            f"--mine needs a workshop of the track {TRACK}, which the questions are about: "
+            "altgrad learn start, or --dir"
+        )
+    units = units_for(question, space.track.units)
+    open_units = [v.unit for v in check_file(space.track, space.file, units) if not v.passed]
+    if wrong := [u for u in open_units if u not in space.optional]:
+        raise ValueError(
+            f"--mine: {wrong[0]} of {space.file} does not pass yet (altgrad learn check); without "
+            "--mine the experiment runs on altgrad's own model"
+        )
+    return Mine(space.file)
+
+
 def _kept(space: Workshop | None, name: str, line: str) -> str:
     if space is None:
         return f"{line} (not kept: no workshop here, --dir says where it is)"
     return status_page.keep_under(space.folder, space.track, name, line)
-
-
-def plant(space: Workshop, *, seed: int | None, answer: str | None, reveal: bool) -> Lines:
-    """Put one catalogued mistake into a copy of the learner's finished file: find it."""
-    state = space.folder / BROKEN_STATE
-    if answer is None and not reveal:
-        return (yield from _plant_new(space, state, seed))
-    if not state.is_file():
-        raise ValueError("nothing is planted yet: `altgrad learn break` does it")
-    mistake = _planted(space, state)
-    right = answer is not None and space.track.find(answer) == mistake.unit
-    score = _scored(state, right=right)
-    if answer is not None and not right:
-        yield f"no, {space.track.find(answer)} is as it should be; look again, or --reveal"
-        return 1
-    yield f"{'yes' if answer else 'it is'}: {mistake.unit}: {mistake.says}"
-    good = _own_text(space, mistake.unit).splitlines()
-    bad = unit_text(read_source(space.folder / BROKEN_FILE), mistake.unit).splitlines()
-    yield from list(difflib.unified_diff(good, bad, "yours", "planted", lineterm="", n=1))
-    yield f"found at the first answer: {sum(score)} of {len(score)} (a round has {ROUND})"
-    return 0
-
-
-def _scored(state: Path, *, right: bool) -> list[bool]:
-    """The round so far; only the first answer to what is planted counts."""
-    note = json.loads(state.read_text())
-    score = _round_of(note)
-    if not note.get("answered", False):
-        score = [*score, right]
-        state.write_text(json.dumps(note | {"answered": True, "score": score}))
-    return score
-
-
-def _round_of(note: Any) -> list[bool]:
-    """Answers of this round; a new one begins after ten."""
-    score = note.get("score", []) if isinstance(note, dict) else []
-    return [x is True for x in score] if isinstance(score, list) else []
-
-
-def _round_in(state: Path) -> list[bool]:
-    with contextlib.suppress(ValueError, OSError, RecursionError):
-        score = _round_of(json.loads(state.read_text()))
-        return score if len(score) < ROUND else []
-    return []
-
-
-def _planted(space: Workshop, state: Path) -> Variant:
-    """Which of the catalogue; raises ValueError where the note of it cannot be read."""
-    try:
-        found = json.loads(state.read_text())
-        asked = found["unit"], found["name"]
-        return next(m for m in space.track.mistakes if (m.unit, m.name) == asked)
-    except (ValueError, KeyError, TypeError, StopIteration, RecursionError):
-        raise ValueError(
-            f"{state} does not say what was planted; `altgrad learn break` plants anew"
-        ) from None
-
-
-def _plant_new(space: Workshop, state: Path, seed: int | None) -> Lines:
-    """Refused until every unit passes: a planted copy of the reference would give them all away."""
-    source = read_source(space.file)
-    open_units = [v.unit for v in check_file(space.track, space.file) if not v.passed]
-    if set(open_units) - space.optional:
-        raise ValueError(
-            f"{len(open_units)} units do not pass yet ({open_units[0]} …); a mistake is planted in "
-            "your own file once all of them do (altgrad learn check)"
-        )
-    path = space.folder / BROKEN_FILE
-    mistake = _one_that_shows(space, source, path, random.Random(seed))
-    note = {k: getattr(mistake, k) for k in ("unit", "name", "says")}
-    state.write_text(json.dumps(note | {"answered": False, "score": _round_in(state)}))
-    yield f"{path} is your file with one mistake in it. Its symptoms:"
-    yield from _numbers_of(space, path)
-    yield f"and healthy, {space.file}:"
-    yield from _numbers_of(space, space.file)
-    yield "which unit is it? altgrad learn break --answer UNIT (or --reveal)"
-    return 0
-
-
-def _numbers_of(space: Workshop, path: Path) -> Iterator[str]:
-    """What a run of the file tells in numbers, or how it ends."""
-    for ended in stream_isolated(iterate, space.track, path, timeout_s=RUN_TIMEOUT_S):
-        if not ended.ok or isinstance(ended.value, Failure):
-            failure = ended.value if ended.ok else None
-            yield f"   {failure.kind}: {failure.message}" if failure else f"   {ended.crash}"
-            break
-        if any(word in ended.value for word in ("loss ", "drawn", " parameters", " dB", "values ")):
-            yield ended.value
-
-
-def _one_that_shows(space: Workshop, source: str, path: Path, chance: random.Random) -> Variant:
-    """A mistake that fits the learner's own lines, written to `path`; else one in a body of ours.
-
-    One that the check would not notice in this file is no mistake, and another is drawn.
-    """
-    drawn = chance.sample(space.track.mistakes, len(space.track.mistakes))
-    fits = [m for m in drawn if m.on_body(body_text(source, m.unit)) is not None]
-    for mistake in [*fits, *(m for m in drawn if m not in fits)]:
-        own = mistake.on_body(body_text(source, mistake.unit))
-        body = own or mistake.body_in(space.track.source)
-        path.write_text(replace_bodies(source, {mistake.unit: body}))
-        if not any(v.passed for v in check_file(space.track, path, [mistake.unit])):
-            return mistake
-    raise ValueError("no catalogued mistake fits your file")

@@ -25,7 +25,7 @@ from altgrad.learn.observe import (
     observe,
     tolerances,
 )
-from altgrad.learn.source import Unit, find_units, is_todo
+from altgrad.learn.source import Unit, find_units, is_todo, unit_text
 from altgrad.learn.track import Track
 from altgrad.learn.transplant import UnitMissing, load_file, load_reference, transplant
 
@@ -94,6 +94,14 @@ def read_source(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} cannot be read as text: {error}") from None
+
+
+def own_text(path: Path, unit: str) -> str:
+    """A unit as the file has it. Raises ValueError where it cannot be found."""
+    try:
+        return unit_text(read_source(path), unit)
+    except (KeyError, SyntaxError):
+        raise ValueError(f"{unit} cannot be found in {path}") from None
 
 
 def _check_units(

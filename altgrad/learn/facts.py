@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from altgrad.learn.failures import in_words
-from altgrad.learn.observe import Difference, Failure, Outcomes
+from altgrad.learn.observe import Difference, Failure, Odd, Outcomes
 
 Rule = Callable[[str, Any, Any], Iterator[str]]
 MISSING = "missing"
@@ -31,6 +31,8 @@ FOLLOWS = {
     "the first loss": "tensors that are zero",
     "fields set by keyword": "fields and their defaults",
     "order of the fields": "fields and their defaults",
+    "fields in their order": "fields and their defaults",
+    "another format": "fields and their defaults",
     "on the meta device": "type",
 }
 
@@ -180,6 +182,33 @@ def _drawn_twice(label: str, expected: Any, got: Any) -> Iterator[str]:
         yield "one seed gives two different texts: the generator is not used for drawing"
 
 
+def _own_base(label: str, expected: Any, got: Any) -> Iterator[str]:
+    if isinstance(got, list) and got[:1] == [False]:
+        yield (
+            "another Linear is kept: self.base is the base itself, with its own weights (a copy "
+            "doubles the memory)"
+        )
+
+
+def _first_b(label: str, expected: Any, got: Any) -> Iterator[str]:
+    if isinstance(got, Tensor) and got.shape == expected.shape and bool(got.any()):
+        yield "B does not start at zero: with B = 0 the model starts as the base"
+
+
+def _kept(label: str, expected: Any, got: Any) -> Iterator[str]:
+    """What a checkpoint holds under one name, as a list of one."""
+    what = got[0] if isinstance(got, list) and len(got) == 1 else None
+    if what == MISSING:
+        yield f"nothing is {label}"
+    elif isinstance(what, Odd):
+        yield f"a {what.kind} itself is {label}: what its state_dict() gives is wanted"
+
+
+def _own_numbers(label: str, expected: Any, got: Any) -> Iterator[str]:
+    if got is False:
+        yield "random numbers of its own are drawn: those that are given decide"
+
+
 def _in_bfloat16(label: str, expected: Any, got: Any) -> Iterator[str]:
     if isinstance(got, str):
         yield f"a bfloat16 model gives {got}: what was computed in float32 is not cast back"
@@ -259,11 +288,52 @@ ATTRIBUTE_HINTS = {
 
 
 def _refusals(label: str, expected: Any, got: Any) -> Iterator[str]:
-    case = label.removeprefix("refuses ")
+    case = re.sub("^(does it refuse|refuses) ", "", label)
     if got is False:
-        yield f"{case} is not refused: assert it"
+        cure = "raise ValueError" if label.startswith("does") else "assert it, or raise ValueError"
+        yield f"{case} is not refused: {cure}"
     elif got is True and expected is False:
         yield f"{case} is refused and need not be"
+
+
+def _listed(label: str, expected: Any, got: Any) -> Iterator[str]:
+    """Names where only these names are wanted."""
+    if not (isinstance(got, list) and all(isinstance(name, str) for name in got)):
+        return
+    if foreign := [name for name in got if name.startswith("a ")]:
+        yield f"{label}: {foreign[0]} comes back: the model's parameters themselves are wanted"
+        return
+    missing, extra = ([n for n in a if n not in b] for a, b in ((expected, got), (got, expected)))
+    if missing:
+        yield f"{label}: {_few(missing)} should be there and {_is(missing)} not"
+    if extra:
+        yield f"{label}: {_few(extra)} should not be there"
+
+
+def _is(names: list[str]) -> str:
+    return "is" if len(names) == 1 else "are"
+
+
+def _group(label: str, expected: Any, got: Any) -> Iterator[str]:
+    """Settings of one group of an optimiser."""
+    if not isinstance(got, dict):
+        return
+    for name, wanted in expected.items():
+        if name not in got:
+            yield f"the group has no {name}: it belongs to the defaults that torch's Optimizer gets"
+        elif got[name] != wanted:
+            mine, right = _plain_list(got[name]), _plain_list(wanted)
+            yield f"the group's {name} is {mine}, wanted {right} ({label.removeprefix('what a ')})"
+    extra = [name for name in got if name not in expected]
+    if extra:
+        yield f"not in the contract: {_few(extra)}"
+
+
+def _kind(label: str, expected: Any, got: Any) -> Iterator[str]:
+    if not (isinstance(expected, str) and isinstance(got, str)):
+        return
+    cure = " (.item())" if got == "Tensor" else ""
+    yield f"a {got} comes back where a {expected} is wanted{cure}"
 
 
 def _layer(label: str, expected: Any, got: Any) -> Iterator[str]:
@@ -558,7 +628,10 @@ RULES: list[tuple[re.Pattern[str], Rule]] = [
     for pattern, rule in [
         (r"^names and shapes", _names_and_shapes),
         (r"^attributes", _attributes),
-        (r"^refuses ", _refusals),
+        (r"^refuses |^does it refuse ", _refusals),
+        (r"^names in |^parameters for ", _listed),
+        (r"^what a group keeps", _group),
+        (r"^kind of |^is it a float", _kind),
         (r"^layer_idx", _layer),
         (r"^distinct blocks", _blocks),
         (r"^kinds of its parts", _parts),
@@ -580,6 +653,10 @@ RULES: list[tuple[re.Pattern[str], Rule]] = [
         (r"^settings of", _settings),
         (r"drawn twice", _drawn_twice),
         (r"the same twice", _repeats),
+        (r"^are the given random numbers used", _own_numbers),
+        (r"^is the base itself kept", _own_base),
+        (r"^B at first", _first_b),
+        (r"^kept under \w+$", _kept),
         (r"bfloat16 model", _in_bfloat16),
         (r"^random in", _random),
         (r"left as it was$", _unchanged),

@@ -111,7 +111,7 @@ def _attribute(match: re.Match[str], letters: dict[int, str]) -> str:
     if owner == "NoneType":
         return (
             f"something is None where .{name} is asked of it: a function that ends without "
-            "`return`, or an argument that may be None (kv_cache)"
+            "`return`, a parameter without a gradient, or an argument that may be None (kv_cache)"
         )
     return f"{owner} has no .{name}: was it ever set (self.{name} = …), and under this name?"
 
@@ -171,6 +171,13 @@ PATTERNS: list[tuple[str, Say]] = [
         ),
     ),
     (r"'(\w+)' object has no attribute '(\w+)'", _attribute),
+    (
+        r"unsupported operand type\(s\) for .*'NoneType'",
+        _said(
+            "something that is None is calculated with: a parameter without a gradient, or a "
+            "function that ends without `return`"
+        ),
+    ),
     (
         r"NameError: name '(\w+)' is not defined",
         _said("{} is not defined: an import is missing, or the name is written otherwise"),

@@ -14,6 +14,8 @@ Namespace = dict[str, Any]
 class Nanochat:
     """`GPT(config)`, `init_weights()`, `setup_optimizers()`; the model gives logits or a loss."""
 
+    optimizers_unit = "GPT.setup_optimizers"
+
     def make(self, ns: Namespace, sizes: Sizes) -> Any:
         names = {"length": "sequence_len"}
         return ns["GPT"](ns["GPTConfig"](**{names.get(k, k): v for k, v in sizes.items()}))
@@ -46,6 +48,8 @@ class Nanochat:
 
 class GPT2:
     """`GPT(config)` initialises itself; the model gives (logits, loss)."""
+
+    optimizers_unit = "GPT.configure_optimizers"
 
     def make(self, ns: Namespace, sizes: Sizes) -> Any:
         names = {"length": "block_size"}

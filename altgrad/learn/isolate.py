@@ -9,6 +9,7 @@ import io
 import multiprocessing
 import os
 import pickle
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -76,6 +77,7 @@ def _child(sender: Any, function: Callable[..., Iterator[Any]], args: tuple) -> 
 
     torch.set_num_threads(1)  # a forked child must not use the parent's OpenMP threads
     _limit_memory()
+    sys.breakpointhook = _no_terminal
     output = io.StringIO()
     try:
         with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
@@ -89,6 +91,10 @@ def _child(sender: Any, function: Callable[..., Iterator[Any]], args: tuple) -> 
         sender.send_bytes(pickle.dumps(Ended(crash=_crash(error))))
     sender.close()
     os._exit(0)
+
+
+def _no_terminal(*_: Any, **__: Any) -> None:
+    raise RuntimeError("breakpoint() has no terminal here; `altgrad learn run --pdb` stops at it")
 
 
 def _crash(error: BaseException) -> str:

@@ -2,12 +2,11 @@
 
 A run meets its parts in the order in which the workshop teaches them: construction,
 initialisation, the first evaluation, the optimisers, training, generation, and last the count of
-FLOPs. A loss that is no number ends it there, with the unit from which the first NaN came. The text
-learned from is the learner's file itself, byte by byte.
+FLOPs. A loss, a gradient or a weight that is no number ends it there, with the unit from which the
+first NaN came. The text learned from is the learner's file itself, byte by byte.
 """
 
 import ast
-import math
 import queue
 import threading
 from collections.abc import Callable, Iterator
@@ -18,6 +17,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from altgrad.learn.cockpit.calls import Tape, wrap_units
+from altgrad.learn.cockpit.finite import (
+    FirstBad,
+    Weights,
+    check_gradients,
+    check_loss,
+    check_start,
+    listen_to_weights,
+    no_number,
+)
+from altgrad.learn.cockpit.gradient_norms import Norms, norm_lines, reference_norms
 from altgrad.learn.harness import harness_of
 from altgrad.learn.observe import Failure, failure_of
 from altgrad.learn.source import find_units
@@ -28,6 +38,8 @@ from altgrad.learn.transplant import load_file
 SIZES = {"length": 64, "vocab_size": 256, "n_layer": 2, "n_head": 4, "n_kv_head": 2}
 SIZES |= {"n_embd": 64}
 BATCH = 8
+STEPS = 3
+RUN_TIMEOUT_S = 60.0
 Say = Callable[[str], None]
 
 
@@ -48,16 +60,23 @@ def iterate(track: Track, path: Path, optional: set[str] | None = None) -> Itera
 def _work(track: Track, path: Path, lines: queue.Queue, optional: set[str]) -> None:
     flow = Flow(lines.put)
     try:
-        source = path.read_text()
-        namespace = load_file(source, path)
-        flow.watch(namespace, track)
-        if track.is_model:
-            _one_iteration(harness_of(track.name), namespace, source, flow, optional)
-        else:
-            ending_of(track.name).run(namespace, flow)
+        go_through(track, path, flow, optional)
     except BaseException as error:
+        if flow.first.origin and not isinstance(error, FloatingPointError):
+            flow.note(f"{flow.first.origin}")
         lines.put(failure_of(error, path))
     lines.put(None)
+
+
+def go_through(track: Track, path: Path, flow: "Flow", optional: set[str]) -> None:
+    """The iteration itself, in this very thread; raises whatever the learner's file raises."""
+    source = path.read_text()
+    namespace = load_file(source, path)
+    flow.watch(namespace, track)
+    if track.is_model:
+        _one_iteration(track, namespace, source, flow, optional)
+    else:
+        ending_of(track.name).run(namespace, flow)
 
 
 def ending_of(track_name: str) -> Any:
@@ -74,25 +93,34 @@ def beside(track: Track, path: Path) -> Iterator[str | bool | Failure]:
 
 
 def _one_iteration(
-    harness: Any, ns: dict[str, Any], text: str, flow: "Flow", optional: set[str]
+    track: Track, ns: dict[str, Any], text: str, flow: "Flow", optional: set[str]
 ) -> None:
+    harness = harness_of(track.name)
     flow.stage("construction")
     torch.manual_seed(0)
     model = harness.make(ns, SIZES)
     flow.stage("initialisation")
     harness.initialise(model)
+    check_start(model, flow.first)
+    flow.tape.name_places(model)
+    listen_to_weights(flow.first, model, ns)
     flow.stage("size")
     flow.note(f"{sum(p.numel() for p in model.parameters()):,} parameters")
     idx, targets = _batch(text)
     flow.stage("first evaluation")
     with torch.no_grad():
-        before = _finite(float(harness.loss(model, idx, targets)), "the first loss", flow)
+        before = check_loss(float(harness.loss(model, idx, targets)), "the first loss", flow.first)
     flow.note(f"loss {before:.4f}, ln V = {torch.tensor(256.0).log():.4f}")
+    theirs = reference_norms(track, model, SIZES, (idx, targets), STEPS)
     flow.stage("optimisers")
     optimizers = harness.optimizers(model)
     flow.stage("training")
-    after = _train(harness, model, optimizers, idx, targets, flow)
-    flow.note(f"loss after 3 steps on the same batch: {after:.4f}")
+    norms = Norms(model, ns)
+    after = _train(harness, model, optimizers, (idx, targets), flow, norms)
+    flow.stage("backward")
+    for line in norm_lines(norms, theirs):
+        flow.note(line)
+    flow.note(f"loss after {STEPS} steps on the same batch: {after:.4f}")
     flow.stage("generation")
     made = harness.generate(model, list(text[:8].encode()), 8)
     flow.note(f"8 bytes drawn: {bytes(made)!r}")
@@ -111,27 +139,36 @@ def _count(harness: Any, model: Any, flow: "Flow", optional: set[str]) -> None:
         flow.note(f"optional, and not there yet: {', '.join(sorted(optional))}")
 
 
-def _finite(loss: float, what: str, flow: "Flow") -> float:
-    """Raises FloatingPointError for a loss that is no number, with the unit it came from."""
-    if not math.isfinite(loss):
-        where = f"; the first NaN or infinity comes out of {flow.bad}" if flow.bad else ""
-        advice = f" (altgrad learn check {flow.bad})" if flow.bad else ""
-        raise FloatingPointError(f"{what} is {loss}{where}{advice}")
-    return loss
-
-
 def _train(
-    harness: Any, model: Any, optimizers: list, idx: Tensor, targets: Tensor, flow: "Flow"
+    harness: Any,
+    model: Any,
+    optimizers: list,
+    batch: tuple[Tensor, Tensor],
+    flow: "Flow",
+    norms: Norms,
 ) -> float:
-    for step in range(3):
-        loss = harness.loss(model, idx, targets)
-        _finite(float(loss.detach()), f"the loss at step {step}", flow)
+    for step in range(STEPS):
+        flow.new_pass()
+        loss = harness.loss(model, *batch)
+        value = check_loss(float(loss.detach()), f"the loss at step {step}", flow.first)
         loss.backward()
-        for optimizer in optimizers:
-            optimizer.step()
+        check_gradients(model, step, value, flow.first)
+        norms.note()
+        _move(model, optimizers, step, harness.optimizers_unit)
         model.zero_grad(set_to_none=True)
+    flow.new_pass()
     with torch.no_grad():
-        return _finite(float(harness.loss(model, idx, targets)), "the loss after 3 steps", flow)
+        after = float(harness.loss(model, *batch))
+    return check_loss(after, f"the loss after {STEPS} steps", flow.first)
+
+
+def _move(model: Any, optimizers: list, step: int, unit: str) -> None:
+    """Raises FloatingPointError where a weight comes out of it as no number."""
+    weights = Weights(model)
+    for optimizer in optimizers:
+        optimizer.step()
+    if origin := weights.broken_by(optimizers, unit):
+        raise no_number(f"a weight is no number after step {step}", origin)
 
 
 def _batch(text: str) -> tuple[Tensor, Tensor]:
@@ -147,25 +184,24 @@ class Flow:
 
     def __init__(self, say: Say):
         self.say, self.depth, self.seen = say, 0, set[str]()
-        self.bad = ""  # the unit that first made NaN or infinity of numbers
+        self.first = FirstBad()  # the unit that first made NaN or infinity of numbers
+        self.tape = Tape(self.first.see)
 
     def stage(self, name: str) -> None:
         self.seen.clear()
+        self.new_pass()
         self.say(f"── {name}")
+
+    def new_pass(self) -> None:
+        """What was bad before and did no harm is no longer held against anybody."""
+        self.first.clear()
+        self.tape.clear()
 
     def note(self, text: str) -> None:
         self.say(f"   {text}")
 
     def watch(self, namespace: dict[str, Any], track: Track) -> None:
-        for unit in find_units(ast.parse(track.source)):
-            owner, _, method = unit.partition(".")
-            if owner not in namespace:
-                continue
-            if not method and callable(namespace[owner]) and not isinstance(namespace[owner], type):
-                namespace[owner] = self._wrapped(unit, namespace[owner])
-            elif method and method in vars(namespace[owner]):
-                original = vars(namespace[owner])[method]
-                setattr(namespace[owner], method, self._wrapped(unit, original))
+        wrap_units(namespace, track, self._wrapped)
 
     def _wrapped(self, unit: str, function: Callable) -> Callable:
         def told(*args: Any, **kwargs: Any) -> Any:
@@ -177,24 +213,14 @@ class Flow:
                 self.say(f"{indent}{unit}({shown})")
             self.depth += 1
             try:
-                result = function(*args, **kwargs)
+                result = self.tape.run(unit, function, args, kwargs)
             finally:
                 self.depth -= 1
-            if not self.bad and _bad(result) and not any(map(_bad, [*args, *kwargs.values()])):
-                self.bad = unit
             if loud and (text := _value(result)):
                 self.say(f"{indent}→ {text}")
             return result
 
         return told
-
-
-def _bad(value: Any) -> bool:
-    """Does a tensor (of several) hold NaN or infinity?"""
-    if isinstance(value, tuple | list):
-        return any(map(_bad, value))
-    floating = isinstance(value, Tensor) and value.is_floating_point() and not value.is_meta
-    return floating and not bool(value.isfinite().all())
 
 
 def _value(value: Any) -> str:

@@ -155,7 +155,26 @@ class Bench:
             same = agreeing(probe, namespace, self.got, strong, rtol=SAME_MISTAKE_RTOL)
             if same:
                 by_labels.setdefault(frozenset(same), []).append(mistakes[0])
-        return _cover(by_labels, strong)
+        naming = Naming()
+        for mistake, labels in _cover(by_labels, strong):
+            if all(
+                self._go_together(m, mistake, naming.explained | labels) for m in naming.mistakes
+            ):
+                naming.mistakes.append(mistake)
+                naming.explained |= labels
+        return naming
+
+    def _go_together(self, a: Variant, b: Variant, labels: set[str]) -> bool:
+        """Do both at once still give what each gives alone? True where that cannot be tried."""
+        both = list(self._both(a, b))
+        probe = self.track.probes[self.unit]
+        return not both or any(
+            labels
+            <= agreeing(
+                probe, self.with_body(body, [a, b]), self.got, labels, rtol=SAME_MISTAKE_RTOL
+            )
+            for _, body in both
+        )
 
     def with_body(self, body: str, mistakes: list[Variant]) -> dict[str, Any]:
         imports = "\n".join(dict.fromkeys(m.imports for m in mistakes if m.imports))
@@ -164,16 +183,19 @@ class Bench:
         )
 
 
-def _cover(by_labels: dict[frozenset[str], list[Variant]], strong: set[str]) -> Naming:
-    """Largest share first; a share that two different mistakes give names neither."""
-    naming, left = Naming(), set(strong)
+def _cover(
+    by_labels: dict[frozenset[str], list[Variant]], strong: set[str]
+) -> Iterator[tuple[Variant, set[str]]]:
+    """Mistakes and the labels each explains, largest share first.
+
+    A share that two different mistakes give names neither.
+    """
+    left = set(strong)
     while best := max((labels & left for labels in by_labels), key=len, default=frozenset()):
         fits = [m for labels, ms in by_labels.items() if labels & left == best for m in ms]
         if len({m.says for m in fits}) == 1:
-            naming.mistakes.append(fits[0])
-            naming.explained |= best
+            yield fits[0], set(best)
         left -= best
-    return naming
 
 
 def sliver(track: Track, unit: str, body: str, imports: str = "") -> str:

@@ -94,7 +94,8 @@ def agreeing(
 
 def _outcome(observation: Observation, file: Path | None) -> Any:
     try:
-        return _frozen(observation.value())
+        with torch.enable_grad():  # a unit may have left it off, and the next one is not to blame
+            return _frozen(observation.value())
     except Exception as error:
         return failure_of(error, file)
 

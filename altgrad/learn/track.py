@@ -13,7 +13,8 @@ from altgrad.learn.source import body_text, find_units, replace_bodies
 
 FOLDER = Path(__file__).parent
 MODEL_TRACKS = ("nanochat", "gpt2")
-TRACKS = (*MODEL_TRACKS, "optimisers", "rounding")
+PART_TRACKS = ("optimisers", "rounding", "training", "lora")
+TRACKS = (*MODEL_TRACKS, *PART_TRACKS)
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ def _owners(reference: Path) -> set[str]:
     return {name.partition(".")[0] for name in units}
 
 
-def load_file(source: str, path: Path) -> Namespace:
+def load_file(source: str | ast.Module, path: Path) -> Namespace:
     """A namespace with the whole of a learner's file, run as it stands."""
     return _execute(compile(source, str(path), "exec"), path)
 

@@ -18,7 +18,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,7 @@ class Workshop:
     reference_hash: str
     records: dict[str, UnitRecord] = field(default_factory=dict)
     full: bool = False  # every unit to be written, none given, none optional
+    planted: bool = False  # is the file looked at the copy with a mistake that `break` planted?
 
     @property
     def optional(self) -> set[str]:
@@ -64,7 +65,18 @@ class Workshop:
 
     @property
     def file(self) -> Path:
-        return self.folder / self.track.file_name
+        return self.planted_file if self.planted else self.folder / self.track.file_name
+
+    @property
+    def planted_file(self) -> Path:
+        """broken_gpt.py, broken_rounding.py, …"""
+        return self.folder / self.track.file_name.replace("my_", "broken_", 1)
+
+    def on_planted(self) -> "Workshop":
+        """The same, looking at the planted copy. Raises ValueError where there is none."""
+        if not self.planted_file.is_file():
+            raise ValueError("nothing is planted yet: `altgrad learn break` does it")
+        return replace(self, planted=True)
 
     def record(self, unit: str) -> UnitRecord:
         return self.records.setdefault(unit, UnitRecord())
@@ -265,7 +277,7 @@ docstring is the contract: shapes, the equation, what goes in and out.
 
     altgrad learn run           one training iteration with your file; stops at what is missing
     altgrad learn check         judges every unit by itself; what is wrong, where and why
-    altgrad learn check --watch the same on every save
+    altgrad learn watch         the same at every save, with keys: hint, trace, backward, next
     altgrad learn hint UNIT     an idea; again: the formula; again: pseudocode
     altgrad learn trace UNIT    every line of your own code with its shapes and values
     altgrad learn status        what is done; `STATUS.md` has it too, with room for your answers

@@ -5,5 +5,6 @@ from altgrad.model.config import GPTConfig
 from altgrad.model.gpt import GPT
 from altgrad.model.own_gpt import OwnGPT
 from altgrad.model.presets import preset, preset_names
+from altgrad.model.regions import compile_network
 
-__all__ = ["GPT", "GPTConfig", "KVCache", "OwnGPT", "preset", "preset_names"]
+__all__ = ["GPT", "GPTConfig", "KVCache", "OwnGPT", "compile_network", "preset", "preset_names"]

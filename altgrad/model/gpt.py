@@ -90,8 +90,14 @@ class GPT(nn.Module):
         a scalar for `mean` and `sum`, [B·T] for `none`. Raises ValueError for ids outside the
         vocabulary (in eager mode), a wrong dtype or shape, and T > block_size.
         """
-        self._check_input(idx, targets, kv_cache, loss_reduction)
-        logits = self.head(self.hidden(idx, kv_cache))
+        self.check_input(idx, targets, kv_cache, loss_reduction)
+        return self.predicted(self.hidden(idx, kv_cache), targets, loss_reduction)
+
+    def predicted(
+        self, hidden: Float[Tensor, "B T C"], targets: Tensor | None, loss_reduction: str = "mean"
+    ) -> tuple[Float[Tensor, "B T V"], Tensor | None]:
+        """`forward` from what the trunk gave."""
+        logits = self.head(hidden)
         if targets is None:
             return logits, None
         loss = F.cross_entropy(
@@ -119,8 +125,12 @@ class GPT(nn.Module):
         cap = self.config.logit_softcap
         return logits if cap is None else cap * torch.tanh(logits / cap)
 
-    def _check_input(
-        self, idx: Tensor, targets: Tensor | None, kv_cache: KVCache | None, reduction: str
+    def check_input(
+        self,
+        idx: Tensor,
+        targets: Tensor | None,
+        kv_cache: KVCache | None = None,
+        reduction: str = "mean",
     ) -> None:
         check_name("loss_reduction", reduction, REDUCTIONS)
         if idx.dim() != 2 or idx.dtype not in (torch.int64, torch.int32):

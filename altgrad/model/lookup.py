@@ -17,21 +17,35 @@ class Lookup(nn.Embedding):
 
     def forward(self, idx: Tensor) -> Tensor:
         if torch.compiler.is_compiling() and idx.device.type == "cpu":
-            return _Rows.apply(self.weight, idx)
+            return rows(self.weight, idx)
         return super().forward(idx)
 
 
-class _Rows(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, table: Tensor, idx: Tensor) -> Tensor:
-        ctx.save_for_backward(idx)
-        ctx.rows = table.size(0)
-        return F.embedding(idx, table)
+# An operator, not an autograd.Function: torch keeps no graph that holds one of those in its cache,
+# and would trace it anew at each start.
+@torch.library.custom_op("altgrad::rows", mutates_args=())
+def rows(table: Tensor, idx: Tensor) -> Tensor:
+    """table [R, C], idx [...] -> [..., C], as `F.embedding`."""
+    return F.embedding(idx, table)
 
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        (idx,) = ctx.saved_tensors
-        return table_gradient(grad.contiguous(), idx, ctx.rows), None
+
+@rows.register_fake
+def _(table: Tensor, idx: Tensor) -> Tensor:
+    return table.new_empty((*idx.shape, table.size(-1)))
+
+
+def _keep(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+    table, idx = inputs
+    ctx.save_for_backward(idx)
+    ctx.rows = table.size(0)
+
+
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+    (idx,) = ctx.saved_tensors
+    return table_gradient(grad.contiguous(), idx, ctx.rows), None
+
+
+rows.register_autograd(_backward, setup_context=_keep)
 
 
 @torch.library.custom_op("altgrad::table_gradient", mutates_args=())

@@ -82,7 +82,7 @@ class OwnGPT(GPT):
         loss_reduction: str = "mean",
     ) -> Any:
         """As `GPT.forward`; the loss is the class's own, but where it knows the mean alone."""
-        self._check_input(idx, targets, kv_cache, loss_reduction)
+        self.check_input(idx, targets, kv_cache, loss_reduction)
         if targets is None:
             return self._logits(idx, kv_cache), None
         idx, targets = _plain(idx), _plain(targets)

@@ -1,6 +1,7 @@
 """Everything between the token ids and the head: embedding, positions, blocks, final norm."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -12,6 +13,39 @@ from altgrad.model.dropout import build_dropout
 from altgrad.model.lookup import Lookup
 from altgrad.model.norm import build_norm
 from altgrad.model.parts import resolve
+from altgrad.model.position import CosSin
+
+
+class Regions(NamedTuple):
+    """How the trunk calls its two kinds of pieces: as they are, or each compiled by itself."""
+
+    embed: Callable[..., tuple[Tensor, CosSin | None]]
+    layer: Callable[..., Tensor]
+
+
+def embed(
+    trunk: "Trunk", idx: Int[Tensor, "B T"], kv_cache: KVCache | None, extra: dict[str, Any]
+) -> tuple[Float[Tensor, "B T C"], CosSin | None]:
+    """What enters the first layer, and the rotations of its positions."""
+    start = 0 if kv_cache is None else kv_cache.get_pos()
+    x = trunk.ln_e(trunk.wte(idx, kv_cache, **extra))
+    x, cos_sin = trunk.wpe(x, start, **extra)
+    return trunk.drop(x), cos_sin
+
+
+def layer(
+    block: nn.Module,
+    residual: nn.Module,
+    x: Float[Tensor, "B T C"],
+    x0: Float[Tensor, "B T C"],
+    cos_sin: CosSin | None,
+    kv_cache: KVCache | None,
+    extra: dict[str, Any],
+) -> Float[Tensor, "B T C"]:
+    return block(residual(x, x0), cos_sin, kv_cache, **extra)
+
+
+PLAIN = Regions(embed, layer)
 
 
 class Trunk(nn.Module):
@@ -43,14 +77,24 @@ class Trunk(nn.Module):
     def forward(
         self, idx: Int[Tensor, "B T"], kv_cache: KVCache | None = None
     ) -> Float[Tensor, "B T C"]:
-        start = 0 if kv_cache is None else kv_cache.get_pos()
+        return self.ln_f(self.body(idx, kv_cache))
+
+    def body(
+        self,
+        idx: Int[Tensor, "B T"],
+        kv_cache: KVCache | None = None,
+        *,
+        regions: Regions = PLAIN,
+    ) -> Float[Tensor, "B T C"]:
+        """All but the final norm."""
         documents = self._documents(idx, kv_cache)
-        x = self.ln_e(self.wte(idx, kv_cache, **documents))
-        x, cos_sin = self.wpe(x, start, **documents)
-        x = x0 = self.drop(x)
+        x, cos_sin = regions.embed(self, idx, kv_cache, documents)
+        # A tensor of its own: a layer compiled for x and x0 being one would serve the first alone.
+        x0 = x if regions is PLAIN else x.view(x.shape)
         for i, (block, residual) in enumerate(zip(self.h, self.residual, strict=True)):
-            x = block(residual(x, x0), cos_sin, kv_cache, **self._extra(i, idx), **documents)
-        return self.ln_f(x)
+            extra = {**self._extra(i, idx), **documents}
+            x = regions.layer(block, residual, x, x0, cos_sin, kv_cache, extra)
+        return x
 
     def _documents(self, idx: Tensor, kv_cache: KVCache | None) -> dict[str, Any]:
         """The argument `documents` of every part that can look back, where there are any."""

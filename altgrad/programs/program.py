@@ -135,8 +135,8 @@ class Program:
         for name in self.fill:
             require(
                 name in places and name not in OWN,
-                f"{name}={self.fill[name]}: the command has no {{{name}:…}}, and it is no word of "
-                f"a program ({', '.join(KEYS)}); an argument is typed as the program knows it, "
+                f"{name}={self.fill[name]}: the command has no {{{name}:…}}, and it is no setting "
+                f"of a program ({', '.join(KEYS)}); an argument is typed as the program knows it, "
                 f"--{name}={self.fill[name]}.{nearest(name, KEYS)}",
             )
         require(

@@ -26,7 +26,8 @@ class Fp32Linear(nn.Linear):
         if not plain or torch.is_autocast_enabled("cpu"):
             return super().forward(input)
         flat = input.reshape(-1, self.in_features)
-        y = _Product.apply(flat, self.weight).view(*input.shape[:-1], self.out_features)
+        multiply = _operator if torch.compiler.is_compiling() else _Product.apply
+        y = multiply(flat, self.weight).view(*input.shape[:-1], self.out_features)
         return y if self.bias is None else y + self.bias
 
 
@@ -40,10 +41,14 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        x, weight = ctx.saved_tensors
-        dx = times_transposed(grad, weight.t()) if ctx.needs_input_grad[0] else None
-        dw = times_transposed(grad.t(), x.t()) if ctx.needs_input_grad[1] else None
-        return dx, dw
+        return _gradients(ctx, grad)
+
+
+def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    x, weight = ctx.saved_tensors
+    dx = times_transposed(grad, weight.t()) if ctx.needs_input_grad[0] else None
+    dw = times_transposed(grad.t(), x.t()) if ctx.needs_input_grad[1] else None
+    return dx, dw
 
 
 def times_transposed(a: Tensor, b: Tensor) -> Tensor:
@@ -67,6 +72,15 @@ _operator = torch.library.custom_op(
 @_operator.register_fake
 def _(a: Tensor, b: Tensor) -> Tensor:
     return a.new_empty(a.shape[0], b.shape[0])
+
+
+def _keep(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+# Its own gradient, so that a compiled graph needs no `_Product`: torch keeps no graph that holds an
+# autograd.Function in its cache.
+_operator.register_autograd(_gradients, setup_context=_keep)
 
 
 def use_fast_products(model: nn.Module) -> nn.Module:

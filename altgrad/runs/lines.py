@@ -9,7 +9,7 @@ from typing import Any
 from altgrad.runs.disk import Disk
 
 Metrics = dict[str, float]
-"""The numbers of one step, by the names of docs/metrics.md: a line of `metrics.jsonl`."""
+"""The numbers of one step, by the names of docs/reference/metrics.md: a line of `metrics.jsonl`."""
 
 
 class LineLog:

@@ -10,6 +10,8 @@ from altgrad.settings import ConfigError
 from altgrad.studio.places import NotHereError, folder_named, require_inside
 
 FOLDER = "compare"
+EARLIER = ("not shown", "inconclusive")
+"""What older records call a verdict, and what it is called now."""
 
 
 def all_comparisons(base: Path) -> list[dict[str, Any]]:
@@ -43,8 +45,8 @@ def _verdicts(folder: Path, base: Path) -> list[str]:
     path = folder / "verdict.json"
     try:
         evidence = read_json(require_inside(path, base))["evidence"]
-        return [f"{e['arm']}: {e['words']}" for e in evidence]
-    except (ValueError, KeyError, TypeError):
+        return [f"{e['arm']}: {e['words'].replace(*EARLIER)}" for e in evidence]
+    except (ValueError, KeyError, TypeError, AttributeError):
         return []
 
 

@@ -45,7 +45,7 @@ from altgrad.training.unread_settings import settle_storage, settle_width_rule
 
 NO_BF16 = (
     "this processor has no bf16 instructions: computing in fp32, which takes longer per step "
-    "(docs/speed.md)"
+    "(docs/evidence/speed.md)"
 )
 LOSES_TEXT = (
     "the tokenizer loses text: what it gives back is not what it was given, so bits per byte are "

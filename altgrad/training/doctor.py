@@ -98,7 +98,7 @@ def _driver() -> str:
 def _bf16(device: torch.device) -> Fact:
     if has_fast_bf16(device):
         return Fact("bf16", "in hardware: precision.compute=auto is bf16-mixed")
-    advice = "nothing to do: runs compute in fp32, which takes longer per step (docs/speed.md)"
+    advice = "nothing to do: runs compute in fp32, with slower steps (docs/evidence/speed.md)"
     return Fact("bf16", "no instructions: precision.compute=auto is 32-true", "missing", advice)
 
 
@@ -117,7 +117,8 @@ def _kernels() -> Fact:
     try:
         there = native.library() is not None
     except Exception as error:
-        return Fact("kernels", f"{type(error).__name__}: {error}", "missing", "see docs/speed.md")
+        found = f"{type(error).__name__}: {error}"
+        return Fact("kernels", found, "missing", "see docs/evidence/speed.md")
     if there:
         return Fact("kernels", "rounding runs in C++, compiled for this processor")
     advice = "install a C++ compiler: rounded runs on a CPU are several times faster with it"

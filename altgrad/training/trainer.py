@@ -16,6 +16,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from altgrad.data import load_metadata, load_tokens, make_batches
+from altgrad.model import compile_network
 from altgrad.optim import WeightAverage, build_optimizer, build_schedule
 from altgrad.quantization import unrounded
 from altgrad.quantization.fp32_products import use_fast_products
@@ -142,8 +143,10 @@ class Trainer:
         )
         # A graph for each of two contexts; left to itself the second would be a slow one for any.
         shapes: dict[str, Any] = {} if config.schedule.short_context is None else {"dynamic": False}
-        compiled: Any = torch.compile(self.model, **shapes) if config.compile else self.model
-        self._network = self.fabric.setup_module(compiled)
+        network = self.model
+        if config.compile:
+            network = compile_network(network, processes=self.fabric.world_size, **shapes)
+        self._network = self.fabric.setup_module(network)
         # Only now: a sharded model has other parameters than it had.
         storage = self.rounding.storage(config.optim)
         self.optimizer = build_optimizer(self.model, config.optim, storage)

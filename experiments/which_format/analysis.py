@@ -20,7 +20,14 @@ from altgrad.compare.statistics import paired
 
 RESULTS = Path(__file__).with_name("results")
 DELTA, FEWEST_SEEDS = 0.02, 4
-APART = ("names", "roles", "roles_small", "decay", "finer", "table", "table_e4m3", "one_rate_027")
+THIRD = "AMD EPYC"
+"""The processor of the third series, and so of nothing else."""
+UNROUNDED = ("fp32", "fp16 copies")
+"""Kinds of storage in which a place's format is the spacing's."""
+APART = (
+    "names", "roles", "roles_small", "decay", "finer", "table", "table_e4m3", "one_rate_027",
+    "groups", "decay_own",
+)  # fmt: skip
 """Parts with questions of their own, whose cells are not those of the gains: rates are given, not
 tuned, or the schedule is another."""
 MEDIATORS = (
@@ -38,7 +45,8 @@ Row = dict[str, str]
 @dataclass(frozen=True, order=True)
 class Place:
     """Where a gain is measured. rates: `one` for all parameters, or embeddings and gains have their
-    `own`. format: of the stored weights, or in FP32 of the spacing."""
+    `own`. format: of the stored weights, or in FP32 of the spacing. processor: a run's loss depends
+    on it, so nothing is paired across two."""
 
     size: str
     steps: int
@@ -46,6 +54,7 @@ class Place:
     operands: str
     rates: str
     format: str
+    processor: str
 
 
 @dataclass(frozen=True)
@@ -61,6 +70,7 @@ class Estimate:
     operands: str
     rates: str
     format: str
+    processor: str
     seeds: int
     mean: float
     low: float
@@ -79,26 +89,42 @@ def read_rows() -> list[Row]:
         return [row for row in csv.DictReader(file) if row["part"] in whole]
 
 
+Rates = tuple[str, str]
+"""Of the matrices, and of embeddings and gains, as runs.csv writes them."""
+
+
 def tested(rows: Iterable[Row]) -> list[Row]:
     """Runs on test seeds of tuned cells, once each. Where embeddings have a rate of their own, the
-    runs at that one of their rates that was best on the tuning seed."""
+    runs at that pair of rates that was best on the tuning seeds."""
     rows = [r for r in rows if r["part"] not in APART]
-    best = best_others(rows)
+    best = best_rates(rows)
     found = {
         r["run"]: r
         for r in rows
-        if r["purpose"] == "test" and best.get(tuned_as(r), r["other_lr"]) == r["other_lr"]
+        if r["purpose"] == "test" and best.get(tuned_as(r), rates_of(r)) == rates_of(r)
     }
     return [r for r in found.values() if r["rates"] == "one" or tuned_as(r) in best]
 
 
-def best_others(rows: Iterable[Row]) -> dict[tuple[Place, str, str], str]:
-    """Cell with own rates -> the embeddings' rate whose best tuning run is best."""
-    tries: dict[tuple[Place, str, str], list[tuple[float, str]]] = defaultdict(list)
+def best_rates(rows: Iterable[Row]) -> dict[tuple[Place, str, str], Rates]:
+    """Cell with own rates -> the pair that is best in the mean of the tuning seeds. Where only some
+    pairs were tried on further seeds, they decide among themselves."""
+    tries: dict[tuple[Place, str, str], dict[Rates, dict[str, float]]] = defaultdict(dict)
     for r in rows:
         if r["purpose"] == "tuning" and r["rates"] == "own" and r["val_loss"]:
-            tries[tuned_as(r)].append((float(r["val_loss"]), r["other_lr"]))
-    return {cell: min(found)[1] for cell, found in tries.items()}
+            pair = tries[tuned_as(r)].setdefault(rates_of(r), {})
+            pair[r["seed"]] = float(r["val_loss"])
+    return {cell: _best(found) for cell, found in tries.items()}
+
+
+def _best(tries: dict[Rates, dict[str, float]]) -> Rates:
+    most = max(len(found) for found in tries.values())
+    means = {r: np.mean(list(v.values())) for r, v in tries.items() if len(v) == most}
+    return min(means, key=lambda rates: means[rates])
+
+
+def rates_of(row: Row) -> Rates:
+    return row["matrix_lr"], row["other_lr"]
 
 
 def tuned_as(row: Row) -> tuple[Place, str, str]:
@@ -108,7 +134,7 @@ def tuned_as(row: Row) -> tuple[Place, str, str]:
 
 def place_of(row: Row) -> Place:
     size = f"{row['layers']} x {row['width']}"
-    where = row["storage"], row["operands"], row["rates"], row["format"]
+    where = row["storage"], row["operands"], row["rates"], row["format"], row["processor"]
     return Place(size, int(row["steps"]), *where)
 
 
@@ -119,7 +145,7 @@ def arm_of(row: Row) -> str:
         return "adamw"
     if row["placebo"] != "none":
         return row["placebo"]
-    stored = row["storage"] != "fp32" and row["spacing"] != "own"
+    stored = row["storage"] not in UNROUNDED and row["spacing"] != "own"
     return f"spacing of {row['spacing'].upper()}" if stored else "rule"
 
 
@@ -133,17 +159,22 @@ def losses(rows: Iterable[Row]) -> dict[Place, dict[str, Losses]]:
     plain: dict[tuple, Losses] = defaultdict(dict)
     for row in rows:
         place, loss = place_of(row), float(row["val_loss"] or "nan")
-        if row["storage"] != "fp32":
+        if row["storage"] not in UNROUNDED:
             table[place][arm_of(row)][int(row["seed"])] = loss
         elif row["rule"] == "adamw":
-            plain[place.size, place.steps, place.rates][int(row["seed"])] = loss
+            plain[_plain(place)][int(row["seed"])] = loss
         else:
             steered = replace(place, format=row["spacing"])
             table[steered][arm_of(row)][int(row["seed"])] = loss
     for place, arms in table.items():
-        if place.storage == "fp32":
-            arms["adamw"] = plain[place.size, place.steps, place.rates]
+        if place.storage in UNROUNDED:
+            arms["adamw"] = plain[_plain(place)]
     return {place: dict(arms) for place, arms in table.items()}
+
+
+def _plain(place: Place) -> Place:
+    """The place of AdamW without rounding, whatever spacing it is compared with."""
+    return replace(place, format="")
 
 
 def differences(a: Losses, b: Losses) -> Losses:
@@ -181,12 +212,23 @@ def gains_by_seed(table: dict[Place, dict[str, Losses]]) -> dict[tuple[Place, st
 
 
 def all_gains(gains: dict[tuple[Place, str], Losses]) -> list[Estimate]:
-    """A family per size, length, storage and kind of operands."""
-    families: dict[Place, list[Estimate]] = defaultdict(list)
+    """A family per size, length, storage and kind of operands; the third series' gains are one, its
+    placebos' another."""
+    families: dict[tuple, list[Estimate]] = defaultdict(list)
     for (place, arm), by_seed in sorted(gains.items()):
         if found := estimate("gain" if arm == "rule" else f"gain of {arm}", place, by_seed):
-            families[replace(place, format="")].append(found)
+            third = place.processor == THIRD
+            families[(THIRD, arm == "rule") if third else (_plain(place),)].append(found)
     return [e for family in families.values() for e in corrected(family)]
+
+
+def judgement(e: Estimate) -> str:
+    """A gain in the protocol's words (departure 18)."""
+    if e.p_holm < 0.05 and e.mean > 0:
+        return "gains"
+    if e.high >= DELTA:
+        return "open"
+    return "is behind" if e.p_holm < 0.05 and e.mean < 0 else "no gain that matters"
 
 
 def all_contrasts(gains: dict[tuple[Place, str], Losses]) -> list[Estimate]:
@@ -195,6 +237,7 @@ def all_contrasts(gains: dict[tuple[Place, str], Losses]) -> list[Estimate]:
         *corrected(_against_storages(gains)),
         *corrected(_against_formats(gains)),
         *corrected(_against_arms(gains)),
+        *corrected(_against_sizes(gains)),
     ]
 
 
@@ -232,6 +275,17 @@ def _against_arms(gains: dict[tuple[Place, str], Losses]) -> list[Estimate]:
     return [e for e in found if e]
 
 
+def _against_sizes(gains: dict[tuple[Place, str], Losses]) -> list[Estimate]:
+    """Third series: the gain at another size or length minus that at 2 x 32 and 150 steps."""
+    found = []
+    for (place, arm), own in sorted(gains.items()):
+        base = replace(place, size="2 x 32", steps=150)
+        if place.processor == THIRD and arm == "rule" and place != base and (base, arm) in gains:
+            by_seed = differences(own, gains[base, arm])
+            found.append(estimate("gain here - gain at 2 x 32, 150 steps", place, by_seed))
+    return [e for e in found if e]
+
+
 # -- the rate of embeddings and gains -------------------------------------------------------------
 
 
@@ -259,7 +313,7 @@ def one_rate(rows: list[Row]) -> list[dict[str, object]]:
     again = losses([r for r in rows if r["part"] == "one_rate_027"])
     found: list[dict[str, object]] = []
     for place, arms in sorted(tuned.items()):
-        plain = replace(place, format="") if place.storage == "fp32" else place
+        plain = replace(place, format="") if place.storage in UNROUNDED else place
         at_027 = _plain_adamw(again, rows, plain)
         if place.rates != "one" or "rule" not in arms or not at_027:
             continue
@@ -272,7 +326,7 @@ def one_rate(rows: list[Row]) -> list[dict[str, object]]:
 
 def _plain_adamw(again: dict[Place, dict[str, Losses]], rows: list[Row], place: Place) -> Losses:
     """AdamW of the part at a place; in FP32 it stands at no format's."""
-    if place.storage != "fp32":
+    if place.storage not in UNROUNDED:
         return again.get(place, {}).get("adamw", {})
     return {
         int(r["seed"]): float(r["val_loss"])
@@ -296,11 +350,11 @@ def mediators(rows: list[Row]) -> list[dict[str, object]]:
     table: dict[Place, dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         place = place_of(row)
-        if row["storage"] == "fp32" and row["rule"] == "ulp":
+        if row["storage"] in UNROUNDED and row["rule"] == "ulp":
             place = replace(place, format=row["spacing"])
         table[place][arm_of(row)].append(row)
     for place, arms in table.items():
-        if place.storage == "fp32" and "adamw" not in arms:
+        if place.storage in UNROUNDED and "adamw" not in arms:
             plain = replace(place, format="")
             arms["adamw"] = table[plain]["adamw"] if plain in table else []
     gains = {Place(*(getattr(e, f.name) for f in fields(Place))): e for e in _rule_gains(rows)}

@@ -30,6 +30,10 @@ from altgrad.settings import ConfigError
 
 RESULTS = Path(__file__).with_name("results")
 PREFIX = "which_format_"
+TUNING_SEEDS = range(1001, 1010)
+COPIES = "fp16 copies"
+"""FP32 masters with FP16 copies: nothing is lost and next to nothing rounded (2^-11). It stands for
+FP32 where the rule must leave the tied table alone, which takes a recipe that skips it."""
 MEANS = (
     "bit_stall/total",
     "arrived_rate/total",
@@ -82,8 +86,11 @@ def line_of(run: Path, **belongs: str) -> Iterator[dict[str, Any]]:
         read_settings(run / "config.yaml"),
         list(read_metrics(run / "metrics.jsonl")),
     )
+    # own_rates.py searches with parts of their own, whose seed says what they are for.
+    searched = {"purpose": "tuning"} if settings["seed"] in TUNING_SEEDS else {}
     yield {
         **belongs,
+        **searched,
         "run": run.name,
         **cell_of(settings),
         "seed": settings["seed"],
@@ -91,7 +98,7 @@ def line_of(run: Path, **belongs: str) -> Iterator[dict[str, Any]]:
         "val_loss": last(metrics, "val_loss"),
         "val_loss_unrounded": last(metrics, "val_loss_unrounded"),
         "weights": (last_weights(run) or "")[:16],
-        "code": code_of(run),
+        **made_with(run),
         **{name.replace("/", "_"): mean(metrics, name) for name in MEANS},
         "effective_rank": mean_of_group(metrics, "effective_rank/"),
     }
@@ -102,13 +109,14 @@ def cell_of(settings: dict[str, Any]) -> dict[str, Any]:
     optim, precision, model = (settings[group] for group in ("optim", "precision", "model"))
     rounded = precision["simulate"]
     weights = (precision["weight"]["format"] or precision["format"]) if rounded else ""
+    kind = storage_of(precision) if rounded else "fp32"
     return {
         "layers": model["n_layer"],
         "width": model["n_embd"],
         "steps": settings["max_steps"],
-        "storage": storage_of(precision) if rounded else "fp32",
-        "operands": "all" if rounded and precision["format"] != "none" else "weights",
-        "format": weights,
+        "storage": kind,
+        "operands": operands_of(precision),
+        "format": "" if kind == COPIES else weights,
         "rule": "ulp" if optim["name"].startswith("ulp") else "adamw",
         "spacing": optim["stiffness"] if optim["name"].startswith("ulp") else "",
         "placebo": optim["placebo"],
@@ -119,7 +127,17 @@ def cell_of(settings: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def operands_of(precision: dict[str, Any]) -> str:
+    """What has a number format: `weights` of all linear layers, of the `matrices` in the blocks
+    alone (the tied table is left out, so it is neither rounded nor steered), or `all` operands."""
+    if "lm_head" in precision["skip"]:
+        return "matrices"
+    return "all" if precision["simulate"] and precision["format"] != "none" else "weights"
+
+
 def storage_of(precision: dict[str, Any]) -> str:
+    if (precision["storage"], precision["weight"]["format"]) == ("master", "fp16"):
+        return COPIES
     if precision["storage"] != "rounded":
         return str(precision["storage"])
     return "stochastic" if precision["storage_rounding"] == "stochastic" else "nearest"
@@ -142,10 +160,13 @@ def mean_of_group(metrics: list[dict[str, Any]], prefix: str) -> float | str:
     return fmean(found[-1]) if found else ""
 
 
-def code_of(run: Path) -> str:
-    """The package's version as the run wrote it down."""
-    code = read_json(RunFolder(run).environment).get("code", {})
-    return str(code.get("altgrad", ""))[:12] if isinstance(code, dict) else ""
+def made_with(run: Path) -> dict[str, str]:
+    """The package's version and the processor as the run wrote them down. Losses differ by up to
+    0.003 between processors, so no contrast mixes them."""
+    environment = read_json(RunFolder(run).environment)
+    code = environment.get("code", {})
+    version = str(code.get("altgrad", ""))[:12] if isinstance(code, dict) else ""
+    return {"code": version, "processor": str(environment.get("cpu", ""))}
 
 
 def verdicts_of(comparison: Path) -> Iterator[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The pictures of docs/findings.md, from results/ alone, after collect.py and analysis.py.
+"""The pictures of both pages, from results/ alone, after collect.py and analysis.py.
 
 python experiments/which_format/figures.py
 """
@@ -20,6 +20,7 @@ from matplotlib.axes import Axes
 FIGURES = Path(__file__).parents[2] / "docs" / "figures"
 STORAGES = {
     "fp32": "FP32 weights:\nnothing is rounded",
+    "fp16 copies": "FP32 masters, FP16\ncopies: next to nothing",
     "master": "FP32 masters,\nrounded copies",
     "kahan": "stored,\nKahan",
     "error_feedback": "stored,\nerror feedback",
@@ -32,6 +33,8 @@ RATES = {
 }
 FORMATS = ("e0m7", "e2m5", "e3m4", "e4m3", "e5m2")
 SIZES = {("2 x 32", 150): "C0", ("2 x 64", 150): "C1", ("3 x 96", 150): "C2", ("2 x 32", 450): "C4"}
+MARKS = {True: ("o", "third series"), False: ("s", "earlier, another processor")}
+"""Whether a point is of the third series -> its mark and its words."""
 COLOURS = {"adamw": "C7", "rule": "C3"}
 NAMES = {"adamw": "AdamW", "rule": "the rule"}
 SEEN = {
@@ -47,7 +50,9 @@ SEEN = {
 def main() -> None:
     FIGURES.mkdir(exist_ok=True)
     rows = analysis.read_rows()
-    save(gains_by_format(analysis.read_estimates(RESULTS / "gains.csv")), "which-format-gain")
+    gains = analysis.read_estimates(RESULTS / "gains.csv")
+    save(answer(gains), "which-format-gain")
+    save(gains_by_format(gains), "which-format-storages")
     save(mechanism(rows, read_numbers(RESULTS / "rates.csv")), "which-format-mechanism")
     save(over_mediators(read_numbers(RESULTS / "mediators.csv")), "which-format-mediators")
 
@@ -61,6 +66,61 @@ def save(figure: plt.Figure, name: str) -> None:
 def read_numbers(path: Path) -> list[Row]:
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+# -- the answer: one rate for everything beside rates of their own --------------------------------
+
+PLACES = {
+    "fp32": "nothing rounded",
+    "fp16 copies": "next to nothing rounded",
+    "master": "FP32 masters, copies",
+    "kahan": "Kahan",
+    "error_feedback": "error feedback",
+    "stochastic": "stochastic",
+    "nearest": "to nearest",
+}
+
+
+def answer(gains: list[Estimate]) -> plt.Figure:
+    """A line a cell. Left: the first series, as the gain is usually measured; right: the third."""
+    one = [e for e in gains if e.rates == "one" and e.size == "2 x 32" and e.what == "gain"]
+    own = [e for e in gains if e.processor == analysis.THIRD]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 5.8), layout="constrained")
+    _forest(left, {"": one})
+    left.set_title("one rate for everything, tuned per arm", fontsize=9)
+    steered = [e for e in own if e.operands == "weights"]
+    apart = [e for e in own if e.operands == "matrices"]
+    _forest(right, {"the tied table is steered, too": steered, "matrices alone": apart})
+    right.set_title("rates of matrices and rest, searched per arm", fontsize=9)
+    return figure
+
+
+def _forest(axis: Axes, groups: dict[str, list[Estimate]]) -> None:
+    axis.axvspan(-DELTA, DELTA, color="0.92", zorder=0)
+    axis.axvline(0, color="0.4", lw=0.8)
+    ticks: list[str] = []
+    for title, found in groups.items():
+        if title and found:
+            ticks.append(title.upper())
+        for e in sorted(found, key=_as_listed):
+            ends = [[e.mean - e.low], [e.high - e.mean]]
+            fill = "C0" if e.what == "gain" else "white"
+            axis.errorbar(e.mean, len(ticks), xerr=ends, fmt="o", ms=5, capsize=2, color="C0",
+                          mfc=fill)  # fmt: skip
+            ticks.append(_cell(e))
+    axis.set_yticks(range(len(ticks)), ticks, fontsize=8)
+    axis.set_ylim(len(ticks) - 0.4, -0.6)
+    axis.set_xlabel("gain in nats; grey: too small to matter", fontsize=8)
+
+
+def _as_listed(e: Estimate) -> tuple:
+    return e.size, e.steps, list(PLACES).index(e.storage), e.what, e.format
+
+
+def _cell(e: Estimate) -> str:
+    size = "" if (e.size, e.steps) == ("2 x 32", 150) else f", {e.size}, {e.steps} steps"
+    placebo = "" if e.what == "gain" else f", placebo: {e.what.removeprefix('gain of ')}"
+    return f"{e.format.upper()}, {PLACES[e.storage]}{size}{placebo} ({e.seeds} seeds)"
 
 
 # -- gain by format, per storage ------------------------------------------------------------------
@@ -85,7 +145,7 @@ def gains_by_format(gains: list[Estimate]) -> plt.Figure:
         for axis in axes.flat
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
     }
-    figure.legend(known.values(), known, loc="outside lower center", ncols=4, fontsize=8)
+    figure.legend(known.values(), known, loc="outside lower center", ncols=3, fontsize=8)
     return figure
 
 
@@ -94,17 +154,29 @@ def _gains_in(axis: Axes, found: list[Estimate]) -> None:
     axis.axhspan(-DELTA, DELTA, color="0.92", zorder=0)
     if not found:
         axis.text(0.5, 0.5, "not run", transform=axis.transAxes, ha="center", color="0.5")
-    for i, ((size, steps), colour) in enumerate(SIZES.items()):
-        own = [e for e in found if (e.size, e.steps) == (size, steps)]
-        if not own:
-            continue
-        x = [FORMATS.index(e.format) + 0.16 * (i - 0.5) for e in own]
-        mean = np.array([e.mean for e in own])
-        ends = np.array([[e.mean - e.low, e.high - e.mean] for e in own]).T
-        label = f"layers x width {size}, {steps} steps"
-        axis.errorbar(x, mean, ends, fmt="o", ms=4, color=colour, capsize=2, label=label)
+    for i, (size, steps) in enumerate(SIZES):
+        for third in MARKS:
+            own = [e for e in found if (e.size, e.steps) == (size, steps)]
+            own = [e for e in own if (e.processor == analysis.THIRD) == third]
+            _points(axis, own, 0.16 * (i - 1) + (0 if third else 0.08))
     axis.set_xticks(range(len(FORMATS)), [f.upper() for f in FORMATS], rotation=60, fontsize=8)
     axis.set_xlim(-0.6, len(FORMATS) - 0.4)
+
+
+def _points(axis: Axes, own: list[Estimate], shift: float) -> None:
+    """Of one size, length and series: hollow where an earlier one."""
+    if not own:
+        return
+    mark, words = MARKS[own[0].processor == analysis.THIRD]
+    colour = SIZES[own[0].size, own[0].steps]
+    x = [FORMATS.index(e.format) + shift for e in own]
+    mean = np.array([e.mean for e in own])
+    ends = np.array([[e.mean - e.low, e.high - e.mean] for e in own]).T
+    axis.errorbar(
+        x, mean, ends, fmt=mark, ms=4, color=colour, capsize=2, elinewidth=1,
+        mfc=colour if mark == "o" else "white",
+        label=f"layers x width {own[0].size}, {own[0].steps} steps, {words}",
+    )  # fmt: skip
 
 
 # -- mechanism ------------------------------------------------------------------------------------
@@ -123,7 +195,7 @@ def mechanism(rows: list[Row], rates: list[Row]) -> plt.Figure:
 def _over_others(axis: Axes, rates: list[Row]) -> None:
     """The gain over the rate that embeddings and gains were given, the same for both arms."""
     lines: dict[tuple[str, ...], list[Row]] = defaultdict(list)
-    for row in rates:
+    for row in (r for r in rates if r["processor"] != analysis.THIRD):
         lines[row["storage"], row["format"], row["size"]].append(row)
     for i, ((storage, name, size), found) in enumerate(lines.items()):
         x = [float(r["other_lr"]) * 1.04**i for r in found]
@@ -209,8 +281,10 @@ def _over(axis: Axes, cells: list[Row], name: str) -> None:
     """Filled: embeddings have a rate of their own; hollow: one rate for everything."""
     everything: list[tuple[float, float]] = []
     for i, storage in enumerate(STORAGES):
-        axis.plot([], [], "o", color=f"C{i}", label=STORAGES[storage].replace("\n", " "))
-        for cell in (c for c in cells if c["storage"] == storage):
+        own = [c for c in cells if c["storage"] == storage]
+        if own:  # the legend names what was run, nothing else
+            axis.plot([], [], "o", color=f"C{i}", label=STORAGES[storage].replace("\n", " "))
+        for cell in own:
             change = float(cell[f"{name}_rule"]) - float(cell[f"{name}_adamw"])
             fill = f"C{i}" if cell["rates"] == "own" else "none"
             axis.plot(change, float(cell["gain"]), "o", ms=6, mec=f"C{i}", mfc=fill)

@@ -1,6 +1,7 @@
-"""The tables of docs/findings.md, from results/ alone: `python experiments/which_format/page.py`.
+"""The tables of the two pages, from results/ alone: `python experiments/which_format/page.py`.
 
-Every table between `<!-- generated: NAME -->` and `<!-- end -->` is made here; a test compares.
+docs/evidence/findings.md is the answer, which-format.md beside it what it stands on. Every table
+between `<!-- generated: NAME -->` and `<!-- end -->` is made here; a test compares.
 """
 
 import csv
@@ -11,11 +12,12 @@ from pathlib import Path
 import analysis
 from analysis import RESULTS, Estimate
 
-PAGE = Path(__file__).parents[2] / "docs" / "findings.md"
+DOCS = Path(__file__).parents[2] / "docs" / "evidence"
+PAGES = [DOCS / "findings.md", DOCS / "which-format.md"]
 BLOCK = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
-BASE = ("2 x 32", "150", "weights", "own")
 STORAGES = {
     "fp32": "FP32 weights, nothing rounded",
+    "fp16 copies": "FP32 masters, FP16 copies",
     "master": "FP32 masters, rounded copies",
     "kahan": "stored, Kahan",
     "error_feedback": "stored, error feedback",
@@ -44,48 +46,48 @@ def in_words(e: Estimate) -> str:
 
 
 def where(e: Estimate) -> str:
-    operands = "" if e.operands == "weights" else ", all operands"
-    return f"{e.size}, {e.steps} steps{operands}, {e.rates}"
+    operands = {"all": ", all operands", "matrices": ", table apart"}.get(e.operands, "")
+    third = ", third" if e.processor == analysis.THIRD else ""
+    return f"{e.size}, {e.steps} steps{operands}, {e.rates}{third}"
+
+
+KEY = ("size", "steps", "storage", "operands", "rates", "format", "processor")
 
 
 def gains() -> str:
-    losses = {
-        (m["size"], m["steps"], m["storage"], m["operands"], m["rates"], m["format"]): m
-        for m in numbers("mediators")
-    }
+    losses = {tuple(m[name] for name in KEY): m for m in numbers("mediators")}
     rows = []
     for e in sorted((e for e in estimates("gains") if e.what == "gain"), key=_order):
-        cell = losses[e.size, str(e.steps), e.storage, e.operands, e.rates, e.format]
-        arms = [
-            f"{float(cell[f'val_loss_{a}']):.3f} ({cell[f'lr_{a}']})" for a in ("adamw", "rule")
-        ]
-        holm = f"{e.p_holm:.2g}"
-        rows.append(
-            [
-                STORAGES[e.storage],
-                e.format.upper(),
-                where(e),
-                *arms,
-                in_words(e),
-                holm,
-                str(e.seeds),
-            ]
-        )
-    head = [
-        "weights",
-        "format",
-        "size",
-        "AdamW (rate)",
-        "the rule (rate)",
-        "gain [95 %]",
-        "p",
-        "seeds",
-    ]
+        cell = losses[tuple(str(getattr(e, name)) for name in KEY)]
+        place = [STORAGES[e.storage], e.format.upper(), where(e)]
+        rows.append([*place, *_arms(cell), in_words(e), f"{e.p_holm:.2g}", str(e.seeds)])
+    head = ["weights", "format", "size", "AdamW (rates)", "the rule (rates)", "gain [95 %]", "p",
+            "seeds"]  # fmt: skip
+    return table(head, rows)
+
+
+def _arms(cell: dict[str, str]) -> list[str]:
+    """Each arm's mean loss, and the rates of its matrices and of what else there is."""
+    rates = {a: f"{cell[f'lr_{a}']}, {cell[f'other_lr_{a}']}" for a in ("adamw", "rule")}
+    return [f"{float(cell[f'val_loss_{a}']):.3f} ({found})" for a, found in rates.items()]
+
+
+def judged() -> str:
+    """The third series: a line a cell, in the protocol's words."""
+    rows = [
+        [STORAGES[e.storage], e.format.upper(), where(e).split(", own")[0], in_words(e),
+         f"{e.p_holm:.2g}", str(e.seeds), analysis.judgement(e)]
+        for e in sorted(estimates("gains"), key=_order)
+        if e.processor == analysis.THIRD and e.what == "gain"
+    ]  # fmt: skip
+    head = ["weights", "format", "size", "gain [95 %]", "p", "seeds", "judged"]
     return table(head, rows)
 
 
 def _order(e: Estimate) -> tuple:
-    return e.rates != "own", list(STORAGES).index(e.storage), e.size, e.steps, e.format
+    """The third series first; in it the smallest size, then by storage."""
+    storage = list(STORAGES).index(e.storage)
+    return e.processor != analysis.THIRD, e.rates != "own", e.size, e.steps, storage, e.format
 
 
 def placebos() -> str:
@@ -114,6 +116,7 @@ def rates() -> str:
          f"{float(r['mean']):+.3f} [{float(r['low']):+.3f}, {float(r['high']):+.3f}]", r["seeds"]]
         for r in numbers("rates")
         if (r["format"], r["operands"]) == ("e3m4", "weights")
+        and r["processor"] != analysis.THIRD
     ]  # fmt: skip
     head = ["weights", "format", "size", "rate of embeddings and gains", "AdamW", "the rule",
             "gain [95 %]", "seeds"]  # fmt: skip
@@ -158,14 +161,14 @@ def difference(v: dict[str, str]) -> str:
 def mediators() -> str:
     rows = []
     for m in numbers("mediators"):
-        if (m["size"], m["steps"], m["operands"], m["rates"]) != BASE:
+        if m["processor"] != analysis.THIRD:
             continue
         pairs = [_change(m[f"{name}_adamw"], m[f"{name}_rule"]) for name in analysis.MEDIATORS]
-        rows.append(
-            [STORAGES[m["storage"]], m["format"].upper(), f"{float(m['gain']):+.3f}", *pairs]
-        )
-    head = ["weights", "format", "gain", "lost", "rate's worth", "length", "cosine",
-            "rate's worth, top 3 binades", "effective rank"]  # fmt: skip
+        apart = ", table apart" if m["operands"] == "matrices" else ""
+        place = [STORAGES[m["storage"]] + apart, m["format"].upper(), m["size"], m["steps"]]
+        rows.append([*place, f"{float(m['gain']):+.3f}", *pairs])
+    head = ["weights", "format", "size", "steps", "gain", "lost", "rate's worth", "length",
+            "cosine", "rate's worth, top 3 binades", "effective rank"]  # fmt: skip
     return table(head, rows)
 
 
@@ -175,6 +178,7 @@ def _change(adamw: str, rule: str) -> str:
 
 MADE: dict[str, Callable[[], str]] = {
     "gains": gains,
+    "judged": judged,
     "placebos": placebos,
     "contrasts": contrasts,
     "rates": rates,
@@ -185,9 +189,10 @@ MADE: dict[str, Callable[[], str]] = {
 
 
 def remade(text: str) -> str:
-    """The page with its tables computed anew."""
+    """A page with its tables computed anew."""
     return BLOCK.sub(lambda m: f"{m[1]}{MADE[m[2]]()}{m[3]}", text)
 
 
 if __name__ == "__main__":
-    PAGE.write_text(remade(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    for page in PAGES:
+        page.write_text(remade(page.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""docs/architecture.md shows the floors and the tree as they are."""
+"""docs/explanation/architecture.md shows the floors and the tree as they are."""
 
 import importlib.util
 import re
@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.architecture.imports import FILES, FLOORS
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGE = (DOCS / "architecture.md").read_text()
+PAGE = (DOCS / "explanation" / "architecture.md").read_text()
 
 
 def test_the_floors_on_the_page_are_those_that_are_tested():

@@ -18,7 +18,7 @@ from altgrad.compare.question import Question
 from altgrad.compare.statistics import anytime, paired
 from altgrad.compare.statistics.power import seeds_needed, t_power
 from altgrad.compare.tuning import tune
-from altgrad.compare.verdict import BETTER, EQUIVALENT, NOT_SHOWN, WORSE, Rules, judge
+from altgrad.compare.verdict import BETTER, EQUIVALENT, INCONCLUSIVE, WORSE, Rules, judge
 from altgrad.training.evaluation import Evaluator
 
 D = np.array([0.3, -0.1, 0.4, 0.2, 0.05, 0.6])
@@ -53,7 +53,7 @@ def test_an_arm_that_lost_a_run_alone_is_not_equivalent_however_equal_the_others
     assert verdict(CONTROL + JITTER).verdict == EQUIVALENT
     evidence = verdict(with_lost(CONTROL + JITTER, 7))
     assert evidence.p_equivalent < 1e-6
-    assert evidence.verdict == NOT_SHOWN
+    assert evidence.verdict == INCONCLUSIVE
     assert "1 of 20 runs lost, control 0 of 20" in evidence.words
 
 
@@ -73,7 +73,7 @@ def test_lost_runs_of_the_control_are_counted_as_the_controls():
 def test_worse_by_lost_runs_needs_evidence():
     """Four seeds of twenty: p = 1/16. Five: 1/32."""
     equal = CONTROL + JITTER
-    assert verdict(with_lost(equal, 0, 1, 2, 3)).verdict == NOT_SHOWN
+    assert verdict(with_lost(equal, 0, 1, 2, 3)).verdict == INCONCLUSIVE
     assert verdict(with_lost(equal, 0, 1, 2, 3, 4)).verdict == WORSE
 
 
@@ -145,7 +145,7 @@ def test_the_advice_leaves_out_the_seeds_that_are_there():
     d = 0.002 + 9 * JITTER
     evidence = judge(np.zeros(20), {"arm": d}, Rules(delta=1e-9), resamples=99)[0]
     needed = seeds_needed(float(d.mean()), float(d.std(ddof=1)), 1e-9)
-    assert evidence.verdict == NOT_SHOWN
+    assert evidence.verdict == INCONCLUSIVE
     assert evidence.seeds_more == max(1, needed - 20)
     assert needed > 21
 

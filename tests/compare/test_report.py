@@ -113,7 +113,7 @@ def test_the_operands_of_a_layer_are_groups_of_their_own():
 
 
 def test_every_group_that_runs_log_has_a_meaning():
-    docs = Path(__file__).parents[2] / "docs" / "metrics.md"
+    docs = Path(__file__).parents[2] / "docs" / "reference" / "metrics.md"
     cells = [line.split("|")[1] for line in docs.read_text().splitlines() if line.startswith("| `")]
     names = {name for cell in cells for name in re.findall("`([^`]+)`", cell)}
     assert set(MEANINGS) == {name.partition("/")[0] for name in names} - BASIC

@@ -104,9 +104,9 @@ def test_the_largest_interaction_stands_in_the_headline_of_many_arms(eight):
 
 
 def test_where_no_arm_is_better_the_headline_says_so_first(eight):
-    told = headline(judged(eight, [*[WORSE] * 5, *[("not shown", 0.0)] * 2]))
+    told = headline(judged(eight, [*[WORSE] * 5, *[("inconclusive", 0.0)] * 2]))
     assert told.startswith(
-        f"None of 7 arms is shown to be better than {FIRST}: 5 worse, 2 not shown; "
+        f"None of 7 arms is shown to be better than {FIRST}: 5 worse, 2 inconclusive; "
     )
 
 

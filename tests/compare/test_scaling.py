@@ -20,8 +20,8 @@ from altgrad.compare.scaling.trend import (
     BENDS,
     GROWS,
     HOLDS,
+    INCONCLUSIVE,
     MOVES,
-    NOT_SHOWN,
     SHRINKS,
     TURNS,
     judge_trends,
@@ -311,7 +311,7 @@ def judged(d, rules: Rules | None = None, **how):
         ([-0.1, -0.1, -0.1, -0.1], 0.002, HOLDS),
         ([-0.1, -0.101, -0.102, -0.103], 0.0001, HOLDS),
         ([-0.1, -0.03, 0.02, 0.1], 0.002, TURNS),
-        ([-0.1, -0.11, -0.1, -0.12], 0.05, NOT_SHOWN),
+        ([-0.1, -0.11, -0.1, -0.12], 0.05, INCONCLUSIVE),
         ([-0.030, -0.010, 0.004, 0.036], 0.0001, TURNS),
         ([-0.1, -0.2, -0.21, -0.1], 0.002, BENDS),
         ([-0.1, -0.104, -0.105, -0.1], 0.0001, HOLDS),
@@ -377,7 +377,7 @@ def test_a_single_whole_seed_shows_nothing():
     data = outcomes([-0.1, -0.13, -0.15, -0.2])
     data["arm"][1:, 3] = np.nan
     (found,) = judge_trends(SIZES, data, "control", Rules(0.02), resamples=20)
-    assert found.verdict == NOT_SHOWN
+    assert found.verdict == INCONCLUSIVE
     assert "two are needed" in words_of(found, ("a", "b"), Rules(0.02))
 
 

@@ -8,7 +8,7 @@ import pytest
 from altgrad.compare.conclusion import judge_all
 from altgrad.compare.question import Question
 from altgrad.compare.statistics import anytime, paired
-from altgrad.compare.verdict import BETTER, EQUIVALENT, NOT_SHOWN, WORSE, Rules, judge
+from altgrad.compare.verdict import BETTER, EQUIVALENT, INCONCLUSIVE, WORSE, Rules, judge
 
 CONTROL = np.array([2.41, 2.45, 2.38, 2.43, 2.40])
 JITTER = np.array([0.002, -0.003, 0.001, 0.0, -0.001])
@@ -24,7 +24,7 @@ def verdict(arm, control=CONTROL, **rules):
         (CONTROL - 0.1 + JITTER, BETTER),
         (CONTROL + 0.1 + JITTER, WORSE),
         (CONTROL + JITTER, EQUIVALENT),
-        (CONTROL + 30 * JITTER, NOT_SHOWN),
+        (CONTROL + 30 * JITTER, INCONCLUSIVE),
     ],
 )
 def test_the_four_verdicts(arm, expected):
@@ -54,7 +54,7 @@ def test_higher_may_be_better():
 
 def test_one_pair_is_never_enough():
     evidence = judge([2.4], {"arm": [1.0]}, Rules())[0]
-    assert evidence.verdict == NOT_SHOWN
+    assert evidence.verdict == INCONCLUSIVE
     assert "two pairs" in evidence.words
 
 
@@ -62,7 +62,7 @@ def test_an_arm_that_loses_a_run_is_not_better():
     arm = CONTROL - 0.1 + JITTER
     arm[2] = np.nan
     evidence = verdict(arm)
-    assert evidence.verdict == NOT_SHOWN
+    assert evidence.verdict == INCONCLUSIVE
     assert "1 of 5 runs lost, control 0 of 5" in evidence.words
 
 
@@ -76,9 +76,11 @@ def test_lost_runs_of_many_arms_need_more_evidence():
     arms = {"lost": np.full(5, np.nan), "b": CONTROL + 30 * JITTER}
     evidence = judge(CONTROL, arms, Rules())[0]
     assert (evidence.p_less_stable, evidence.p_less_stable_corrected) == (1 / 32, 1 / 16)
-    assert evidence.verdict == NOT_SHOWN
+    assert evidence.verdict == INCONCLUSIVE
     assert "5 of 5 runs lost" in evidence.words
-    assert judge(CONTROL, {"lost": np.full(5, np.nan)}, Rules(anytime=True))[0].verdict == NOT_SHOWN
+    assert (
+        judge(CONTROL, {"lost": np.full(5, np.nan)}, Rules(anytime=True))[0].verdict == INCONCLUSIVE
+    )
 
 
 def test_a_control_that_loses_runs_does_not_block_a_better_arm():
@@ -114,7 +116,7 @@ def test_without_correction_p_stays():
 def test_as_you_go_asks_for_more_evidence_at_the_same_seeds():
     arm = CONTROL - 0.01 + 3.5 * JITTER
     assert verdict(arm, delta=1e-6).verdict == BETTER
-    assert verdict(arm, delta=1e-6, anytime=True).verdict == NOT_SHOWN
+    assert verdict(arm, delta=1e-6, anytime=True).verdict == INCONCLUSIVE
 
 
 def test_an_interaction_pays_for_peeking_too():
@@ -123,7 +125,7 @@ def test_an_interaction_pays_for_peeking_too():
     cells = dict(zip(question.arms, [np.zeros(5)] * 3 + [d], strict=True))
     *_, once = judge_all(question, cells)[1]
     *_, looked = judge_all(replace(question, until_decided=True), cells)[1]
-    assert (once.verdict, looked.verdict) == ("interaction", "not shown")
+    assert (once.verdict, looked.verdict) == ("interaction", "inconclusive")
     assert once.p == pytest.approx(paired.paired_t(d).p)
     assert looked.p == pytest.approx(anytime.anytime_p(d))
     assert looked.low < once.low < once.high < looked.high

@@ -22,7 +22,7 @@ EVERYTHING = {
     "diagnostics": DiagnosticsConfig(every_steps=1, rank_every_steps=1),
 }
 MAY_BE_INFINITE = re.compile(r"sqnr_db/.*|grad_snr/.*|grad_snr_db/.*")
-"""Ratios to something that can be nothing; docs/metrics.md says so of each."""
+"""Ratios to something that can be nothing; docs/reference/metrics.md says so of each."""
 
 BATCH = torch.randint(65, (2, 2, 17), generator=torch.Generator().manual_seed(3))
 

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import re
+from pathlib import Path
 
 import pytest
 
@@ -240,3 +242,21 @@ def test_a_corpus_of_the_hub_is_trained_on_in_eight_bits(eurlex, tmp_path):
     losses = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     assert json.loads(losses[-1])["val_loss"] > 0
     assert json.loads((tmp_path / "run" / "data.json").read_text())["corpus"] == "eurlex"
+
+
+def test_the_pages_loop_with_the_names_of_earlier_scripts_runs_as_written(
+    eurlex, tmp_path, monkeypatch, capsys
+):
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    page = (Path(__file__).parents[2] / "docs" / "howto" / "own-loop.md").read_text()
+    (script,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    found: dict[str, object] = {}
+    exec(compile(script, "own-loop.md", "exec"), found)
+    assert found["step"] == 10
+    assert found["quantization"] == {"format": "e4m3"}
+    assert [path.name for path in found["manager"].all()][-1] == "step_00000010"
+    assert 0.9 < float(capsys.readouterr().out.split()[-1]) <= 1.0
+    rows = re.findall(r"^\| (?:its )?`(\w+)", page, re.MULTILINE)
+    assert [name for name in rows if name not in script] == []

@@ -186,7 +186,7 @@ def test_every_action_answers_with_one_json_document(typed, words):
 
 
 def test_the_page_names_what_there_is(typed):
-    """Every field of a try and of a reckoning that docs/ideas.md names, in Python as documented."""
+    """Every field of a try and of a reckoning that docs/howto/ideas.md names, in Python, too."""
     from altgrad.ideas.loop import Ledger
 
     made = Ledger.open("runs/ideas/fast", compose=None)
@@ -204,8 +204,8 @@ def test_the_page_names_what_there_is(typed):
 
 def documented(start: str) -> list[str]:
     """The names in code of the sentence that begins so."""
-    page = (Path(__file__).parents[2] / "docs" / "ideas.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "howto" / "ideas.md").read_text(encoding="utf-8")
     sentence = " ".join(page.split()).partition(start)[2].partition(". ")[0]
     names = re.findall(r"`(\w+)`", sentence)
-    assert names, f"docs/ideas.md has no sentence that begins with {start!r}"
+    assert names, f"docs/howto/ideas.md has no sentence that begins with {start!r}"
     return names

@@ -123,7 +123,7 @@ def test_an_open_reckoning_is_ended_before_anything_is_tried(ledger, queue, monk
     [
         ("5", "must be a list"),
         ("- {word: a=1}", "unknown"),
-        ("- 7", "neither words nor a mapping"),
+        ("- 7", "neither a text of settings nor a mapping"),
         ("- nothing", "not KEY=VALUE"),
         ("- {why: x}", "at least one KEY=VALUE"),
         ("- {patch: missing.diff}", "patch"),

@@ -268,13 +268,39 @@ def test_break_plants_a_mistake_that_can_be_found(learn, started):
     assert code == 0
     assert "half = x.shape[-1] // 2" in (started / "broken_gpt.py").read_text()
     assert "Its symptoms:" in out
-    planted = json.loads((started / ".broken.json").read_text())
-    wrong = next(u for u in TRACK.units if u != planted["unit"])
+    planted = planted_in(started)
+    wrong = next(u for u in TRACK.units if u != planted.unit)
     assert learn(f"break --answer {wrong}")[0] == 1
-    code, out = learn(f"break --answer {planted['unit']}")
+    code, out = learn(f"break --answer {planted.unit}")
     assert "found at the first answer: 0 of 1" in out
     assert code == 0
-    assert planted["says"] in out
+    assert planted.says in out
+
+
+def planted_in(folder):
+    """The mistake that `break` planted, as its note is read."""
+    from altgrad.learn import planting
+    from altgrad.learn.workshop import find
+
+    return planting._planted(find(str(folder)), folder / planting.NOTE)
+
+
+def test_the_note_of_what_is_planted_does_not_tell_it_and_the_copy_can_be_looked_at(learn, started):
+    assert learn("run --broken") == (2, learn("trace norm --broken")[1])
+    solve(started)
+    milestones = (started / "STATUS.md").read_text()
+    code, out = learn("break --seed 2")
+    assert code == 0, out
+    planted, note = planted_in(started), (started / ".broken.json").read_text()
+    assert not any(word in note for word in (planted.unit, planted.name, planted.says))
+    assert not any(unit in note for unit in TRACK.units)
+    code, out = learn("run --broken")
+    assert "broken_gpt.py" in out
+    assert "learn check" not in out
+    assert (started / "STATUS.md").read_text() == milestones
+    code, out = learn(f"trace {planted.unit} --broken")
+    assert "(called with)" in out
+    assert learn(f"trace {planted.unit} --broken --diff")[0] == 2
 
 
 def test_the_usual_answer_comes_after_the_experiment(monkeypatch, tmp_path):

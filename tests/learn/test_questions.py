@@ -2,10 +2,21 @@ import numpy as np
 import pytest
 import torch
 
+from altgrad.cli import main
+from altgrad.learn.probes.common import draw as draw_numbers
 from altgrad.learn.questions import bench as common
 from altgrad.learn.questions import instant
-from altgrad.learn.questions.bench import Arm, ScoreProbe, evaluate, optimizer_of, tie, train
+from altgrad.learn.questions.bench import (
+    Arm,
+    Ours,
+    ScoreProbe,
+    evaluate,
+    optimizer_of,
+    tie,
+    train,
+)
 from altgrad.learn.questions.finding import Bench, compare
+from altgrad.learn.questions.mine import Mine, units_for
 from altgrad.learn.questions.questions import (
     EXPERIMENTS,
     draw,
@@ -142,3 +153,91 @@ def test_fractions_of_unmoved_bfloat16_weights_are_the_known_ones(tokens):
     }
     for rate, share in ((0.49, 0), (0.004, 4.5), (0.001, 62), (0.0003, 90)):
         assert rows[rate] == pytest.approx(share, abs=1)
+
+
+# -- on a learner's own file ----------------------------------------------------------------------
+
+SETTINGS = [
+    {},
+    {"n_kv_head": 1},
+    {"qk_norm": False},
+    {"embedding_norm": False},
+    {"logit_softcap": None},
+    {"mlp": "gelu"},
+    {"mlp": "altgrad.learn.questions.bench:PlainReLU"},
+    {"bias": True},
+]
+
+
+def awake(model):
+    """Every parameter random, by its name, the same for two models of one architecture."""
+    with torch.no_grad():
+        for name, p in sorted(model.named_parameters()):
+            p.copy_(draw_numbers(name.removeprefix("own."), *p.shape) * 0.3)
+    return model
+
+
+@pytest.fixture
+def mine(tmp_path) -> Mine:
+    path = tmp_path / "my_gpt.py"
+    path.write_text(Track("nanochat").source)
+    return Mine(path)
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+def test_a_switched_file_of_ones_own_is_altgrads_model_of_that_setting(mine, settings):
+    sizes = common.SIZES | settings
+    own, ours = awake(mine.make(29, sizes, 0)), awake(Ours().make(29, sizes, 0))
+    ids = torch.randint(29, (2, 12), generator=torch.Generator().manual_seed(1))
+    losses = own(ids, ids.flip(0))[1], ours(ids, ids.flip(0))[1]
+    torch.testing.assert_close(*losses, atol=1e-5, rtol=1e-5)
+    plain = awake(Ours().make(29, common.SIZES, 0))(ids, ids.flip(0))[1]
+    assert (settings == {}) == bool((plain - losses[1]).abs() < 1e-6)
+
+
+def test_largest_scores_of_a_file_of_ones_own_are_those_of_altgrads_model(mine, tokens):
+    probe, scores = ScoreProbe(tokens["val"]), []
+    for maker in (mine, Ours()):
+        scores.append(probe(awake(maker.make(29, common.SIZES, 0)))["largest score"])
+    assert scores[0] == pytest.approx(scores[1], rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["qk-norm", "bfloat16", "lr-scaling", "rotary-buffers"])
+def test_experiments_run_on_a_file_of_ones_own(name, tokens, short, mine):
+    assert run_experiment(name, Bench(tokens, seeds=1, maker=mine)).verdict
+
+
+def test_the_rate_of_ones_own_file_is_measured(mine):
+    source = Track("nanochat").source
+    assert mine.head_rate(128) == pytest.approx(Ours().head_rate(128))
+    mine.path.write_text(source.replace("(self.config.n_embd / 768) ** -0.5", "1.0"))
+    assert mine.head_rate(128) == 0.004
+
+
+def test_what_a_file_of_ones_own_does_not_call_cannot_be_left_out(mine):
+    source = Track("nanochat").source.replace("q, k = norm(q), norm(k)", ROOTS)
+    assert ROOTS in source
+    mine.path.write_text(source)
+    with pytest.raises(ValueError, match="attention does not call norm"):
+        mine.make(29, common.SIZES | {"qk_norm": False}, 0)
+
+
+ROOTS = "q, k = F.rms_norm(q, (q.size(-1),)), F.rms_norm(k, (k.size(-1),))"
+
+
+def test_a_question_needs_the_units_that_its_experiment_runs():
+    units = Track("nanochat").units
+    assert "GPT.setup_optimizers" in units_for("lr-scaling", units)
+    assert not {"GPT.setup_optimizers", "GPT.generate"} & set(units_for("mqa", units))
+
+
+def test_ones_own_file_is_refused_until_it_passes(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["learn", "show", "mqa", "--mine"]) == 2
+    assert "--mine needs a workshop of the track nanochat" in capsys.readouterr().err
+    main(["learn", "start"])
+    capsys.readouterr()
+    assert main(["learn", "show", "mqa", "--mine"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "GPT.__init__ of my-gpt/my_gpt.py does not pass yet" in said

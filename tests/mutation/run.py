@@ -1,7 +1,7 @@
 """Can the tests fail? Breaks the program on purpose, one line at a time, and runs the tests.
 
     python tests/mutation/run.py                          # everything, on one core
-    python tests/mutation/run.py --rooms optim --part 1/8
+    python tests/mutation/run.py --packages optim --part 1/8
     python tests/mutation/run.py --idea 'ln 2' -v
 
 The mutants are a table by hand, `mutants/ROOM.toml`: each is an error that somebody could make, in
@@ -50,7 +50,7 @@ class Mutant:
     """module: dotted name. find, replace: the snippet, once in that module, and what replaces it.
     idea: the error in words. tests: files below tests/. equivalent: why no test can notice."""
 
-    room: str
+    package: str
     module: str
     find: str
     replace: str
@@ -60,14 +60,14 @@ class Mutant:
 
     @property
     def name(self) -> str:
-        return f"{self.room}: {self.module}: {self.idea}"
+        return f"{self.package}: {self.module}: {self.idea}"
 
 
-def read_table(rooms: list[str]) -> list[Mutant]:
-    """All mutants of these rooms, or of all; `[tests]` holds the tests of a module's mutants."""
+def read_table(packages: list[str]) -> list[Mutant]:
+    """All mutants of these packages, or of all; `[tests]` holds the tests of a module's mutants."""
     made = []
     for path in sorted((HERE / "mutants").glob("*.toml")):
-        if rooms and path.stem not in rooms:
+        if packages and path.stem not in packages:
             continue
         table = tomllib.loads(path.read_text())
         for row in table["mutant"]:
@@ -235,21 +235,21 @@ def results(mutants: list[Mutant], options: argparse.Namespace) -> Iterator[tupl
 
 
 def table(found: list[tuple[str, str]]) -> str:
-    """Markdown: a line a room, `(room, state)` of every mutant."""
+    """Markdown: a line a package, `(package, state)` of every mutant."""
     counts = Counter(found)
-    lines = [f"| room | mutants | {' | '.join(STATES)} | noticed |", "| --- " * 9 + "|"]
-    rooms = sorted({room for room, _ in found})
-    for room in [*rooms, "all"]:
-        row = [sum(counts[r, s] for r in rooms if room in (r, "all")) for s in STATES]
+    lines = [f"| package | mutants | {' | '.join(STATES)} | noticed |", "| --- " * 9 + "|"]
+    packages = sorted({package for package, _ in found})
+    for package in [*packages, "all"]:
+        row = [sum(counts[r, s] for r in packages if package in (r, "all")) for s in STATES]
         judged = row[0] + row[1]
         share = f"{row[0] / judged:.0%}" if judged else ""
-        lines.append(f"| {room} | {sum(row)} | {' | '.join(map(str, row))} | {share} |")
+        lines.append(f"| {package} | {sum(row)} | {' | '.join(map(str, row))} | {share} |")
     return "\n".join(lines)
 
 
 def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rooms", default="", help="names of tables, with commas")
+    parser.add_argument("--packages", default="", help="names of tables, with commas")
     parser.add_argument("--part", default="1/1", help="2/8: the second of eight parts")
     parser.add_argument("--idea", default="", help="regular expression over module and idea")
     parser.add_argument("--tests", nargs="*", default=[], help="run these instead of the table's")
@@ -263,7 +263,7 @@ def read_options() -> argparse.Namespace:
 
 
 def chosen(options: argparse.Namespace) -> list[Mutant]:
-    mutants = read_table([r for r in options.rooms.split(",") if r])
+    mutants = read_table([r for r in options.packages.split(",") if r])
     mutants = [m for m in mutants if re.search(options.idea, f"{m.module} {m.idea}")]
     if options.again:
         before = json.loads(options.again.read_text())
@@ -284,7 +284,7 @@ def main() -> int:
         before = json.loads(options.json.read_text()) if options.json.is_file() else {}
         new = {m.name: state for m, state in found}
         options.json.write_text(json.dumps({**before, **new}, indent=1) + "\n")
-    print(table([(m.room, state) for m, state in found]))
+    print(table([(m.package, state) for m, state in found]))
     return 0
 
 

@@ -1,5 +1,7 @@
 """What the studio answers over HTTP, and to whom."""
 
+import json
+
 import anyio
 import pytest
 
@@ -156,3 +158,15 @@ def test_everything_that_a_browser_asks_for_is_in_the_package(ask):
     for module in house.glob("static/*.js"):
         for name in re.findall(r'"\./([\w.]+)"|"(\w+\.js)"', module.read_text()):
             assert ask("GET", f"/static/{''.join(name)}").status_code == 200, name
+
+
+def test_a_verdict_of_an_older_record_is_told_in_todays_words(tmp_path):
+    from altgrad.studio.comparisons import _verdicts
+
+    told = {"arm": "muon", "words": "not shown (2 more seeds would probably decide)"}
+    (tmp_path / "verdict.json").write_text(json.dumps({"evidence": [told]}))
+    assert _verdicts(tmp_path, tmp_path) == [
+        "muon: inconclusive (2 more seeds would probably decide)"
+    ]
+    (tmp_path / "verdict.json").write_text(json.dumps({"evidence": [{"arm": "a", "words": 3}]}))
+    assert _verdicts(tmp_path, tmp_path) == []

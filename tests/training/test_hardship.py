@@ -270,7 +270,7 @@ def test_asking_for_the_state_of_a_run_does_not_stop_it_from_starting(tmp_path):
 
 
 def test_runs_killed_at_random_moments_end_like_one_that_never_was():
-    """A sample; the whole campaign's table stands in docs/what-happens-when.md."""
+    """A sample; the whole campaign's table stands in docs/evidence/kills.md."""
     root = Path(__file__).parents[2]
     script = root / "benchmarks" / "kill_campaign.py"
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""docs/metrics.md is complete: what runs write is in it, and what is in it is written."""
+"""docs/reference/metrics.md is complete: what runs write is in it, and what is in it is written."""
 
 import re
 from functools import cache
@@ -11,7 +11,7 @@ from altgrad.runs.lines import read_jsonl
 from altgrad.training import Trainer
 from altgrad.training.instruments.config import DiagnosticsConfig, ShadowConfig
 
-TABLE = Path(__file__).parents[2] / "docs" / "metrics.md"
+TABLE = Path(__file__).parents[2] / "docs" / "reference" / "metrics.md"
 ROW = re.compile(r"^\| (?P<names>`[^|]*) \| (?P<unit>[^|]+) \| (?P<better>[^|]+) \| .+ \|$")
 PLACEHOLDERS = {
     "NAME": r"[\w.]+",

@@ -102,7 +102,7 @@ def _removal(change: str, b: str, reduced: str) -> Planned:
         good=f"{change} matters: {b} is worse without it",
         bad=f"{change} hurts: {b} is better without it",
         same=f"{b} does as well without {change}",
-        unknown=f"not shown whether {b} needs {change}",
+        unknown=f"inconclusive whether {b} needs {change}",
         first=b,
         second=reduced,
     )
@@ -116,7 +116,7 @@ def _depends(change: str, b: str, reduced: str, a: str) -> Planned:
         good=f"{change} does more beside the other changes than alone",
         bad=f"{change} does less beside the other changes than alone",
         same=f"{change} does the same beside the other changes as alone",
-        unknown=f"not shown whether {change} does more beside the other changes than alone",
+        unknown=f"inconclusive whether {change} does more beside the other changes than alone",
         first=change,
         second="the other changes",
     )
@@ -131,7 +131,7 @@ def _together(changes: list[str], b: str, a: str) -> Planned:
         good="the changes together do more than they add up to alone",
         bad="the changes together do less than they add up to alone",
         same="the changes together do what they add up to alone",
-        unknown="not shown whether the changes together do more than they add up to alone",
+        unknown="inconclusive whether the changes together do more than they add up to alone",
         first=b,
         second="the sum of all alone",
     )

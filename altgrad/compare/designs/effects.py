@@ -93,7 +93,7 @@ def _main(
         good=f"{changed} is better than {plain}{after}",
         bad=f"{changed} is worse than {plain}{after}",
         same=f"{changed} does as well as {plain}{after}",
-        unknown=f"not shown whether {changed} differs from {plain}{after}",
+        unknown=f"inconclusive whether {changed} differs from {plain}{after}",
         first=changed,
         second=plain,
     )
@@ -112,7 +112,7 @@ def _of_two(
         good=said.format("more (or loses less)"),
         bad=said.format("less (or loses more)"),
         same=f"{other} does the same with {changed} as with {plain}{after}",
-        unknown=f"not shown whether {other} does more with {changed} than with {plain}{after}",
+        unknown=f"inconclusive whether {other} does more with {changed} than with {plain}{after}",
         first=changed,
         second=other,
     )
@@ -130,7 +130,7 @@ def _of_more(
         good=f"{inner} gain more together (or lose less) with {last} than with {plain}{after}",
         bad=f"{inner} gain less together (or lose more) with {last} than with {plain}{after}",
         same=f"{inner} do together with {last} what they do with {plain}{after}",
-        unknown=f"not shown whether {inner} do more together with {last} than with {plain}{after}",
+        unknown=f"inconclusive whether {inner} do more with {last} than with {plain}{after}",
         first=inner,
         second=last,
     )

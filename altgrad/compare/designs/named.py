@@ -38,7 +38,7 @@ def _planned(name: str, weights: Mapping[str, float], asked: Asked, cells: Cells
         good=f"{name}: {higher} is better than {lower}",
         bad=f"{name}: {higher} is worse than {lower}",
         same=f"{name}: {higher} does as well as {lower}",
-        unknown=f"{name}: not shown whether {higher} differs from {lower}",
+        unknown=f"{name}: inconclusive whether {higher} differs from {lower}",
     )
 
 

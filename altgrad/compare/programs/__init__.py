@@ -1,1 +1,1 @@
-"""Arms that are other people's programs: made of words, run, and how fair that can be called."""
+"""Arms that are other people's programs: made, run, and how fair that can be called."""

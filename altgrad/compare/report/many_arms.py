@@ -7,12 +7,12 @@ from altgrad.compare.conclusion import Conclusion
 from altgrad.compare.contrasts import INTERACTION, NO_INTERACTION, Contrast
 from altgrad.compare.designs import INTERACTIONS
 from altgrad.compare.same_arms import SAME
-from altgrad.compare.verdict import BETTER, EQUIVALENT, NOT_SHOWN, WORSE, Evidence
+from altgrad.compare.verdict import BETTER, EQUIVALENT, INCONCLUSIVE, WORSE, Evidence
 
 MOST_NAMED = 4
 """Arms beside the control that a headline names one by one."""
 
-KINDS = (BETTER, EQUIVALENT, WORSE, SAME, NOT_SHOWN)
+KINDS = (BETTER, EQUIVALENT, WORSE, SAME, INCONCLUSIVE)
 
 
 def are_many(conclusion: Conclusion) -> bool:

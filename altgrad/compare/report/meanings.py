@@ -1,4 +1,4 @@
-"""What the groups of the mechanism section mean, in a line each. In full: docs/metrics.md."""
+"""What the groups of the mechanism section mean, a line each. More: docs/reference/metrics.md."""
 
 MEANINGS = {
     "amax": "Largest magnitude of the operand.",

@@ -94,6 +94,6 @@ def _spent(conclusion: Conclusion) -> str:
 
 
 SEVERAL = (
-    " An interval stands for one arm, the verdicts pay for all of them: an arm may be not shown "
-    "though its interval leaves out 0."
+    " An interval stands for one arm, the verdicts pay for all of them: an arm may be "
+    "inconclusive though its interval leaves out 0."
 )

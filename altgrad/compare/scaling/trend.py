@@ -12,7 +12,7 @@ turns      a slope is shown, and the line's ends lie on different sides of 0, bo
 grows      a slope is shown that leads away from 0, and on which side the rungs' mean lies is shown
 shrinks    the same, towards 0
 moves      a slope is shown, but not on which side of 0 the difference lies
-not shown  everything else
+inconclusive  everything else
 
 A forecast is made from four rungs on, and is checked by forecasting the largest rung from the
 others.
@@ -33,7 +33,7 @@ from altgrad.compare.verdict import Rules, correct
 
 GROWS, HOLDS, SHRINKS, TURNS, MOVES = "grows", "holds", "shrinks", "turns", "moves"
 BENDS = "bends"
-NOT_SHOWN = "not shown"
+INCONCLUSIVE = "inconclusive"
 FEWEST_SEEDS = 2
 
 
@@ -191,7 +191,7 @@ def _verdict(
     if p_same < rules.alpha:
         return HOLDS
     if not p_slope < rules.alpha:
-        return NOT_SHOWN
+        return INCONCLUSIVE
     first, last = ends
     if first.shown and last.shown and first.mean * last.mean < 0:
         return TURNS
@@ -245,7 +245,7 @@ def _with_interval(
 def words_of(t: Trend, names: tuple[str, str], rules: Rules) -> str:
     """The verdict in a sentence. names: of the first and the last rung."""
     if t.seeds < FEWEST_SEEDS:
-        return f"not shown: {t.seeds} of {t.asked} seeds finished on every rung, two are needed"
+        return f"inconclusive: {t.seeds} of {t.asked} seeds finished on every rung, two are needed"
     first, last = names
     ends = f"{t.first.mean:+.4f} at {first}, {t.last.mean:+.4f} at {last}"
     per = f"{numbers(t.slope)} per doubling"
@@ -257,8 +257,8 @@ def words_of(t: Trend, names: tuple[str, str], rules: Rules) -> str:
         TURNS: f"the difference turns: {ends}",
         GROWS: f"the {_side(t, rules)} grows with size: {ends}",
         SHRINKS: f"the {_side(t, rules)} shrinks with size: {ends}",
-        MOVES: f"the difference moves {_way(t, rules)}, on which side of 0 is not shown: {ends}",
-        NOT_SHOWN: f"not shown that the difference changes with size, nor that it holds: {ends}",
+        MOVES: f"the difference moves {_way(t, rules)}; its side of 0 is inconclusive: {ends}",
+        INCONCLUSIVE: f"inconclusive whether the difference changes with size or holds: {ends}",
     }
     lost = f"; {t.seeds} of {t.asked} seeds finished on every rung" if t.seeds < t.asked else ""
     off = t.bend is not None and t.bend.shown and t.verdict != BENDS

@@ -7,7 +7,7 @@
 Each is right about some truths and confidently wrong about others, and four rungs cannot tell
 which. So the forecast is the hull of their intervals, and its centre the middle of their three
 centres. `benchmarks/scaling_calibration.py` counts how often the truth lies inside
-(docs/scaling.md).
+(docs/howto/scaling.md).
 """
 
 from dataclasses import dataclass

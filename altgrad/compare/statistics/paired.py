@@ -5,7 +5,7 @@ so most of the noise cancels in the difference d = arm - control, one number a s
 takes such differences (`d`, shape `(n,)`) or the arms' outcomes and returns numbers; what may be
 concluded from them is decided in `verdict.py`, from the settings of the question.
 
-Calibrated by `benchmarks/verdict_calibration.py`; its table stands in docs/how-to-know.md.
+Calibrated by `benchmarks/verdict_calibration.py`; its table stands in docs/evidence/calibration.md.
 """
 
 import math

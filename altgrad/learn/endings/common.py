@@ -19,9 +19,9 @@ def small_gpt(seed: int = 0) -> GPT:
     return GPT(preset("nanochat", **SIZES), torch.Generator().manual_seed(seed))
 
 
-def batches(number: int, seed: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+def batches(number: int, seed: int = 0, text: Path = TEXT) -> Iterator[tuple[Tensor, Tensor]]:
     """(ids, targets), each (BATCH, T), from random places of the text."""
-    data = torch.tensor(list(TEXT.read_bytes()))
+    data = torch.tensor(list(text.read_bytes()))
     generator, length = torch.Generator().manual_seed(seed), SIZES["block_size"]
     for _ in range(number):
         starts = torch.randint(len(data) - length - 1, (BATCH,), generator=generator).tolist()
@@ -44,3 +44,7 @@ def train(model: Any, optimizers: list[Any], steps: int, seed: int = 0) -> list[
 
 def loss_of(model: Any, ids: Tensor, targets: Tensor) -> Tensor:
     return model(ids, targets)[1]
+
+
+def mark(right: bool) -> str:
+    return "✓" if right else "✗"

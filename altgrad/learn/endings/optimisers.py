@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from altgrad.learn.endings.common import small_gpt, train
+from altgrad.learn.endings.common import mark, small_gpt, train
 from altgrad.learn.probes.common import draw
 from altgrad.optim.muon import Muon
 
@@ -51,19 +51,15 @@ def beside(ns: dict[str, Any]) -> Iterator[str | bool]:
     for name, (mine, theirs, how) in known.items():
         error = _parted(mine, theirs, how)
         holds &= error <= LIMIT
-        yield f"{_mark(error <= LIMIT)} {STEPS} steps in float64 beside {name}: {error:.1e} apart"
+        yield f"{mark(error <= LIMIT)} {STEPS} steps in float64 beside {name}: {error:.1e} apart"
     near = _one_step_of_torch_muon(ns["Muon"])
     holds &= near <= BFLOAT16_LIMIT
     yield (
-        f"{_mark(near <= BFLOAT16_LIMIT)} one step beside torch.optim.Muon, which multiplies in "
+        f"{mark(near <= BFLOAT16_LIMIT)} one step beside torch.optim.Muon, which multiplies in "
         f"bfloat16: {near:.1%} of the step apart"
     )
     yield from _side_by_side(ns)
     yield holds
-
-
-def _mark(right: bool) -> str:
-    return "✓" if right else "✗"
 
 
 def _parted(mine: Any, theirs: Any, how: dict[str, Any]) -> float:

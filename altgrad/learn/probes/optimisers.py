@@ -113,8 +113,14 @@ MUON_SHAPES: Shapes = {"a": (5, 9), "b": (9, 5), "c": (9, 9)}
 
 
 def probe_optimizer_step(
-    name: str, shapes: dict[str, tuple[int, ...]], how: dict[str, Any]
+    name: str,
+    shapes: dict[str, tuple[int, ...]],
+    how: dict[str, Any],
+    others: dict[str, Any] | None = None,
 ) -> Probe:
+    """others: settings that are asked once more with another value."""
+    others = others or {}
+
     def probe(ns: Namespace) -> Iterator[Observation]:
         def trial(**more: Any) -> Trial:
             return Trial(ns[name], shapes, **how | more)
@@ -135,11 +141,8 @@ def probe_optimizer_step(
         def gradients_left() -> bool:
             one = trial()
             one.steps(1)
-            return all(
-                torch.equal(p.grad, draw(f"{n} 0", *p.shape))
-                for n, p in one.params.items()
-                if p.grad is not None
-            )
+            pairs = [(p.grad, draw(f"{n} 0", *p.shape)) for n, p in one.params.items()]
+            return all(g is not None and torch.equal(g, wanted) for g, wanted in pairs)
 
         def same_objects() -> list[bool]:
             one = trial()
@@ -162,6 +165,15 @@ def probe_optimizer_step(
             "parameters where one has a gradient once",
             lambda: trial().steps(3, without="b", until=1),
         )
+        yield Observation(
+            "parameters that decay where one never has a gradient",
+            lambda: trial(weight_decay=0.3).steps(3, without="b"),
+        )
+        for setting, value in others.items():
+            told = f"parameters after three steps with {setting} {value}"
+            yield Observation(
+                told, partial(lambda **how: trial(**how).steps(3), **{setting: value})
+            )
         yield Observation("gradients left as they were", gradients_left)
         yield Observation("the same parameters, and do they still train", same_objects)
 
@@ -226,7 +238,8 @@ def probe_split_parameters(ns: Namespace) -> Iterator[Observation]:
     def names() -> list[list[str]]:
         model = Small()
         called = {id(p): n for n, p in model.named_parameters()}
-        return [[called[id(p)] for p in part] for part in ns["split_parameters"](model)]
+        lists = ns["split_parameters"](model)
+        return [[called.get(id(p), f"a {type(p).__name__}") for p in part] for part in lists]
 
     yield Observation("parameters for Muon", lambda: names()[0])
     yield Observation("parameters for AdamW", lambda: names()[1])
@@ -260,6 +273,8 @@ PROBES: dict[str, Probe] = {
     "Muon.__init__": probe_optimizer_init(
         "Muon", MUON_SHAPES, MUON_GIVEN, {"a vector": {"shapes": {"a": (5, 9), "b": (11,)}}}
     ),
-    "Muon.step": probe_optimizer_step("Muon", MUON_SHAPES, {"lr": 0.1, "ns_steps": 2}),
+    "Muon.step": probe_optimizer_step(
+        "Muon", MUON_SHAPES, {"lr": 0.1, "ns_steps": 2}, {"momentum": 0.8, "nesterov": False}
+    ),
     "split_parameters": probe_split_parameters,
 }

@@ -12,7 +12,14 @@ import torch
 from torch import Tensor
 
 from altgrad.learn.observe import Observation, Probe
-from altgrad.learn.probes.common import field_defaults, gradients, refuses, stream, unchanged
+from altgrad.learn.probes.common import (
+    field_defaults,
+    gradients,
+    refuses,
+    same,
+    stream,
+    unchanged,
+)
 
 Namespace = dict[str, Any]
 FORMATS = {"E4M3": (4, 3, 7, 448.0), "E5M2": (5, 2, 15, 57344.0), "E2M1": (2, 1, 1, 6.0)}
@@ -168,6 +175,9 @@ def probe_round_stochastic(ns: Namespace) -> Iterator[Observation]:
     yield Observation("beyond the largest", lambda: over_all(torch.tensor([449.0, 470.0, -1e6])))
     yield Observation("signs of zeros", lambda: f(torch.tensor([0.0, -0.0, -1e-9])).signbit())
     yield Observation("in E5M2", lambda: over_all(1 + shares / 4, "E5M2"))
+    yield Observation(
+        "are the given random numbers used", lambda: same(*(f(1 + shares / 8) for _ in "ab"))
+    )
 
 
 def probe_straight_through(ns: Namespace) -> Iterator[Observation]:

@@ -60,11 +60,40 @@ class Trained:
     measured: dict[str, float]
 
 
-def train(arm: Arm, tokens: dict[str, np.ndarray], seed: int, tick: Callable[[], None]) -> Trained:
+class Ours:
+    """Makes the models of an experiment: altgrad's own GPT. (`mine.py` has a learner's.)"""
+
+    def make(self, vocab_size: int, settings: dict[str, Any], seed: int) -> Any:
+        config = preset("nanochat", vocab_size=vocab_size, **settings)
+        return GPT(config, torch.Generator().manual_seed(seed))
+
+    def tables(self, model: Any) -> Any:
+        """What holds cos and sin, (1, T, 1, D/2)."""
+        return model.transformer.wpe
+
+    def table_error(self, model: Any) -> float:
+        """How far bfloat16 puts cos from what it is."""
+        table = model.transformer.wpe.cos[:, :T]
+        return (table.bfloat16().float() - table).abs().max().item()
+
+    def head_rate(self, width: int) -> float:
+        """The head's learning rate at this width, by nanochat's rule."""
+        return 0.004 * (width / 768) ** -0.5
+
+
+OURS = Ours()
+
+
+def train(
+    arm: Arm,
+    tokens: dict[str, np.ndarray],
+    seed: int,
+    tick: Callable[[], None],
+    maker: Any = OURS,
+) -> Trained:
     """Train one arm; `tick` is called after every step."""
     vocab_size = int(max(t.max() for t in tokens.values())) + 1
-    config = preset("nanochat", vocab_size=vocab_size, **SIZES | arm.model)
-    model = GPT(config, torch.Generator().manual_seed(seed))
+    model = maker.make(vocab_size, SIZES | arm.model, seed)
     if arm.tune:
         arm.tune(model)
     optimizer = optimizer_of(model, arm)
@@ -85,7 +114,7 @@ def train(arm: Arm, tokens: dict[str, np.ndarray], seed: int, tick: Callable[[],
     return Trained(arm, seed, losses, bits, model.num_parameters(), measured)
 
 
-def optimizer_of(model: GPT, arm: Arm) -> torch.optim.Optimizer:
+def optimizer_of(model: Any, arm: Arm) -> torch.optim.Optimizer:
     """As `conf/optim/nanochat.yaml` has it, with the arm's rates."""
     config = OptimConfig(
         name=arm.optimizer,
@@ -114,14 +143,18 @@ def batch(tokens: np.ndarray, generator: np.random.Generator) -> tuple[Tensor, T
 
 
 @torch.no_grad()
-def evaluate(model: GPT, tokens: np.ndarray) -> float:
+def evaluate(model: Any, tokens: np.ndarray) -> float:
     generator = np.random.default_rng(12345)
     losses = [model(*batch(tokens, generator))[1] for _ in range(EVALUATION_BLOCKS // B)]
     return float(torch.stack(losses).mean())
 
 
 def run_arms(
-    arms: list[Arm], tokens: dict[str, np.ndarray], seeds: int, progress: Progress | None
+    arms: list[Arm],
+    tokens: dict[str, np.ndarray],
+    seeds: int,
+    progress: Progress | None,
+    maker: Any,
 ) -> dict[str, list[Trained]]:
     """Label -> one result per seed; arms take turns within each seed."""
     total, done = sum(a.steps for a in arms) * seeds, 0
@@ -135,7 +168,7 @@ def run_arms(
     results: dict[str, list[Trained]] = {arm.label: [] for arm in arms}
     for seed in range(seeds):
         for arm in arms:
-            results[arm.label].append(train(arm, tokens, seed, tick))
+            results[arm.label].append(train(arm, tokens, seed, tick, maker))
     return results
 
 
@@ -146,19 +179,23 @@ class ScoreProbe:
         self.tokens = tokens
 
     @torch.no_grad()
-    def __call__(self, model: GPT) -> dict[str, float]:
+    def __call__(self, model: Any) -> dict[str, float]:
+        ids = batch(self.tokens, np.random.default_rng(1))[0]
+        scores = model.scores(ids) if hasattr(model, "scores") else self._scores(model, ids)
+        return {"largest score": max(s.abs().max().item() for s in scores)}
+
+    def _scores(self, model: GPT, ids: Tensor) -> list[Tensor]:
         kept: list[Tensor] = []
         hooks = [
             getattr(block.attn, name).register_forward_hook(lambda *a: kept.append(a[2]))
             for block in model.transformer.h
             for name in ("q_norm", "k_norm")
         ]
-        model(batch(self.tokens, np.random.default_rng(1))[0])
+        model(ids)
         for hook in hooks:
             hook.remove()
         pairs = zip(kept[0::2], kept[1::2], strict=True)
-        scores = [torch.einsum("bthd,bshd->bhts", q, k) / q.size(-1) ** 0.5 for q, k in pairs]
-        return {"largest score": max(s.abs().max().item() for s in scores)}
+        return [torch.einsum("bthd,bshd->bhts", q, k) / q.size(-1) ** 0.5 for q, k in pairs]
 
 
 class LogitProbe:
@@ -190,7 +227,7 @@ def zero_share(tokens: np.ndarray) -> Measure:
             block.mlp.c_proj.register_forward_pre_hook(lambda _, inputs: kept.append(inputs[0]))
             for block in cast(Any, model.transformer.h)
         ]
-        model(batch(tokens, np.random.default_rng(1))[0])
+        model(*batch(tokens, np.random.default_rng(1)))
         for hook in hooks:
             hook.remove()
         return {

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from altgrad.learn.questions.bench import NOISE, Arm, Progress, Trained, run_arms
+from altgrad.learn.questions.bench import NOISE, Arm, Ours, Progress, Trained, run_arms
 from altgrad.runs.plots import smooth
 
 Tokens = dict[str, np.ndarray]
@@ -33,9 +33,10 @@ class Bench:
     tokens: Tokens
     seeds: int
     progress: Progress | None = None
+    maker: Any = field(default_factory=Ours)
 
     def run(self, arms: list[Arm]) -> dict[str, list[Trained]]:
-        return run_arms(arms, self.tokens, self.seeds, self.progress)
+        return run_arms(arms, self.tokens, self.seeds, self.progress, self.maker)
 
 
 Experiment = Callable[[Bench], Finding]

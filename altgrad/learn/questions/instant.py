@@ -1,6 +1,6 @@
 """The experiments that need little or no training."""
 
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -8,16 +8,14 @@ from torch import Tensor, nn
 
 from altgrad.learn.questions.bench import SIZES, Arm, batch, optimizer_of
 from altgrad.learn.questions.finding import Bench, Experiment, Finding
-from altgrad.model import GPT, preset
 
 DRIFT_STEPS = 100
 WIDTHS = (64, 128, 256, 512, 1024, 2048)
 
 
-def _model(bench: Bench, seed: int = 0) -> GPT:
+def _model(bench: Bench, seed: int = 0) -> Any:
     vocab_size = int(bench.tokens["train"].max()) + 1
-    config = preset("nanochat", vocab_size=vocab_size, rope_dtype="float32", **SIZES)
-    return GPT(config, torch.Generator().manual_seed(seed))
+    return bench.maker.make(vocab_size, SIZES | {"rope_dtype": "float32"}, seed)
 
 
 def rotary_buffers(bench: Bench) -> Finding:
@@ -25,7 +23,7 @@ def rotary_buffers(bench: Bench) -> Finding:
     model, steps = _model(bench), DRIFT_STEPS
     saved = len(model.state_dict())
     optimizers = [optimizer_of(model, Arm("tables as parameters"))]  # while they are none yet
-    position = cast(Any, model.transformer.wpe)
+    position = bench.maker.tables(model)
     cos, sin = position.cos.clone(), position.sin.clone()
     del position.cos, position.sin
     position.cos, position.sin = nn.Parameter(cos), nn.Parameter(sin)
@@ -109,8 +107,9 @@ def lr_scaling(bench: Bench) -> Finding:
     moves: dict[str, list[float]] = {"fixed rate": [], "rate × (C/768)^-½": []}
     for width in WIDTHS:
         x, gradient = _head_gradient(width)
-        for label, scale in (("fixed rate", 1.0), ("rate × (C/768)^-½", (width / 768) ** -0.5)):
-            step = -0.004 * scale * gradient.sign()
+        by_rule = bench.maker.head_rate(width)
+        for label, rate in (("fixed rate", 0.004), ("rate × (C/768)^-½", by_rule)):
+            step = -rate * gradient.sign()
             moves[label].append((x @ step.T).square().mean().sqrt().item())
         rows.append({"width C": width, **{label: m[-1] for label, m in moves.items()}})
     for label, values in moves.items():
@@ -154,8 +153,7 @@ def bfloat16(bench: Bench) -> Finding:
         for lr in rates
     ]
     rows = [{"learning rate": lr, "unmoved (%)": s} for lr, s in zip(rates, stuck, strict=True)]
-    table = cast(Any, _model(bench).transformer.wpe).cos[:, :128]
-    error = (table.bfloat16().float() - table).abs().max().item()
+    error = bench.maker.table_error(_model(bench))
     verdict = (
         f"at the embedding's rate 0.49 {stuck[0]:.0f} % of the weights do not move, at 0.001 "
         f"{stuck[6]:.0f} %; the tables are off by at most {error:.4f}"

@@ -1,7 +1,8 @@
 """All instruments around a step, in the order of one table; what they found is read at once.
 
 A step calls `before`, `gradients` (before they are clipped) and `moved` (the optimiser has, or the
-guard has not let it); `metrics()` then gives the numbers. Names and units are in docs/metrics.md.
+guard has not let it); `metrics()` then gives the numbers, whose names and units are in
+docs/reference/metrics.md.
 """
 
 from typing import Any, cast

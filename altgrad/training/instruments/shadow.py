@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from altgrad.model import compile_network
 from altgrad.quantization.convert import copy_without_recipe
 from altgrad.quantization.rounding import decibels
 from altgrad.runs import Metrics
@@ -53,7 +54,7 @@ class FP32ShadowModel:
 
     def compile(self) -> None:
         """Compile the twin's forward and backward, as the run's own network is."""
-        self._network = torch.compile(self.model)
+        self._network = compile_network(self.model)
 
     @torch.no_grad()
     def sync_weights(self, source: nn.Module) -> None:

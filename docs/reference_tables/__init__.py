@@ -1,0 +1,1 @@
+"""What the reference pages show of the code, a file a kind of thing."""

@@ -1,0 +1,1 @@
+"""The pages' commands, run as written in a small world."""
