@@ -23,7 +23,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-WAYS = ("regional", "whole")
+WAYS, STATES = ("regional", "whole"), ("cold", "warm")
 TOKENS = 200_000
 
 
@@ -46,24 +46,22 @@ def main() -> None:
 
 
 def print_first_steps(threads: int, words: list[str]) -> None:
-    found = {way: [apart(way, cache, threads, words) for _ in "cw"] for way, cache in caches()}
+    found: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
     for way, rows in found.items():
-        for state, row in zip(("cold", "warm"), rows, strict=True):
-            print(f"{way:<9} {state}  " + "  ".join(f"{n} {v:6.1f} s" for n, v in row.items()))
-    for state, ours, theirs in zip(
-        ("cold", "warm"), found["regional"], found["whole"], strict=True
-    ):
+        cache = tempfile.mkdtemp()
+        for state in STATES:
+            rows.append(apart(way, cache, threads, words))
+            said = "  ".join(f"{name} {value:6.1f} s" for name, value in rows[-1].items())
+            print(f"{way:<9} {state}  {said}", flush=True)
+    for state, ours, theirs in zip(STATES, found["regional"], found["whole"], strict=True):
         ratios = ", ".join(f"{n} {ours[n] / theirs[n]:.2f}" for n in ours if theirs[n])
-        print(f"{state}, regional / whole: {ratios}")
-
-
-def caches() -> list[tuple[str, str]]:
-    return [(way, tempfile.mkdtemp()) for way in WAYS]
+        print(f"{state}, regional / whole: {ratios}", flush=True)
 
 
 def apart(way: str, cache: str, threads: int, words: list[str]) -> dict[str, float]:
     call = [sys.executable, __file__, "--first", way, "--threads", str(threads), *words]
-    environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": cache}
+    # Torch keeps prepared headers beside its cache, in the folder for temporary files.
+    environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": f"{cache}/kernels", "TMPDIR": cache}
     done = subprocess.run(call, check=True, capture_output=True, text=True, env=environment)
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -134,7 +132,7 @@ def make_trainer(way: str, words: list[str]):
 def way_of(way: str):
     from altgrad.model import compile_network
 
-    def whole(model: nn.Module, *, processes: int = 1, **how):
+    def whole(model: nn.Module, *, device: torch.device, processes: int = 1, **how):
         return torch.compile(model, **how)
 
     return compile_network if way == "regional" else whole

@@ -110,7 +110,7 @@ def _copy(source: Path, run: Path, settings: dict) -> None:
         shutil.copy2(path, run / path.name)
     (run / "config.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
     shift = 0.01 * np.random.default_rng(settings["seed"]).normal() + settings["optim"]["lr"]
-    shift += 0.002 * np.random.default_rng(abs(hash(run.name))).normal()
+    shift += 0.002 * np.random.default_rng(_number_of(run.name)).normal()
     text = [json.loads(line) for line in (source / "metrics.jsonl").read_text().splitlines()]
     for line in text:
         if "val_loss" in line:
@@ -118,6 +118,11 @@ def _copy(source: Path, run: Path, settings: dict) -> None:
     content = "".join(json.dumps(line) + "\n" for line in text).encode()
     (run / "metrics.jsonl").write_bytes(content)
     _say_whole(run, len(text), text[-1]["step"], content)
+
+
+def _number_of(name: str) -> int:
+    """The same in every process, which `hash` is not."""
+    return int.from_bytes(sha256(name.encode()).digest()[:8], "big")
 
 
 def _say_whole(run: Path, lines: int, step: int, content: bytes) -> None:

@@ -65,7 +65,8 @@ def until_first_step(folder: Path, name: str, words: list[str]) -> float:
     """Seconds until the first line of the run's metrics is on the disk."""
     fixed = [f"run_dir={folder / name}", "max_steps=1", "eval_interval=-1", "sample_tokens=0"]
     call = [sys.executable, "-m", "altgrad", "train", *words, *fixed]
-    environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(folder / "cache")}
+    own = {"TORCHINDUCTOR_CACHE_DIR": str(folder / "cache"), "TMPDIR": str(folder)}
+    environment = {**os.environ, **own}  # torch keeps prepared headers in the temporary folder
     lines = folder / name / "metrics.jsonl"
     start = time.perf_counter()
     running = subprocess.Popen(call, cwd=folder, env=environment, stdout=subprocess.DEVNULL)

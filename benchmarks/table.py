@@ -121,7 +121,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", nargs="+", choices=[*ROWS, FRESH], default=[FRESH, *ROWS])
     parser.add_argument("--core", metavar="RUN", help="a run folder whose tokenizer is gpt2's")
-    parser.add_argument("--bundle", metavar="FOLDER", help="CORE's tasks, if not in the cache")
+    parser.add_argument("--bundle", metavar="FOLDER", help="CORE's tasks, else $ALTGRAD_CORE")
     arguments = parser.parse_args()
     lines, failures = [], []
     for name in arguments.rows:

@@ -21,7 +21,7 @@ from altgrad.compare.statistics.anytime import Spread
 from altgrad.compare.stopping import HOPELESS, Open, given_up, needed, too_noisy
 from altgrad.compare.verdict import Evidence, Rules, judge
 from altgrad.compare.why import Why, why
-from altgrad.runs import write_atomically
+from altgrad.runs import SettingsReader, write_atomically
 from altgrad.settings import ConfigError
 
 
@@ -104,8 +104,9 @@ def conclude(folder: Path) -> Conclusion:
         for arm, facts in record.arms.items()
         if arm != question.control
     }
+    reader = SettingsReader()
     outcomes = {
-        arm: [read_outcome(arm, seed, run, question) for seed, run in by_seed.items()]
+        arm: [read_outcome(arm, seed, run, question, reader) for seed, run in by_seed.items()]
         for arm, by_seed in runs.items()
     }
     fairness.notes += _time_notes(outcomes, question) + _damage_notes(outcomes, record)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from altgrad.compare.identity import WITHOUT_EFFECT, altered, covers
 from altgrad.compare.question import Question
 from altgrad.compare.reads import read_differences
-from altgrad.runs import RunFolder, read_initial, read_json
+from altgrad.runs import RunFolder, SettingsReader, read_initial, read_json
 from altgrad.settings import ConfigError, nearest
 
 if TYPE_CHECKING:
@@ -139,7 +139,8 @@ def check_runs(runs: dict[str, dict[int, Path]], question: Question) -> Fairness
     _same_seeds(runs, question)
     for by_seed in runs.values():
         _refuse_altered(by_seed.values())
-    facts = {(a, s): _facts(p) for a, by_seed in runs.items() for s, p in by_seed.items()}
+    reader = SettingsReader()
+    facts = {(a, s): _facts(p, reader) for a, by_seed in runs.items() for s, p in by_seed.items()}
     seeds = max(runs.values(), key=len)
     statement = Fairness(checks=[Check("seeds", ", ".join(map(str, seeds)))])
     for what in ("data", "code"):
@@ -177,12 +178,10 @@ def _refuse_altered(runs: Iterable[Path]) -> None:
             )
 
 
-def _facts(run: Path) -> dict[str, Any]:
+def _facts(run: Path, reader: SettingsReader) -> dict[str, Any]:
     """What one run folder says about the things that must agree."""
-    from altgrad.runs import read_settings
-
     folder = RunFolder(run)
-    settings = read_settings(folder.config)
+    settings = reader.read(folder.config, programs=False)
     environment, data = _read(folder.environment), _read(folder.data)
     return {
         "settings": settings,

@@ -10,11 +10,11 @@ from altgrad.compare.question import Question
 from altgrad.compare.state import failure_of, state_of
 from altgrad.runs import (
     RunFolder,
+    SettingsReader,
     costs_of,
     noting,
     read_events,
     read_metrics,
-    read_settings,
     what_is_lost,
 )
 from altgrad.settings import ConfigError
@@ -46,8 +46,10 @@ class Outcome:
         return {**asdict(self), "outcome": None if self.lost else self.outcome}
 
 
-def read_outcome(arm: str, seed: int, run: Path, question: Question) -> Outcome:
-    """What a run's folder says.
+def read_outcome(
+    arm: str, seed: int, run: Path, question: Question, reader: SettingsReader | None = None
+) -> Outcome:
+    """What a run's folder says. reader: of many runs that are nearly the same.
 
     Raises:
         ConfigError: the run finished without ever logging the primary metric.
@@ -56,7 +58,9 @@ def read_outcome(arm: str, seed: int, run: Path, question: Question) -> Outcome:
     lost = what_is_lost(run) if state == "damaged" else ""
     values, events = array("d"), list(read_events(RunFolder(run).events))
     costs = costs_of(noting(question.primary, values, read_metrics(RunFolder(run).metrics)), events)
-    if state == "finished" and (short := _too_short(run, costs["step"])):
+    if state == "finished" and (
+        short := _too_short(run, costs["step"], reader or SettingsReader())
+    ):
         state, lost = "damaged", short
     if state == "finished" and len(values) < question.last:
         raise ConfigError(
@@ -76,9 +80,9 @@ def read_outcome(arm: str, seed: int, run: Path, question: Question) -> Outcome:
     )
 
 
-def _too_short(run: Path, last: int) -> str:
+def _too_short(run: Path, last: int, reader: SettingsReader) -> str:
     """A run that ended well before its last step is not the run that was planned."""
-    planned = read_settings(RunFolder(run).config, programs=True)["max_steps"]
+    planned = reader.read(RunFolder(run).config)["max_steps"]
     return f"it ended at step {last} of {planned}" if last < planned else ""
 
 

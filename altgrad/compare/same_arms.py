@@ -5,9 +5,11 @@ no finding, and an interaction in which one arm stands twice is that arm's main 
 """
 
 import math
+from collections import defaultdict
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,11 +30,17 @@ def same_arms(runs: dict[str, dict[int, Path]], outcomes: dict[str, np.ndarray])
     runs: arm -> seed -> folder. outcomes: arm -> `(seeds,)`, nan for a lost run: of those the
     weights say nothing.
     """
-    kept = {arm: {s: last_weights(run) for s, run in row.items()} for arm, row in runs.items()}
+    alike: dict[Any, list[str]] = defaultdict(list)
+    for arm, row in runs.items():
+        kept = {seed: last_weights(run) for seed, run in row.items()}
+        if all(kept.values()):
+            alike[frozenset(kept.items())].append(arm)
+    # Only arms with the same weights are held against each other: pairs of all arms are many.
     return [
         (a, b)
-        for a, b in combinations(runs, 2)
-        if kept[a] == kept[b] and all(kept[a].values()) and np.array_equal(outcomes[a], outcomes[b])
+        for arms in alike.values()
+        for a, b in combinations(arms, 2)
+        if np.array_equal(outcomes[a], outcomes[b])
     ]
 
 

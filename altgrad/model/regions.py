@@ -17,13 +17,17 @@ GRAPHS_OF_A_LAYER = 4
 """At most, of layers that differ: trained, evaluated, and each at two lengths of text."""
 
 
-def compile_network(model: nn.Module, *, processes: int = 1, **how: Any) -> nn.Module:
+def compile_network(
+    model: nn.Module, *, device: torch.device, processes: int = 1, **how: Any
+) -> nn.Module:
     """`network(idx, targets) -> (logits, loss)`; compiled at its first call, `how` as for torch.
 
     Whole stay a class of one's own, whose pieces nobody knows; a network that several processes
-    share, whose gradients are exchanged while one graph runs; and one of documents.
+    share, whose gradients are exchanged while one graph runs; one of documents; and any on a GPU,
+    where nobody has measured what a layer's call costs.
     """
-    if processes > 1 or type(model) is not GPT or model.config.document_token is not None:
+    elsewhere = processes > 1 or device.type != "cpu"
+    if elsewhere or type(model) is not GPT or model.config.document_token is not None:
         return cast(nn.Module, torch.compile(model, **how))
     return RegionalGPT(model, **how)
 

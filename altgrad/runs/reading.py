@@ -67,7 +67,10 @@ def read_settings(path: Path, *, programs: bool = False) -> Tree:
     Raises:
         ConfigError: unreadable, or not the settings of such a run.
     """
-    tree = read_yaml(path)
+    return _settings_in(path, read_yaml(path), programs)
+
+
+def _settings_in(path: Path, tree: Tree, programs: bool) -> Tree:
     if "program" in tree and not programs:
         raise ConfigError(
             f"{path.parent} is a run of a program ({tree['program']}): of that altgrad has the "
@@ -92,9 +95,9 @@ class SettingsReader:
     def __init__(self) -> None:
         self._known: dict[str, Tree] = {}
 
-    def read(self, path: Path) -> Tree:
+    def read(self, path: Path, *, programs: bool = True) -> Tree:
         """Raises as `read_settings`. Not for changing: runs share its parts."""
-        return _of_a_run(path, _read(path, self._parse))
+        return _settings_in(path, _read(path, self._parse), programs)
 
     def _parse(self, text: str) -> Any:
         tree: Tree = {}

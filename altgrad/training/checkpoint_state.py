@@ -74,9 +74,10 @@ def restore(
         CheckpointError: parts and states do not match.
     """
     processes = saved["processes"]
-    known = processes[rank] if rank < len(processes) else {}
     remarks = _restore(saved["parts"], parts, lenient)
-    return remarks + _restore(known, own_parts, lenient)
+    if rank >= len(processes):  # torchrun goes on with more processes: this one's are its own
+        return remarks
+    return remarks + _restore(processes[rank], own_parts, lenient)
 
 
 def _restore(states: dict[str, Any], parts: Parts, lenient: bool) -> list[str]:

@@ -96,7 +96,8 @@ class TrainConfig:
     """Where the run computes: auto, cpu, cuda, cuda:1 or mps; auto takes an accelerator if there is
     one."""
     devices: int = 1
-    """Number of processes that share the work."""
+    """Number of processes that share the work, under `torchrun` those of all machines. It may go
+    on with others: a step reads `devices` times `accumulation` micro-batches, whoever does it."""
     strategy: str = "auto"
     """How several processes share the work: auto, ddp or fsdp."""
     accumulation: int = 1

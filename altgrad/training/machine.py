@@ -93,8 +93,9 @@ def make_fabric(config: TrainConfig, device: torch.device) -> Fabric:
     """Fabric for these settings; not launched yet."""
     _keep_quiet()
     compute = pick_compute(config.precision.compute, device)
-    machine: dict[str, Any] = {"accelerator": device.type, "devices": config.devices}
-    if device.type == "cuda" and config.devices == 1:
+    here, machines = processes(config)
+    machine: dict[str, Any] = {"accelerator": device.type, "devices": here, "num_nodes": machines}
+    if device.type == "cuda" and here * machines == 1:
         machine["devices"] = [device.index or 0]
     if compute == "16-mixed":
         scaler = torch.amp.GradScaler(device.type)
@@ -104,6 +105,33 @@ def make_fabric(config: TrainConfig, device: torch.device) -> Fabric:
     else:
         arithmetic = {"precision": compute}
     return Fabric(**machine, **arithmetic, strategy=_strategy(config))
+
+
+def processes(config: TrainConfig) -> tuple[int, int]:
+    """Processes on this machine, and machines. `torchrun` has started as many as it says, wherever
+    they are; without it `devices` are started here."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return config.devices, 1
+    here = int(os.environ["LOCAL_WORLD_SIZE"])
+    return here, int(os.environ["WORLD_SIZE"]) // here
+
+
+def accumulation_of(config: TrainConfig, world_size: int) -> int:
+    """Micro-batches of each process a step. `devices` times `accumulation` are read in a step,
+    also where an elastic `torchrun` goes on with another number of processes.
+
+    Raises:
+        ConfigError: so many processes cannot share them.
+    """
+    pieces = config.devices * config.accumulation
+    if pieces % world_size:
+        raise ConfigError(
+            f"{world_size} processes cannot share the {pieces} micro-batches of a step "
+            f"(devices={config.devices} accumulation={config.accumulation}): set devices to the "
+            "processes that torchrun starts on all machines together, or start as many as divide "
+            f"{pieces}."
+        )
+    return pieces // world_size
 
 
 def launch(fabric: Fabric) -> Fabric:

@@ -29,7 +29,13 @@ from altgrad.training.config import TrainConfig
 from altgrad.training.evaluation import Evaluator, part_bytes
 from altgrad.training.health import Emergency, Finding, Health, NonFiniteGuard, StopSignal
 from altgrad.training.instruments import FP32ShadowModel, Numerics, interval, join
-from altgrad.training.machine import launch, make_fabric, pick_device, readable_compile_errors
+from altgrad.training.machine import (
+    accumulation_of,
+    launch,
+    make_fabric,
+    pick_device,
+    readable_compile_errors,
+)
 from altgrad.training.metrics import compute_perplexity
 from altgrad.training.randomness import seed_dropout
 from altgrad.training.recording import (
@@ -68,6 +74,7 @@ class Trainer:
     Attributes:
         model: the network itself, without wrappers. optimizer: its optimiser.
         scaler: the gradient scaler of `16-mixed`, else None.
+        accumulation: micro-batches of this process a step.
         step: optimiser steps taken. best_val_loss: lowest validation loss so far.
         parts, own_parts: name -> whatever else must survive in a checkpoint; `own_parts` differ
             from process to process. A new part joins with one line.
@@ -89,6 +96,7 @@ class Trainer:
         self.config, self.model, self.data_dir = config, model, Path(data_dir)
         self.fabric = fabric or launch(make_fabric(config, pick_device(device or config.device)))
         self.device = self.fabric.device
+        self.accumulation = accumulation_of(config, self.fabric.world_size)
         self.recorder = recorder or Recorder(config, enabled=self.fabric.is_global_zero)
         self.sampler = sampler
         self.step = 0
@@ -98,6 +106,12 @@ class Trainer:
         self.remarks: list[str] = []
         seed_dropout(config.seed, self.fabric.global_rank)
         self.recorder.initial = initial_weights(model, config)
+        if self.fabric.world_size != config.devices:
+            self.remarks.append(
+                f"{self.fabric.world_size} processes for devices={config.devices}: each takes "
+                f"{self.accumulation} micro-batches a step, so that a step reads the same tokens; "
+                "sums in another order differ in their last bits"
+            )
         if self.recorder.initial["from"] == GIVEN:
             self.remarks.append(NOT_DRAWN.format(seed=config.seed))
         # Before this nothing may round, shard or move the model: its hashes are of what was given.
@@ -131,7 +145,8 @@ class Trainer:
         shapes: dict[str, Any] = {} if config.schedule.short_context is None else {"dynamic": False}
         network = self.model
         if config.compile:
-            network = compile_network(network, processes=self.fabric.world_size, **shapes)
+            how = {"device": self.device, "processes": self.fabric.world_size, **shapes}
+            network = compile_network(network, **how)
         self._network = self.fabric.setup_module(network)
         # Only now: a sharded model has other parameters than it had.
         storage = self.rounding.storage(config.optim)
@@ -144,7 +159,7 @@ class Trainer:
             shadow=config.shadow,
             diagnostics=config.diagnostics,
             twin=self.shadow,
-            accumulation=config.accumulation,
+            accumulation=self.accumulation,
             compiled=bool(config.compile),
         )
         decay = config.optim.ema_decay
@@ -162,7 +177,7 @@ class Trainer:
             self.fabric,
             self._network,
             self.fabric.setup_optimizers(self.optimizer),
-            accumulation=config.accumulation,
+            accumulation=self.accumulation,
             grad_clip=config.optim.grad_clip,
             judge=self._judge,
             observer=self.numerics,
@@ -419,7 +434,7 @@ class Trainer:
         """`accumulation` micro-batches, one below the other; all of them are read or none."""
         position = self.batches.state_dict()
         try:
-            pieces = [self.batches.next_batch() for _ in range(self.config.accumulation)]
+            pieces = [self.batches.next_batch() for _ in range(self.accumulation)]
         except BaseException:
             self.batches.load_state_dict(position)
             raise

@@ -28,6 +28,8 @@ from altgrad.training.checkpoints import find_checkpoint
 from altgrad.training.checkpoints.files import verify_files
 
 WORDS = "optim.lr=0.01,0.1 seeds=2"
+LONG = "max_steps=3000 eval_interval=1000 checkpoint_interval=50"
+"""Runs of some seconds: workers start seconds apart, and two of them must be at work at once."""
 
 
 def node(name: str, cpus: float = 0, gpus: float = 0) -> dict:
@@ -229,13 +231,13 @@ def test_without_a_shared_disk_the_verdict_is_that_of_one_machine(
 def test_a_node_with_a_disk_of_its_own_dies_and_its_run_goes_on_from_the_storage(
     ask, one_machine, islands, tmp_path
 ):
-    words = "optim.lr=0.01,0.1 seeds=1 max_steps=600 eval_interval=100 checkpoint_interval=20"
+    words = f"optim.lr=0.01,0.1 seeds=1 {LONG}"
     expected = one_machine(words)
     found, runs = islands(1, 1), tmp_path / "ray"
     with tempfile.TemporaryDirectory(dir="/var/tmp") as kept:
 
         def kill() -> None:
-            while not list(Path(kept).glob("*/step_*.json")):
+            while len({path.parent for path in Path(kept).glob("*/step_*.json")}) < 2:
                 time.sleep(0.05)
             os.killpg(found.nodes[0].pid, signal.SIGKILL)
 
@@ -250,14 +252,20 @@ def test_a_node_with_a_disk_of_its_own_dies_and_its_run_goes_on_from_the_storage
     assert "failed" not in events
 
 
+def under_way(run: Path) -> bool:
+    events = [e["event"] for e in read_jsonl(run / "events.jsonl")]
+    return any(run.glob("checkpoints/step_*")) and "finished" not in events
+
+
 @pytest.mark.slow
 def test_a_node_that_dies_loses_no_run(ask, one_machine, cluster, tmp_path, capfd):
-    words = f"{WORDS} max_steps=400 eval_interval=100 checkpoint_interval=20"
+    words = f"{WORDS} {LONG}"
     expected = one_machine(words)
     found, runs = cluster(1, 2), tmp_path / "ray"
 
     def kill() -> None:
-        while not any(list(run.glob("checkpoints/*")) for run in find_runs(runs)):
+        # The first node holds one run, so one of two under way is on the second.
+        while sum(under_way(run) for run in find_runs(runs)) < 2:
             time.sleep(0.05)
         found.remove(found.nodes[1], allow_graceful=False)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from altgrad.compare.conclusion import conclude
+from altgrad.compare.report import curves
 from altgrad.compare.report.build import write_reports
 from altgrad.compare.report.curves import band_rows, mechanism_rows, thin
 from altgrad.compare.report.html import _script_json
@@ -146,6 +147,15 @@ def test_bands_only_cover_steps_that_all_seeds_reached():
     rows = [{"arm": "a", "seed": s, "step": 1, "value": float(s)} for s in (1, 2)]
     rows.append({"arm": "a", "seed": 1, "step": 2, "value": 9.0})
     assert band_rows(rows) == [{"arm": "a", "step": 1, "mean": 1.5, "low": 1.0, "high": 2.0}]
+
+
+def test_the_curves_of_very_many_runs_have_fewer_points(conclusion, monkeypatch):
+    runs = sum(map(len, conclusion.runs.values()))
+    whole = curves.loss_rows(conclusion, "loss")
+    monkeypatch.setattr(curves, "MOST_ROWS", 3 * runs)
+    fewer = curves.loss_rows(conclusion, "loss")
+    assert len(whole) > len(fewer) <= 3 * runs
+    assert {(r["arm"], r["seed"]) for r in fewer} == {(r["arm"], r["seed"]) for r in whole}
 
 
 def test_thinning_keeps_means_and_the_last_step():

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from altgrad.learn.checker import check_file, judge
+from altgrad.learn.isolate import run_isolated
 from altgrad.learn.observe import agrees, differences, observe, tolerances
 from altgrad.learn.source import replace_bodies, skeleton
 from altgrad.learn.track import TRACKS, Track
@@ -171,6 +172,22 @@ def test_a_broken_unit_is_a_verdict_and_not_a_crash(case, write):
     found = verdict(write({"norm": body}), **limit)
     assert found.state == state
     assert re.search(words, "\n".join(found.evidence))
+
+
+def test_a_busy_machine_makes_no_right_unit_wrong():
+    """Half a second of computing, spread over two: the limit is of processor time."""
+    assert run_isolated(_slowly, timeout_s=0.8).value == "done"
+    assert run_isolated(time.sleep, 60, timeout_s=0.5).timed_out
+
+
+def _slowly() -> str:
+    end = time.process_time() + 0.5
+    while time.process_time() < end:
+        burst = time.process_time() + 0.02
+        while time.process_time() < burst:
+            pass
+        time.sleep(0.06)
+    return "done"
 
 
 def test_the_other_units_are_checked_after_one_that_breaks(write):

@@ -7,6 +7,7 @@ from torch._dynamo.testing import CompileCounter
 from altgrad.model import GPT, GPTConfig, compile_network
 
 SIZES = {"n_layer": 4, "n_head": 2, "n_embd": 16, "block_size": 12, "vocab_size": 11}
+CPU = torch.device("cpu")
 PARTS = {"embedding": "bigram", "position": "rope", "block": "shift", "residual": "skip"}
 
 
@@ -37,7 +38,7 @@ def trained(call, model: GPT) -> list[torch.Tensor]:
 def test_logits_loss_and_gradients_are_the_plain_networks(parts):
     model = network(**parts)
     plain = trained(model, model)
-    regional = trained(compile_network(model, backend="aot_eager"), model)
+    regional = trained(compile_network(model, device=CPU, backend="aot_eager"), model)
     assert len(plain) == len(regional)
     for a, b in zip(plain, regional, strict=True):
         torch.testing.assert_close(a, b)
@@ -46,7 +47,7 @@ def test_logits_loss_and_gradients_are_the_plain_networks(parts):
 @pytest.mark.parametrize("parts", [{}, PARTS])
 def test_equal_layers_are_compiled_once(parts):
     counter = CompileCounter()
-    compiled = compile_network(network(**parts), backend=counter)
+    compiled = compile_network(network(**parts), device=CPU, backend=counter)
     for _ in range(3):
         compiled(*tokens())
     assert counter.frame_count == 3  # embedding, layer, head
@@ -55,26 +56,29 @@ def test_equal_layers_are_compiled_once(parts):
 def test_twelve_layers_that_all_differ_are_compiled_all_the_same():
     model = GPT(GPTConfig(**{**SIZES, "n_layer": 12}, windows=list(range(1, 13))))
     counter = CompileCounter()
-    compile_network(model, backend=counter)(*tokens())
+    compile_network(model, device=CPU, backend=counter)(*tokens())
     assert counter.frame_count == 12 + 2
 
 
 def test_the_model_itself_stays_plain_and_samples_without_a_compiler():
     counter = CompileCounter()
     model = network(**PARTS)
-    compile_network(model, backend=counter)(*tokens())
+    compile_network(model, device=CPU, backend=counter)(*tokens())
     before = counter.frame_count
     model.generate(tokens()[0][:1, :3], 4, seed=1)
     assert counter.frame_count == before
 
 
 def test_an_id_outside_the_vocabulary_is_refused_although_compiled():
-    compiled = compile_network(network(), backend="aot_eager")
+    compiled = compile_network(network(), device=CPU, backend="aot_eager")
     with pytest.raises(ValueError, match="holds 11, outside 0 … 10"):
         compiled(torch.full((1, 4), 11), torch.zeros(1, 4, dtype=torch.long))
 
 
-def test_a_network_of_several_processes_is_one_graph():
+@pytest.mark.parametrize(
+    "where", [{"device": CPU, "processes": 2}, {"device": torch.device("cuda")}]
+)
+def test_several_processes_and_a_gpu_get_one_graph(where):
     counter = CompileCounter()
-    compile_network(network(), processes=2, backend=counter)(*tokens())
+    compile_network(network(), **where, backend=counter)(*tokens())
     assert counter.frame_count == 1

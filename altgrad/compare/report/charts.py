@@ -62,11 +62,11 @@ class Charts:
         )
         faded = alt.condition(pick, alt.value(0.45), alt.value(0.04))
         seeds = (
-            alt.Chart(alt.Data(values=rows))
+            alt.Chart(alt.NamedData("seeds"))
             .mark_line(strokeWidth=0.8)
             .encode(x=x, y=y, color=self._colour(), detail="seed:N", opacity=faded)
         )
-        means = alt.Chart(alt.Data(values=band_rows(rows)))
+        means = alt.Chart(alt.NamedData("means"))
         solid = alt.condition(pick, alt.value(1), alt.value(0.08))
         line = means.mark_line(strokeWidth=2.6).encode(
             x=x,
@@ -84,7 +84,11 @@ class Charts:
             color=self._colour(),
             opacity=alt.condition(pick, alt.value(0.16), alt.value(0.02)),
         )
-        return finish(alt.layer(band, seeds, line.add_params(pick), hover), 320)
+        # Beside altair, which looks at every row several times.
+        numbers = {"seeds": rows, "means": band_rows(rows)}
+        return finish(alt.layer(band, seeds, line.add_params(pick), hover), 320) | {
+            "datasets": numbers
+        }
 
     def at_the_only_step(self, name: str, title: str) -> Spec | None:
         """A metric that every run has at one step, where a curve has nothing to draw: a row an

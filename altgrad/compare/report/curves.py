@@ -14,15 +14,19 @@ Row = dict[str, Any]
 MOST_POINTS = 120
 MOST_STEPS = 30
 """Points of a loss curve; steps of a mechanism's curve, of which there may be hundreds."""
+MOST_ROWS = 50_000
+"""Points of all loss curves of a plot together: of very many runs each has fewer."""
 
 
 def loss_rows(conclusion: Conclusion, name: str) -> list[Row]:
     """`arm seed step value` of one metric of every run, means over equal spans of steps."""
+    runs = sum(map(len, conclusion.runs.values()))
+    most = max(2, min(MOST_POINTS, MOST_ROWS // max(1, runs)))
     return [
         {"arm": arm, "seed": seed, "step": step, "value": value}
         for arm, by_seed in conclusion.runs.items()
         for seed, run in by_seed.items()
-        for step, value in thin(_read_metric(run, name), MOST_POINTS)
+        for step, value in thin(_read_metric(run, name), most)
     ]
 
 

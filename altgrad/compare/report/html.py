@@ -73,7 +73,7 @@ def page(conclusion: Conclusion) -> str:
         title=f"{headline(conclusion)} - altgrad",
         question=conclusion.question.question,
         headline=headline(conclusion),
-        verdicts=_verdicts(conclusion),
+        verdicts=_verdicts(conclusion, charts.colour_of),
         rules=rules_in_words(conclusion),
         body=body,
         specs=specs,
@@ -106,36 +106,36 @@ def fill_page(
     )
 
 
-def _verdicts(conclusion: Conclusion) -> str:
+def _verdicts(conclusion: Conclusion, colour_of: dict[str, str]) -> str:
     """A card for each verdict and contrast; of many arms the finding's alone, the rest folded."""
     found: list[Evidence | Contrast] = [*conclusion.evidence, *conclusion.contrasts]
     first = found
     if are_many(conclusion) and conclusion.question.design != "ablation":
         finding = [best(conclusion), *shown_interactions(conclusion)[:MOST_INTERACTIONS]]
         first = [f for f in found if any(f is one for one in finding)]
-    cards = [_card(f, conclusion) for f in first]
+    primary = conclusion.question.primary
+    cards = [_card(f, primary, colour_of) for f in first]
     cards += [_item("#333", line, "") for line in same_lines(conclusion)]
-    return "".join(cards) + _folded([f for f in found if f not in first], conclusion)
+    rest = [_card(f, primary, colour_of) for f in found if f not in first]
+    return "".join(cards) + _folded(rest, sum(f not in first for f in conclusion.evidence))
 
 
-def _folded(rest: list[Evidence | Contrast], conclusion: Conclusion) -> str:
-    if not rest:
+def _folded(cards: list[str], arms: int) -> str:
+    if not cards:
         return ""
-    cards = "".join(_card(f, conclusion) for f in rest)
-    arms = sum(isinstance(f, Evidence) for f in rest)
-    kinds = [(arms, "arms"), (len(rest) - arms, "contrasts")]
+    kinds = [(arms, "arms"), (len(cards) - arms, "contrasts")]
     counted = " and ".join(f"{n} {what}" for n, what in kinds if n)
     told = f"The other {counted}, in a sentence each"
-    return f'<li class="rest"><details><summary>{told}</summary><ul>{cards}</ul></details></li>'
+    listed = "".join(cards)
+    return f'<li class="rest"><details><summary>{told}</summary><ul>{listed}</ul></details></li>'
 
 
-def _card(found: Evidence | Contrast, conclusion: Conclusion) -> str:
+def _card(found: Evidence | Contrast, primary: str, colour_of: dict[str, str]) -> str:
     numbers = numbers_of(found)
     if isinstance(found, Contrast):
         return _item("#333", found.words, f"{contrast_is(found)} {numbers}")
-    detail = f"{conclusion.question.primary}, difference {numbers}" if numbers else ""
-    colour = Charts(conclusion).colour_of[found.arm]
-    return _item(colour, f"{found.arm}: {found.words}", detail)
+    detail = f"{primary}, difference {numbers}" if numbers else ""
+    return _item(colour_of[found.arm], f"{found.arm}: {found.words}", detail)
 
 
 def _item(colour: str, words: str, detail: str) -> str:

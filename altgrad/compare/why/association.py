@@ -129,7 +129,7 @@ def _association(
     steps = measured.steps[names[0]]
     by_layer = {i: mean_of_spans(common(measured.values[n])) for i, n in layers.items()}
     made = [
-        difference(arm, pairs, whole, by_layer, steps)
+        difference(arm, pairs, whole, values, by_layer, steps)
         for arm, pairs in pairs_of(kept, control).items()
     ]
     found = tuple(d for d in made if d)

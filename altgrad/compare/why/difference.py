@@ -11,7 +11,7 @@ from altgrad.compare.outcomes import Outcome
 from altgrad.compare.statistics import paired
 from altgrad.compare.why.measured import SPANS
 from altgrad.compare.why.names import natural
-from altgrad.compare.why.spans import Array, mean_of_spans
+from altgrad.compare.why.spans import Array
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,13 @@ def difference(
     arm: str,
     pairs: list[tuple[int, int]],
     whole: Array,
+    values: Array,
     by_layer: Mapping[str, Array],
     steps: Sequence[int],
 ) -> Difference | None:
-    t = _paired(mean_of_spans(whole), pairs)
+    """values: `whole`'s means over its spans, which are of all runs and so taken once for all
+    arms: for each arm they would cost the square of the arms."""
+    t = _paired(values, pairs)
     if t is None:
         return None
     layer, layer_mean = _where(by_layer, pairs)

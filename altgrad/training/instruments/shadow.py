@@ -54,7 +54,8 @@ class FP32ShadowModel:
 
     def compile(self) -> None:
         """Compile the twin's forward and backward, as the run's own network is."""
-        self._network = compile_network(self.model)
+        device = next(self.model.parameters()).device
+        self._network = compile_network(self.model, device=device)
 
     @torch.no_grad()
     def sync_weights(self, source: nn.Module) -> None:

@@ -36,7 +36,7 @@ def start_facts(
 ) -> dict[str, Any]:
     """What a person wants to know before a run starts."""
     processes = f" x {world_size} {config.strategy}" if config.devices > 1 else ""
-    per_step = config.data.batch_size * config.accumulation * world_size
+    per_step = config.data.batch_size * config.accumulation * config.devices
     return {
         "model": f"{config.model.n_layer} layers x {config.model.n_embd}, "
         f"{sum(p.numel() for p in model.parameters()):,} parameters",
