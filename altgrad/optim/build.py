@@ -56,7 +56,7 @@ OPTIMIZERS: dict[str, Builder] = {
 
 ADAM = ("betas", "eps")
 SGD = ("momentum", "nesterov")
-MUON = (*SGD, "ns_steps", "muon_scale", "momentum_warmup_steps", *ADAM)
+MUON = (*SGD, "ns_steps", "muon_scale", "momentum_warmup_steps", "neuron_beta", *ADAM)
 STEERED = ("stiffness", "placebo")
 SPACED = (*STEERED, "match_rms")
 RUNGS = ("rung_clip", "free_lr", *ADAM)

@@ -53,6 +53,9 @@ class OptimConfig:
     """How Muon's update is scaled: original or match_rms_adamw."""
     momentum_warmup_steps: int = 0
     """Steps over which Muon's momentum rises from 0.85 to `momentum`."""
+    neuron_beta: float = 0.0
+    """Decay of the mean square of each row of Muon's update, by whose root the row is divided
+    (NorMuon); 0 = off."""
     ema_decay: float = 0.0
     """Decay of the running average of the weights, which is what is evaluated; 0 = off."""
     state_format: str | None = None
@@ -85,6 +88,7 @@ class OptimConfig:
         for name in ("eps", "weight_decay", "grad_clip", "free_lr", "exponent_lr_ratio"):
             _require(name, getattr(self, name), 0.0, float("inf"))
         _require("momentum", self.momentum, 0.0, 1.0)
+        _require("neuron_beta", self.neuron_beta, 0.0, 1.0)
         _require("ema_decay", self.ema_decay, 0.0, 1.0)
         _require("ns_steps", self.ns_steps, 1, 100)
         _require("momentum_warmup_steps", self.momentum_warmup_steps, 0, float("inf"))

@@ -49,6 +49,7 @@ def muon(groups: Groups, config: OptimConfig, storage: Storage) -> Optimizer:
             ns_steps=config.ns_steps,
             scale=config.muon_scale,
             momentum_warmup_steps=config.momentum_warmup_steps,
+            neuron_beta=config.neuron_beta,
         )
         parts.insert(0, muon_part)
     return CombinedOptimizer(parts)

@@ -9,10 +9,17 @@ scale(W) is sqrt(max(1, rows / columns)) ("original") or 0.2 sqrt(max(rows, colu
 NewtonSchulz(X) drives all singular values of X towards 1 by k steps of
 X <- a X + (b A + c A A) X with A = X X^T, on X scaled to Frobenius norm 1.
 
+With `neuron_beta` b above 0 (NorMuon) rows of U, a row for each neuron, get steps of like length:
+
+    v <- b v + (1 - b) mean of U^2 over a row;    U <- |U| N / |N|  with N = U / (sqrt(v) + eps)
+
+so that the whole step stays as long as Muon's. It costs one number a row and two walks over U.
+
 Cost: per step and matrix of m x n (m <= n) about k (2 m^2 n + m^3) multiply-adds, one buffer.
 When: matrices between dense vectors. Not for lookups (embeddings), vectors or the head.
 Sources: K. Jordan, "Muon" (2024), kellerjordan.github.io/posts/muon; J. Liu et al., "Muon is
-scalable for LLM training", arXiv:2502.16982 (the second scale).
+scalable for LLM training", arXiv:2502.16982 (the second scale); Z. Li et al., "NorMuon",
+arXiv:2510.05491 (rows, algorithm 1).
 
 Why not torch.optim.Muon: it always multiplies in bfloat16, which a CPU without such instructions
 emulates (30 times slower than float32 on AVX2, see `benchmarks/muon_step.py`). Here such a CPU uses
@@ -21,7 +28,8 @@ one shape in one batch was tried: 1.1 times faster at width 192, 0.9 times at 25
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import torch
@@ -29,6 +37,7 @@ from torch import Tensor
 
 NS_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 NS_EPS = 1e-7
+NEURON_EPS = 1e-10
 SCALES = ("original", "match_rms_adamw")
 WARMUP_MOMENTUM = 0.85
 
@@ -56,18 +65,20 @@ def newton_schulz(matrix: Tensor, steps: int = 5, *, dtype: torch.dtype) -> Tens
     return x.T if tall else x
 
 
-def orthogonalized(matrix: Any, steps: int) -> Tensor:
-    """Newton-Schulz of (rows, columns) in the device's fast dtype; a DTensor is gathered, then
-    sharded again.
+def orthogonalized(
+    matrix: Any, steps: int, then: Callable[[Tensor], Tensor] = lambda whole: whole
+) -> Tensor:
+    """Newton-Schulz of (rows, columns) in the device's fast dtype, and `then` of the result; a
+    DTensor is gathered, then sharded again.
 
     A float64 matrix stays float64: who trains in double compares to the last digit.
     """
     dtype = matrix.dtype if matrix.dtype == torch.float64 else fast_dtype(matrix.device)
     if not hasattr(matrix, "full_tensor"):
-        return newton_schulz(matrix, steps, dtype=dtype)
+        return then(newton_schulz(matrix, steps, dtype=dtype))
     from torch.distributed.tensor import DTensor, Replicate
 
-    whole = newton_schulz(matrix.full_tensor(), steps, dtype=dtype)
+    whole = then(newton_schulz(matrix.full_tensor(), steps, dtype=dtype))
     mesh = matrix.device_mesh
     everywhere = DTensor.from_local(whole, mesh, [Replicate()] * mesh.ndim)
     return everywhere.redistribute(placements=matrix.placements)
@@ -105,6 +116,7 @@ class Muon(torch.optim.Optimizer):
         weight_decay: float = 0.0,
         scale: str = "original",
         momentum_warmup_steps: int = 0,
+        neuron_beta: float = 0.0,
     ) -> None:
         defaults = {
             "lr": lr,
@@ -114,6 +126,7 @@ class Muon(torch.optim.Optimizer):
             "weight_decay": weight_decay,
             "scale": scale,
             "momentum_warmup_steps": momentum_warmup_steps,
+            "neuron_beta": neuron_beta,
             "steps": 0,
         }
         super().__init__(params, defaults)
@@ -136,9 +149,20 @@ class Muon(torch.optim.Optimizer):
         return loss
 
     def _move(self, p: Tensor, group: dict[str, Any]) -> None:
-        update = orthogonalized(self._direction(p, group), group["ns_steps"])
+        how = [partial(self._levelled, p, group["neuron_beta"])] if group["neuron_beta"] else []
+        update = orthogonalized(self._direction(p, group), group["ns_steps"], *how)
         p.mul_(1.0 - group["lr"] * group["weight_decay"])
         p.add_(update, alpha=-group["lr"] * step_scale(p.shape, group["scale"]))
+
+    def _levelled(self, p: Tensor, beta: float, update: Tensor) -> Tensor:
+        """`update` (rows, columns), each row over the root of its running mean square."""
+        update = update.to(torch.promote_types(update.dtype, torch.float32))
+        square, state = update.square().mean(dim=1, keepdim=True), self.state[p]
+        if "row_square" not in state:
+            state["row_square"] = torch.zeros_like(square)
+        moment = state["row_square"].lerp_(square.to(state["row_square"].dtype), 1.0 - beta)
+        levelled = update / (moment.sqrt() + NEURON_EPS)
+        return levelled * (update.norm() / (levelled.norm() + NEURON_EPS))
 
     def _direction(self, p: Tensor, group: dict[str, Any]) -> Tensor:
         """Update the momentum buffer; what is to be made orthogonal."""

@@ -125,6 +125,7 @@ OTHER = {
     "ns_steps": 2,
     "muon_scale": "match_rms_adamw",
     "momentum_warmup_steps": 7,
+    "neuron_beta": 0.9,
     "stiffness": "e0m7",
     "placebo": "shuffled",
     "match_rms": False,

@@ -76,6 +76,45 @@ def test_the_original_scale_is_the_root_of_rows_over_columns(rows, columns, scal
     assert step_scale(torch.Size([rows, columns]), "original") == scale
 
 
+def test_rows_are_levelled_as_normuons_algorithm_says():
+    """Row by row and number by number, in float64, from Muon's own orthogonal updates."""
+    shape, beta, lr = (5, 3), 0.8, 0.1
+    p, plain = (nn.Parameter(torch.zeros(shape, dtype=torch.float64)) for _ in range(2))
+    levelling, muon = Muon([p], lr=lr, neuron_beta=beta), Muon([plain], lr=lr)
+    expected, v = torch.zeros(shape, dtype=torch.float64), [0.0] * shape[0]
+    for step in range(4):
+        grad = torch.randn(shape, generator=torch.Generator().manual_seed(step)).double()
+        before = plain.detach().clone()
+        for weight, optimizer in ((p, levelling), (plain, muon)):
+            weight.grad = grad.clone()
+            optimizer.step()
+        update = plain.detach() - before
+        rows = []
+        for i, row in enumerate((update / lr).tolist()):
+            # Muon's own factor on this shape is undone, or v would hold it.
+            row = [x / step_scale(torch.Size(shape), "original") for x in row]
+            v[i] = beta * v[i] + (1 - beta) * sum(x * x for x in row) / len(row)
+            rows.append([x / v[i] ** 0.5 for x in row])
+        levelled = torch.tensor(rows, dtype=torch.float64)
+        expected += levelled * (update.norm() / levelled.norm())
+        torch.testing.assert_close(p.detach(), expected, rtol=1e-7, atol=1e-10)
+
+
+def test_a_levelled_first_step_moves_every_row_alike_and_is_as_long_as_muons():
+    p, plain = (nn.Parameter(torch.zeros(8, 24)) for _ in range(2))
+    grad = torch.randn(8, 24, generator=torch.Generator().manual_seed(0))
+    for weight, beta in ((p, 0.95), (plain, 0.0)):
+        weight.grad = grad.clone()
+        Muon([weight], lr=0.1, neuron_beta=beta).step()
+    norms = p.detach().norm(dim=1)
+    torch.testing.assert_close(norms, norms.mean().expand(8), rtol=1e-4, atol=0)
+    assert p.detach().norm().item() == pytest.approx(plain.detach().norm().item(), rel=1e-4)
+    p.grad = torch.zeros_like(p)
+    before = p.detach().clone()
+    Muon([p], lr=0.1, neuron_beta=0.95).step()
+    assert torch.equal(p.detach(), before)
+
+
 def test_momentum_rises_to_its_value():
     assert momentum_at(0, 0.95, 300) == pytest.approx(0.85)
     assert momentum_at(150, 0.95, 300) == pytest.approx(0.90)

@@ -89,6 +89,7 @@ CASES = {
     "optim.ns_steps": (["optim=sgd"], ["optim=ulp_muon"]),
     "optim.muon_scale": (["optim=adamw"], ["optim=muon"]),
     "optim.momentum_warmup_steps": (["optim=sgd"], ["optim=grid_muon"]),
+    "optim.neuron_beta": (["optim=adamw"], ["optim=muon"]),
     "optim.match_rms": (["optim=manifold_adamw"], ["optim=ulp_adamw"]),
     "optim.stiffness": (["optim=adamw"], ["optim=manifold_adamw"]),
     "optim.placebo": (["optim=adamw"], ["optim=ulp_adamw"]),
