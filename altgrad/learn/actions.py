@@ -234,7 +234,10 @@ def status(space: Workshop) -> Lines:
 
 
 def trace(space: Workshop, unit: str, *, diff: bool, broken: bool = False) -> Lines:
-    """Every line of a unit with the values it makes; `broken`: of the file that `break` planted."""
+    """Every line of a unit with the values it makes; `broken`: of the file that `break` planted.
+
+    With `diff` the exit code is that of `check`: 1 where the unit does not pass.
+    """
     if broken and diff:
         raise ValueError("--diff would tell what is planted: trace both files and compare")
     if broken:
@@ -250,7 +253,7 @@ def trace(space: Workshop, unit: str, *, diff: bool, broken: bool = False) -> Li
         yield f"✗ {ended.crash or f'not finished after {TRACE_TIMEOUT_S:g} s'}"
         return 1
     yield from ended.value
-    return 0
+    return int(diff and not verdict.passed)
 
 
 def _traced(track: Track, path: Path, unit: str, diff: bool, passes: bool) -> list[str]:
