@@ -70,6 +70,26 @@ def test_a_view_of_a_transposed_tensor_is_not_called_a_mistake_of_rope():
     assert [n.split(":")[0] for n in found.named] == ["view of a tensor that is not contiguous"]
 
 
+RMS_NORM = "    return F.rms_norm(x, (x.size(-1),), eps=1e-6)\n"
+FLOOR = "is only a floor"
+
+
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        ("return F.normalize(x, dim=-1, eps=1e-6) * x.size(-1) ** 0.5", FLOOR),
+        ("return F.normalize(x, dim=-1) * x.size(-1) ** 0.5", FLOOR),
+        ("return x * x.square().mean(-1, True).clamp(min=1e-6).rsqrt()", FLOOR),
+        ("return F.rms_norm(x, (x.size(-1),))", "left to torch's default"),
+        ("return x * (x.square().mean(-1, True) + 1e-12).rsqrt()", ""),
+    ],
+)
+def test_an_eps_is_named_by_what_it_does_to_tiny_numbers(body, named):
+    """To five digits all of them are the same where numbers are near 1."""
+    found = ask(NANOCHAT, "norm", (RMS_NORM, f"    {body}\n"))
+    assert [named in text for text in found.named] == ([True] if named else [])
+
+
 WORDS = {
     "6 (H) and 2 (K) in dimension 1": (
         ATTENTION,
