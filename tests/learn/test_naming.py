@@ -90,6 +90,30 @@ def test_an_eps_is_named_by_what_it_does_to_tiny_numbers(body, named):
     assert [named in text for text in found.named] == ([True] if named else [])
 
 
+def test_two_texts_for_one_place_are_not_both_named():
+    scale = ("self.head_dim**0.5", "(1 if B == 1 else self.n_head)**0.5")
+    found = ask(NANOCHAT, ATTENTION, (SDPA, BY_HAND.replace(*scale)))
+    assert sum("scores are" in text for text in found.named) == 1
+
+
+def test_the_scale_by_the_number_of_key_value_heads_is_named_beside_tiled_heads():
+    scale = ("self.head_dim**0.5", "self.n_kv_head**0.5")
+    tiled = (
+        "k, v = k.repeat_interleave(groups, dim=1), v.repeat_interleave(groups, dim=1)",
+        "k, v = k.repeat(1, groups, 1, 1), v.repeat(1, groups, 1, 1)",
+    )
+    found = ask(NANOCHAT, ATTENTION, (SDPA, BY_HAND.replace(*scale)), tiled)
+    assert sorted(found.mistakes) == ["kv heads tiled", "scale 1/sqrt(K), by hand"]
+
+
+def test_what_one_of_several_names_explains_is_said_of_that_one():
+    body = "    y = x.float()\n    return y * y.square().mean(-1, True).clamp(min=1e-6).rsqrt()\n"
+    found = ask(NANOCHAT, "norm", (RMS_NORM, body))
+    assert len(found.named) == 2
+    assert FLOOR in found.named[0]
+    assert any(text.startswith("the first ➜ alone gives") for text in found.evidence)
+
+
 WORDS = {
     "6 (H) and 2 (K) in dimension 1": (
         ATTENTION,
