@@ -146,17 +146,9 @@ def _lessons_learnt(space: Workshop, words: list[str], verdicts: list[Verdict]) 
 
 
 def units_of(space: Workshop, words: list[str]) -> list[str]:
-    """Units named by stage number or by (part of a) name."""
-    track = space.track
-    found: list[str] = []
-    for word in words:
-        if word.isdigit():
-            if int(word) not in track.stages:
-                raise ValueError(f"stage {word} is not one of {', '.join(map(str, track.stages))}")
-            found += track.units_of(int(word))
-        else:
-            found.append(track.find(word))
-    return list(dict.fromkeys(found)) or track.units
+    """Units named by stage, by class, or by (part of a) name."""
+    found = [unit for word in words for unit in space.track.find_all(word)]
+    return list(dict.fromkeys(found)) or space.track.units
 
 
 def _check_and_note(space: Workshop, units: list[str]) -> list[Verdict]:
