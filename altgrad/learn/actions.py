@@ -146,17 +146,9 @@ def _lessons_learnt(space: Workshop, words: list[str], verdicts: list[Verdict]) 
 
 
 def units_of(space: Workshop, words: list[str]) -> list[str]:
-    """Units named by stage number or by (part of a) name."""
-    track = space.track
-    found: list[str] = []
-    for word in words:
-        if word.isdigit():
-            if int(word) not in track.stages:
-                raise ValueError(f"stage {word} is not one of {', '.join(map(str, track.stages))}")
-            found += track.units_of(int(word))
-        else:
-            found.append(track.find(word))
-    return list(dict.fromkeys(found)) or track.units
+    """Units named by stage, by class, or by (part of a) name."""
+    found = [unit for word in words for unit in space.track.find_all(word)]
+    return list(dict.fromkeys(found)) or space.track.units
 
 
 def _check_and_note(space: Workshop, units: list[str]) -> list[Verdict]:
@@ -234,7 +226,10 @@ def status(space: Workshop) -> Lines:
 
 
 def trace(space: Workshop, unit: str, *, diff: bool, broken: bool = False) -> Lines:
-    """Every line of a unit with the values it makes; `broken`: of the file that `break` planted."""
+    """Every line of a unit with the values it makes; `broken`: of the file that `break` planted.
+
+    With `diff` the exit code is that of `check`: 1 where the unit does not pass.
+    """
     if broken and diff:
         raise ValueError("--diff would tell what is planted: trace both files and compare")
     if broken:
@@ -250,7 +245,7 @@ def trace(space: Workshop, unit: str, *, diff: bool, broken: bool = False) -> Li
         yield f"✗ {ended.crash or f'not finished after {TRACE_TIMEOUT_S:g} s'}"
         return 1
     yield from ended.value
-    return 0
+    return int(diff and not verdict.passed)
 
 
 def _traced(track: Track, path: Path, unit: str, diff: bool, passes: bool) -> list[str]:

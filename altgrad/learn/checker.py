@@ -257,7 +257,7 @@ def conclude(track: Track, seen: Seen) -> Verdict:
         evidence=[*_evidence(found), *symptoms(unit, found, seen.got)],
     )
     if naming.mistakes and not naming.whole:
-        verdict.evidence += _what_is_left(naming, wrong - set(told))
+        verdict.evidence += _what_is_left(naming, wrong - set(told), verdict.named)
     if failure is not None:
         verdict.line, verdict.trace = failure.line, failure.trace
     return verdict
@@ -269,8 +269,15 @@ def _evidence(found: list[Difference]) -> list[str]:
     return describe(found[:1] if small is found[0] else [found[0], small])
 
 
-def _what_is_left(naming: Naming, wrong: set[str]) -> list[str]:
-    """Which outcomes the named mistake gives to the last digit, and how many it does not."""
+def _what_is_left(naming: Naming, wrong: set[str], named: list[str]) -> list[str]:
+    """Which outcomes each named mistake gives to the last digit, and how many none does."""
     left = sorted(wrong - naming.explained)
-    lines = [f"this alone gives your {'; '.join(sorted(naming.explained)[:3])}, digit by digit"]
+    lines = []
+    for mistake, share in zip(naming.mistakes, naming.shares, strict=True):
+        place = named.index(mistake.says)
+        which = "this" if len(named) == 1 else f"the {ORDINALS.get(place, place + 1)} ➜"
+        lines.append(f"{which} alone gives your {'; '.join(sorted(share)[:3])}, digit by digit")
     return lines + ([f"something else is wrong as well: {'; '.join(left[:3])}"] if left else [])
+
+
+ORDINALS = {0: "first", 1: "second", 2: "third"}

@@ -30,8 +30,12 @@ class Naming:
     """The mistakes that explain the outcomes, and the labels that nothing explains."""
 
     mistakes: list[Variant] = field(default_factory=list)
-    explained: set[str] = field(default_factory=set)  # labels, where not all of them are
+    shares: list[set[str]] = field(default_factory=list)  # labels that each alone explains
     whole: bool = False
+
+    @property
+    def explained(self) -> set[str]:
+        return set().union(*self.shares)
 
 
 def name_mistakes(
@@ -44,13 +48,13 @@ def name_mistakes(
     """
     bench = Bench(track, unit, expected, got)
     if single := bench.whole(bench.singles()):
-        return Naming(single, wrong, whole=True)
+        return Naming(single, [wrong], whole=True)
     part = bench.part(wrong)
     if wrong <= told | part.explained:
         return part
     pairs = bench.pairs_with(part.mistakes[0]) if part.mistakes else bench.pairs()
     if pair := bench.whole(pairs, first_only=True):
-        return Naming(pair, wrong, whole=True)
+        return Naming(pair, [wrong], whole=True)
     return part
 
 
@@ -161,12 +165,17 @@ class Bench:
                 self._go_together(m, mistake, naming.explained | labels) for m in naming.mistakes
             ):
                 naming.mistakes.append(mistake)
-                naming.explained |= labels
+                naming.shares.append(labels)
         return naming
 
     def _go_together(self, a: Variant, b: Variant, labels: set[str]) -> bool:
-        """Do both at once still give what each gives alone? True where that cannot be tried."""
+        """Do both at once still give what each gives alone? True where that cannot be tried.
+
+        Two other texts for the same place cannot both be in one body.
+        """
         both = list(self._both(a, b))
+        if not both and a.says != b.says and self._same_place(a, b):
+            return False
         probe = self.track.probes[self.unit]
         return not both or any(
             labels
@@ -174,6 +183,17 @@ class Bench:
                 probe, self.with_body(body, [a, b]), self.got, labels, rtol=SAME_MISTAKE_RTOL
             )
             for _, body in both
+        )
+
+    def _same_place(self, a: Variant, b: Variant) -> bool:
+        """Do both, however they are written, replace text of one body, where only one has room?"""
+        bodies = [self.track.body_of(self.unit), *self.track.styles_of(self.unit)]
+        ones, others = ([m for m in self.mistakes if m.says == x.says] for x in (a, b))
+        return any(
+            one.on_body(body) and other.on_body(body) and not list(self._both(one, other))
+            for one in ones
+            for other in others
+            for body in bodies
         )
 
     def with_body(self, body: str, mistakes: list[Variant]) -> dict[str, Any]:

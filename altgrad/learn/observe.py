@@ -181,6 +181,11 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def version_of(x: Tensor) -> int:
+    """Counts what is written into the tensor; those of inference mode do not count."""
+    return 0 if x.is_inference() else x._version
+
+
 def _frozen(value: Any) -> Any:
     """The value as it is now, without its graph."""
     if isinstance(value, Tensor):

@@ -85,10 +85,9 @@ Copy this for each problem that took you longer than ten minutes:
 
 
 def note_verdicts(folder: Path, track: Track, verdicts: Sequence[Verdict]) -> None:
-    """Tick what passes; only a check of all units says how far every phase is."""
+    """Tick what passes and untick what does not; units that were not checked stay as they were."""
     passed = {v.unit: v.passed for v in verdicts}
-    if set(track.units) <= set(passed):
-        _rewrite(folder, track, "phases", lambda old: _phases(track, passed))
+    _rewrite(folder, track, "phases", lambda old: _phases(track, _ticked(old) | passed))
 
 
 def note_run(folder: Path, track: Track, lines: Iterable[str]) -> None:
@@ -153,6 +152,11 @@ def _phases(track: Track, passed: dict[str, bool]) -> list[str]:
         lines.append(f"- [{mark}] {number} {title}: {done} of {len(units)}")
         lines += [f"    - [{'x' if passed.get(u) else ' '}] `{u}`" for u in units]
     return lines
+
+
+def _ticked(phases: str) -> dict[str, bool]:
+    """Unit -> True for those that the block has ticked."""
+    return dict.fromkeys(re.findall(r"^ +- \[x\] `(.+)`$", phases, re.MULTILINE), True)
 
 
 def _milestones(reached: dict[str, str]) -> list[str]:

@@ -2,7 +2,9 @@
 
     109 y = self.c_proj(y)                | y float64[2, 7, 48] rms 0 max 0
 
-`--diff` runs the reference beside it and stops at the first value of the same name that differs.
+`--diff` runs the reference beside it. What is returned is compared with what the reference returns;
+a value on the way with every value that the reference has there. One that is none of them is said
+to be so and no more: in another order of right steps other values arise.
 """
 
 import ast
@@ -16,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from altgrad.learn.observe import double_stays_double, failure_of
+from altgrad.learn.observe import differences, double_stays_double, failure_of, version_of
 from altgrad.learn.source import find_units
 from altgrad.learn.track import Track
 from altgrad.learn.transplant import load_reference, transplant
@@ -39,9 +41,8 @@ class Tracer:
         self.lines = file.read_text().splitlines() if file.is_file() else []
         self.steps: list[Step] = []
         self.frame: FrameType | None = None
-        self.before: dict[str, Any] = {}
+        self.before: dict[str, tuple[Any, Any]] = {}
         self.line: int | None = None
-        self.returned: Any = None
 
     def __call__(self, frame: FrameType, event: str, argument: Any) -> Callable | None:
         code = frame.f_code
@@ -49,8 +50,9 @@ class Tracer:
         if self.frame is not None or not inside or event != "call":
             return None
         self.frame = frame
-        self.before = dict(frame.f_locals)
-        self.steps.append(Step(code.co_firstlineno, "(called with)", self.before.copy()))
+        self.before = _marked(frame)
+        given = {name: _keep(value) for name, value in frame.f_locals.items()}
+        self.steps.append(Step(code.co_firstlineno, "(called with)", given))
         return self._local
 
     def _local(self, frame: FrameType, event: str, argument: Any) -> Callable:
@@ -58,23 +60,42 @@ class Tracer:
         if event == "line":
             self.line = frame.f_lineno
         if event == "return":
-            self.returned = argument
-            self.steps.append(Step(frame.f_lineno, "(returns)", {"": argument}))
+            self.steps.append(Step(frame.f_lineno, "(returns)", {"": _keep(argument)}))
         return self._local
 
     def _close(self, frame: FrameType) -> None:
         """What the line that has just been run changed."""
         if self.line is None:
             return
-        now = dict(frame.f_locals)
-        changed = {k: v for k, v in now.items() if self.before.get(k) is not v}
+        now = _marked(frame)
+        changed = {k: v[0] for k, v in now.items() if _is_other(v, self.before.get(k))}
         text = self.lines[self.line - 1].strip() if self.line <= len(self.lines) else ""
         self.steps.append(Step(self.line, text, {k: _keep(v) for k, v in changed.items()}))
         self.before, self.line = now, None
 
 
+def _marked(frame: FrameType) -> dict[str, tuple[Any, Any]]:
+    """The frame's names with their values, and how often each has been written into so far."""
+    return {name: (value, _versions(value)) for name, value in frame.f_locals.items()}
+
+
+def _versions(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_versions(v) for v in value]
+    return version_of(value) if isinstance(value, Tensor) else None
+
+
+def _is_other(now: tuple[Any, Any], before: tuple[Any, Any] | None) -> bool:
+    return before is None or now[0] is not before[0] or now[1] != before[1]
+
+
 def _keep(value: Any) -> Any:
-    return value.detach().clone() if isinstance(value, Tensor) else value
+    """The value as it is now: a line further on may write into it."""
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if type(value) in (list, tuple):
+        return type(value)(_keep(v) for v in value)
+    return value
 
 
 def record(track: Track, unit: str, namespace: dict[str, Any], file: Path) -> tuple[Tracer, str]:
@@ -104,53 +125,81 @@ def trace_unit(
     """
     namespace = transplant(track.path, path.read_text(), path, unit)
     mine, error = record(track, unit, namespace, path)
-    wanted: dict[str, list[Any]] = {}
-    if diff:
-        theirs, _ = record(track, unit, load_reference(track.path), track.path)
-        for step in theirs.steps:
-            for name, value in step.values.items():
-                wanted.setdefault(name, []).append(value)
+    notes = [""] * len(mine.steps)
+    if diff and not passes:
+        notes = _notes(mine.steps, record(track, unit, load_reference(track.path), track.path)[0])
     lines: list[str] = []
-    for step in mine.steps:
-        lines += _step_lines(step)
-        if not passes and (difference := _first_difference(step, wanted)):
-            return [*lines, f"     ✗ {difference}"]
+    for step, note in zip(mine.steps, notes, strict=True):
+        lines += [*_step_lines(step), *([f"     {note}"] if note else [])]
     if error:
-        lines.append(f"     ✗ {error}")
-    if diff and not error:
-        why = (
-            "the unit passes" if passes else "no value of a name that the reference has too differs"
-        )
-        lines.append(f"     ✓ {why}")
+        return [*lines, f"     ✗ {error}"]
+    if diff and passes:
+        lines.append("     ✓ the unit passes")
+    elif diff and not any(note.startswith("✗") for note in notes):
+        unseen = "check finds something that this view cannot see"
+        lines.append(f"     ✗ {unseen}: altgrad learn check {unit}")
     return lines
 
 
-def _first_difference(step: Step, wanted: dict[str, list[Any]]) -> str | None:
-    """A name set by this line to something that the reference never gives it."""
-    if step.text == "(called with)":
-        return None
-    for name, value in step.values.items():
-        others = [v for v in wanted.get(name, []) if isinstance(v, Tensor)]
-        if isinstance(value, Tensor) and others and (text := _unlike_all(name, value, others)):
-            return f"{name or 'the result'} differs from the reference: {text}"
-    return None
+def _notes(steps: list[Step], reference: Tracer) -> list[str]:
+    """What is to be said of each step beside the reference, empty for nothing."""
+    made = [x for step in reference.steps for v in step.values.values() for x in _tensors(v)]
+    returned = [x for s in reference.steps if "" in s.values for x in _tensors(s.values[""])]
+    notes, last_known = [], 0
+    for i, step in enumerate(steps):
+        values = [x for v in step.values.values() for x in _tensors(v)]
+        if "" in step.values:
+            notes.append(_unlike_all(values[0], returned) if len(values) == 1 else "")
+            continue
+        alike = [any(_agree(x, y) for y in made if y.shape == x.shape) for x in values]
+        known = [any(y.shape == x.shape for y in made) for x in values]
+        strange = any(k and not a for k, a in zip(known, alike, strict=True))
+        notes.append(STRANGE if strange else "")
+        if any(alike) and not strange:
+            last_known = i
+    first = next((i for i, n in enumerate(notes) if i > last_known and n == STRANGE), None)
+    if first is not None and any(n.startswith("✗") for n in notes):
+        notes[first] = FROM_HERE
+    return notes
 
 
-def _unlike_all(name: str, value: Tensor, others: list[Tensor]) -> str | None:
-    """Empty if `value` equals one of the others; else how it differs from the nearest.
+STRANGE = "· not a value the reference makes: may be your own order"
+FROM_HERE = "· not a value the reference makes, nor is any after it: begin to look here"
 
-    Only the result must have one of the shapes: on the way a tensor may be cut and joined at will.
-    """
+
+def _tensors(value: Any) -> list[Tensor]:
+    if isinstance(value, list | tuple):
+        return [x for v in value for x in _tensors(v)]
+    return [value] if isinstance(value, Tensor) else []
+
+
+def _agree(a: Tensor, b: Tensor) -> bool:
+    return not differences({"": b}, {"": a})
+
+
+def _unlike_all(value: Tensor, others: list[Tensor]) -> str:
+    """Empty if `value` equals one of the others or there are none; else how it differs."""
+    if not others or any(_agree(value, other) for other in others):
+        return ""
     alike = [other for other in others if other.shape == value.shape]
-    if not alike and name:
-        return None
     if not alike:
         shapes = " or ".join(str(list(other.shape)) for other in others)
-        return f"shape {list(value.shape)}, there it is {shapes}"
-    errors = [(value.double() - other.double()).abs().max().item() for other in alike]
-    best = min(range(len(alike)), key=errors.__getitem__)
-    scale = alike[best].double().abs().max().clamp(min=1e-30).item()
-    return None if errors[best] <= 1e-9 * scale else f"by up to {errors[best]:.3g}"
+        text = f"shape {list(value.shape)}, there it is {shapes}"
+    else:
+        text = _distance(value, alike)
+    return f"✗ the result differs from the reference: {text}"
+
+
+def _distance(value: Tensor, others: list[Tensor]) -> str:
+    """By how much a tensor differs from the nearest of others of its shape."""
+    if value.dtype not in [other.dtype for other in others]:
+        return f"{_dtype(value)}, there it is {_dtype(others[0])}"
+    errors = [(value.double() - other.double()).nan_to_num().abs().max() for other in others]
+    return f"by up to {min(errors).item():.3g}"
+
+
+def _dtype(x: Tensor) -> str:
+    return str(x.dtype).removeprefix("torch.")
 
 
 def _step_lines(step: Step) -> list[str]:
@@ -173,7 +222,7 @@ def _shown(name: str, value: Any) -> str:
 
 def describe_tensor(x: Tensor) -> str:
     """`float64[2, 7, 48] rms 1.02 max 3.4`, and how many NaN if any."""
-    head = f"{str(x.dtype).removeprefix('torch.')}{list(x.shape)}"
+    head = f"{_dtype(x)}{list(x.shape)}"
     if x.is_meta or x.numel() == 0:
         return head
     if x.dtype == torch.bool:

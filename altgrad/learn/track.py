@@ -187,3 +187,30 @@ class Track:
             return fits[0]
         check_name("unit", name, self.units)
         raise AssertionError("unreachable: check_name refuses")
+
+    def find_all(self, word: str) -> list[str]:
+        """The units of a stage, by number or by its title's word, of a class, or the one unit."""
+        if word.isdigit() and int(word) in self.stages:
+            return self.units_of(int(word))
+        of_class = [u for u in self.units if u.lower().startswith(f"{word.lower()}.")]
+        if of_class and word not in self.units:
+            return of_class
+        try:
+            return [self.find(word)]
+        except ValueError as error:
+            if stage := self._stage_called(word):
+                return self.units_of(stage)
+            stages = ", ".join(f"{n} {self._heads[n]}" for n in self.stages)
+            raise ValueError(f"{error}; or a stage: {stages}") from None
+
+    @property
+    def _heads(self) -> dict[int, str]:
+        """The stages' titles without what explains them: `forward`."""
+        return {number: title.partition(":")[0] for number, title in self.stages.items()}
+
+    def _stage_called(self, word: str) -> int | None:
+        """By the whole title, else by a word that only one title has."""
+        heads = {number: head.lower() for number, head in self._heads.items()}
+        whole = [n for n, head in heads.items() if head == word.lower()]
+        part = [n for n, head in heads.items() if word.lower() in head.split()]
+        return next((ns[0] for ns in (whole, part) if len(ns) == 1), None)

@@ -70,6 +70,50 @@ def test_a_view_of_a_transposed_tensor_is_not_called_a_mistake_of_rope():
     assert [n.split(":")[0] for n in found.named] == ["view of a tensor that is not contiguous"]
 
 
+RMS_NORM = "    return F.rms_norm(x, (x.size(-1),), eps=1e-6)\n"
+FLOOR = "is only a floor"
+
+
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        ("return F.normalize(x, dim=-1, eps=1e-6) * x.size(-1) ** 0.5", FLOOR),
+        ("return F.normalize(x, dim=-1) * x.size(-1) ** 0.5", FLOOR),
+        ("return x * x.square().mean(-1, True).clamp(min=1e-6).rsqrt()", FLOOR),
+        ("return F.rms_norm(x, (x.size(-1),))", "left to torch's default"),
+        ("return x * (x.square().mean(-1, True) + 1e-12).rsqrt()", ""),
+    ],
+)
+def test_an_eps_is_named_by_what_it_does_to_tiny_numbers(body, named):
+    """To five digits all of them are the same where numbers are near 1."""
+    found = ask(NANOCHAT, "norm", (RMS_NORM, f"    {body}\n"))
+    assert [named in text for text in found.named] == ([True] if named else [])
+
+
+def test_two_texts_for_one_place_are_not_both_named():
+    scale = ("self.head_dim**0.5", "(1 if B == 1 else self.n_head)**0.5")
+    found = ask(NANOCHAT, ATTENTION, (SDPA, BY_HAND.replace(*scale)))
+    assert sum("scores are" in text for text in found.named) == 1
+
+
+def test_the_scale_by_the_number_of_key_value_heads_is_named_beside_tiled_heads():
+    scale = ("self.head_dim**0.5", "self.n_kv_head**0.5")
+    tiled = (
+        "k, v = k.repeat_interleave(groups, dim=1), v.repeat_interleave(groups, dim=1)",
+        "k, v = k.repeat(1, groups, 1, 1), v.repeat(1, groups, 1, 1)",
+    )
+    found = ask(NANOCHAT, ATTENTION, (SDPA, BY_HAND.replace(*scale)), tiled)
+    assert sorted(found.mistakes) == ["kv heads tiled", "scale 1/sqrt(K), by hand"]
+
+
+def test_what_one_of_several_names_explains_is_said_of_that_one():
+    body = "    y = x.float()\n    return y * y.square().mean(-1, True).clamp(min=1e-6).rsqrt()\n"
+    found = ask(NANOCHAT, "norm", (RMS_NORM, body))
+    assert len(found.named) == 2
+    assert FLOOR in found.named[0]
+    assert any(text.startswith("the first ➜ alone gives") for text in found.evidence)
+
+
 WORDS = {
     "6 (H) and 2 (K) in dimension 1": (
         ATTENTION,

@@ -49,6 +49,16 @@ def test_a_check_of_all_units_fills_the_phases(page):
     assert page.read_text() == text
 
 
+def test_a_check_of_one_unit_ticks_that_one_and_leaves_the_others(page):
+    status_page.note_verdicts(page.parent, TRACK, [Verdict("norm", PASSED)])
+    status_page.note_verdicts(page.parent, TRACK, [Verdict("MLP.forward", PASSED)])
+    ticked = re.findall(r"- \[x\] `(.+)`", page.read_text())
+    assert ticked == ["norm", "MLP.forward"]
+    status_page.note_verdicts(page.parent, TRACK, [Verdict("norm", WRONG)])
+    assert re.findall(r"- \[x\] `(.+)`", page.read_text()) == ["MLP.forward"]
+    assert re.search(r"forward: .*: 1 of", page.read_text())
+
+
 def test_what_the_learner_wrote_is_kept_in_and_outside_the_blocks(page):
     text = page.read_text().replace("My answer:\n", "My answer: ½ because\n", 1)
     page.write_text(text.replace("- [ ] backward", "- [ ] backward: ask Ada!"))

@@ -51,6 +51,19 @@ def test_a_unit_is_found_by_part_of_its_name():
         track.find("GPT.forwrd")
 
 
+def test_a_class_means_its_units_and_a_stage_goes_by_number_and_title():
+    track = Track("nanochat")
+    block = ["Block.__init__", "Block.forward"]
+    assert track.find_all("Block") == track.find_all("block") == block
+    assert track.find_all("forward") == track.find_all("3") == track.units_of(3)
+    assert track.find_all("weight") == track.units_of(2)
+    assert track.find_all("initialisation") == track.units_of(1)
+    assert track.find_all("generate") == ["GPT.generate"]
+    for unknown in ("nothing", "9", "__init__"):
+        with pytest.raises(ValueError, match=r"or a stage: 1 initialisation, .* 3 forward"):
+            track.find_all(unknown)
+
+
 def test_an_unknown_track_is_refused():
     with pytest.raises(ValueError, match="is not one of nanochat, gpt2"):
         Track("nanogpt")

@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from altgrad.learn.observe import version_of
 from altgrad.learn.source import find_units
 from altgrad.learn.track import Track
 
@@ -85,9 +86,9 @@ class Tape:
         try:
             args = tuple(self._entering(call, a) for a in args)
             kwargs = {name: self._entering(call, a) for name, a in kwargs.items()}
-            versions = [_version(x) for x in call.inputs]
+            versions = [version_of(x) for x in call.inputs]
             result = function(*args, **kwargs)
-            call.changed = versions != [_version(x) for x in call.inputs]
+            call.changed = versions != [version_of(x) for x in call.inputs]
             if any(result is x for x in call.views):  # handed back: its gradient arrives first
                 result = result.view_as(result)
             for tensor in tensors_in(result):
@@ -123,11 +124,6 @@ class Tape:
         self.seen(call, OUT, tensor)
         if tensor.requires_grad and not tensor.is_leaf:
             tensor.register_hook(lambda g: self.seen(call, GRADIENT_OUT, g))
-
-
-def _version(x: Tensor) -> int:
-    """Counts what is written into the tensor; those of inference mode do not count."""
-    return 0 if x.is_inference() else x._version
 
 
 def tensors_in(value: Any) -> Iterator[Tensor]:

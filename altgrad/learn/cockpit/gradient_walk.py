@@ -3,16 +3,18 @@
 Both models have the same weights, random and nowhere zero, and see the same batch in float64. Rows
 are in the order in which the gradient meets them. The first value that differs is looked for in
 that order, forward first, and only inside units whose own results differ: what a right unit does
-on the way is its own affair.
+on the way is its own affair. A unit is named only if it fails when it is checked by itself.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
+from altgrad.learn.checker import Verdict, look, read_source
 from altgrad.learn.cockpit.borrowed import borrowed_line, load_with_borrowed
 from altgrad.learn.cockpit.calls import (
     GRADIENT_IN,
@@ -132,9 +134,34 @@ def walk_lines(track: Track, path: Path, unit: str | None) -> Iterator[str]:
         yield f"✗ no reference beside it: {error}"
         return
     found = departures(mine, theirs)
-    culprit = _culprit(found, mine, theirs) if found else None
+    first = first_to_blame(found, mine, theirs, fails=_fails_by_itself(track, path, borrowed))
+    culprit = _culprit(first, mine, theirs) if first else None
     yield from table(mine, theirs.indexed(), found, culprit, unit)
-    yield verdict(found, mine, theirs)
+    yield verdict(found, first, mine, theirs)
+
+
+def _fails_by_itself(track: Track, path: Path, borrowed: list[str]) -> Callable[[str], bool]:
+    """Does the learner's unit fail its check? One that is the reference's cannot."""
+    source = read_source(path)
+
+    @cache
+    def fails(unit: str) -> bool:
+        seen = look(track, path, source, unit)
+        return unit not in borrowed and not (isinstance(seen, Verdict) and seen.passed)
+
+    return fails
+
+
+def first_to_blame(
+    found: list[Event], mine: Walk, theirs: Walk, *, fails: Callable[[str], bool]
+) -> Event | None:
+    """The first that departs in a unit that fails."""
+    return next((e for e in found if fails(_blame(e, mine, theirs)[0])), None)
+
+
+def _blame(event: Event, mine: Walk, theirs: Walk) -> tuple[str, str]:
+    """Whose lines made what departs, and in words."""
+    return _never_comes(event, mine, theirs) or _departs(event, mine)
 
 
 def departures(mine: Walk, theirs: Walk) -> list[Event]:
@@ -150,9 +177,14 @@ def departures(mine: Walk, theirs: Walk) -> list[Event]:
         for e in theirs.events
         if e.side in BACKWARD and e.where not in own and (e.weight or (e.unit, e.place) in calls)
     ]
-    results = {(e.unit, e.place) for e in odd + missing if e.side in RESULTS}
-    results |= {(e.unit, e.place) for e in mine.events if e.call and e.call.parent is None}
-    counted = [e for e in odd + missing if e.call is None or _all_depart(e.call.parent, results)]
+    roots = {(e.unit, e.place) for e in mine.events if e.call and e.call.parent is None}
+    values = roots | {(e.unit, e.place) for e in odd if e.side == OUT}
+    results = values | {(e.unit, e.place) for e in odd + missing if e.side in RESULTS}
+    counted = [
+        e
+        for e in odd + missing
+        if e.call is None or _all_depart(e.call.parent, results if e.side in BACKWARD else values)
+    ]
     turns = {e.turn: i for i, e in reversed(list(enumerate(theirs.events)))}
     forward = [e for e in counted if e.side not in BACKWARD]
     backward = [e for e in counted if e.side in BACKWARD]
@@ -176,19 +208,20 @@ def _agree(a: Tensor, b: Tensor) -> bool:
     return bool(((a.double() - b.double()).abs().max() <= limit).item())
 
 
-def verdict(found: list[Event], mine: Walk, theirs: Walk) -> str:
+def verdict(found: list[Event], first: Event | None, mine: Walk, theirs: Walk) -> str:
+    """In one line. `first`: the event that is to blame, None where each such unit passes."""
     if not found:
         return "✓ every value and gradient that can be compared is the reference's"
-    first = found[0]
-    unit, what = _never_comes(first, mine, theirs) or _departs(first, mine)
-    if first.side in BACKWARD:
-        return f"✗ forward all values agree; {what} (altgrad learn check {unit})"
-    return f"✗ {what}; gradients differ for that reason alone (altgrad learn check {unit})"
+    unit, what = _blame(first or found[0], mine, theirs)
+    if first is None:
+        what = f"{what}, which passes its own check"
+    elif found[0].side in BACKWARD:
+        what = f"forward all values agree; {what}"
+    return f"✗ {what} (altgrad learn check {unit})"
 
 
-def _culprit(found: list[Event], mine: Walk, theirs: Walk) -> Key:
+def _culprit(first: Event, mine: Walk, theirs: Walk) -> Key:
     """The row of the unit that `verdict` names."""
-    first = found[0]
     if first.where not in mine.indexed():
         first = _cut_off(mine, theirs) or first
     if first.call is None:

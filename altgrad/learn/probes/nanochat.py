@@ -74,6 +74,7 @@ def probe_norm(ns: Namespace) -> Iterator[Observation]:
         "(B, T, C)": draw("x", B, T, C),
         "(B, T, heads, D)": draw("heads", B, T, 6, HEAD_DIM),
         "numbers around 0.001": 1e-3 * draw("small", B, T, C),
+        "numbers around 1e-8": 1e-8 * draw("tiny", B, T, C),
         "numbers around 1000": 1e3 * draw("large", B, T, C),
         "zeros": torch.zeros(B, 1, C, dtype=torch.float64),
         "one row (B = T = 1)": draw("row", 1, 1, C),

@@ -61,12 +61,39 @@ def test_other_right_solutions_are_not_said_to_depart(name, tmp_path):
         assert list(walk_lines(track, path, None))[-1].startswith("✓"), right.name
 
 
+ROTATED = "q, k = apply_rotary_emb(q, cos, sin), apply_rotary_emb(k, cos, sin)"
+NORMED_QK = "q, k = norm(q), norm(k)"
+OTHER_ORDER = (
+    f"        {ROTATED}\n        {NORMED_QK}\n",
+    f"        {NORMED_QK}\n        {ROTATED}\n",
+)
+
+
 def test_norm_before_rotation_is_right_though_values_on_the_way_differ(learn, written):
-    rotated = "q, k = apply_rotary_emb(q, cos, sin), apply_rotary_emb(k, cos, sin)"
-    normed = "q, k = norm(q), norm(k)"
-    both = f"        {rotated}\n        {normed}\n"
-    written("nanochat", both, f"        {normed}\n        {rotated}\n")
+    written("nanochat", *OTHER_ORDER)
     assert learn("trace --backward")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "unit"),
+    [
+        (
+            "return F.rms_norm(x, (x.size(-1),), eps=1e-6)",
+            "return x * (x.detach().square().mean(-1, True) + 1e-6).rsqrt()",
+            "norm",
+        ),
+        ("y1 = x1 * cos + x2", "y1 = x1 * cos - x2", "apply_rotary_emb"),
+        ("y1 = x1 * cos", "y1 = x1.detach() * cos", "apply_rotary_emb"),
+    ],
+)
+def test_a_right_unit_of_another_order_is_not_blamed_for_what_it_calls(
+    learn, written, old, new, unit
+):
+    written("nanochat", *OTHER_ORDER, old, new)
+    code, out = learn("trace --backward")
+    last = out.splitlines()[-1]
+    assert (code, last.endswith(f"(altgrad learn check {unit})")) == (1, True)
+    assert "CausalSelfAttention" not in last
 
 
 def test_what_is_still_to_be_written_is_borrowed_and_not_shown(learn):

@@ -92,7 +92,7 @@ def test_keys_show_hint_trace_and_backward_and_go_to_the_next(cockpit):
     rounds(cockpit)
     cockpit.press("t")
     rounds(cockpit)
-    assert "differs from the reference" in screen(cockpit, rows=10)
+    assert "differs from the reference" in screen(cockpit)
     cockpit.press("b")
     rounds(cockpit)
     assert "comes out of norm" in screen(cockpit)
