@@ -1,5 +1,6 @@
 """Small things to train on. Nothing here is downloaded."""
 
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,10 @@ from altgrad.training import TrainConfig
 from tests import oracle_tally
 
 VOCABULARY = 13
+
+# A shell that runs the tests in the background has SIGINT ignored, and children inherit that: no
+# Ctrl-C that a test sends would reach them then.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -63,7 +63,11 @@ def test_a_run_of_the_whole_model_resumes_bit_for_bit_and_is_read_back(space):
     assert Path("whole/samples/step_00000002.txt").read_text().strip("\n")
     read = load_run(Path("whole"), which="latest")
     ids = torch.zeros(1, 3, dtype=torch.long)
-    assert torch.equal(read.model(ids)[0], whole.model.eval()(ids)[0])
+    for name, tensor in read.model.state_dict().items():
+        assert torch.equal(tensor, wanted[name]), name
+    # Where MKL is slow, what trained multiplies by oneDNN: the same sums in another order.
+    wanted_out = whole.model.eval()(ids)[0]
+    torch.testing.assert_close(read.model(ids)[0], wanted_out, rtol=1e-5, atol=1e-6)
 
 
 def test_a_model_that_gives_nan_ends_as_diverged(space):
