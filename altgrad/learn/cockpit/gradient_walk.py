@@ -6,12 +6,16 @@ that order, forward first, and only inside units whose own results differ: what 
 on the way is its own affair. A unit is named only if it fails when it is checked by itself.
 """
 
+import contextlib
+import re
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from altgrad.learn.checker import Verdict, look, read_source
@@ -30,6 +34,7 @@ from altgrad.learn.cockpit.calls import (
     wrap_units,
 )
 from altgrad.learn.harness import harness_of
+from altgrad.learn.iteration import unit_at
 from altgrad.learn.observe import RTOL, SMALLEST, double_stays_double
 from altgrad.learn.probes.common import awake, draw_ids
 from altgrad.learn.proof import same_start
@@ -125,7 +130,14 @@ def walk_lines(track: Track, path: Path, unit: str | None) -> Iterator[str]:
     """
     with double_stays_double():
         namespace, borrowed = load_with_borrowed(track, path)
-        mine, theirs = walked(track, namespace), walked(track, load_reference(track.path))
+        try:
+            mine = walked(track, namespace)
+        except RuntimeError as error:
+            if "inplace operation" not in str(error):
+                raise
+            yield _written_over(track, path)
+            return
+        theirs = walked(track, load_reference(track.path))
     yield from borrowed_line(borrowed)
     try:
         same_start(theirs.model, mine.model)
@@ -138,6 +150,21 @@ def walk_lines(track: Track, path: Path, unit: str | None) -> Iterator[str]:
     culprit = _culprit(first, mine, theirs) if first else None
     yield from table(mine, theirs.indexed(), found, culprit, unit)
     yield verdict(found, first, mine, theirs)
+
+
+def _written_over(track: Track, path: Path) -> str:
+    """Which line wrote over a value that backward needs, as torch tells of a second pass."""
+    with warnings.catch_warnings(record=True) as told, torch.autograd.set_detect_anomaly(True):
+        warnings.simplefilter("always")
+        with contextlib.suppress(RuntimeError):
+            walked(track, load_with_borrowed(track, path)[0])
+    at = rf'File "{re.escape(str(path))}", line (\d+)'
+    lines = [int(n) for warning in told for n in re.findall(at, str(warning.message))]
+    unit = unit_at(track, path, lines[-1]) if lines else None
+    where = f" in {unit} (line {lines[-1]})" if unit else ""
+    check = f"altgrad learn check {unit}" if unit else "altgrad learn check"
+    what = "is written over in place (+=, *=, .mul_() …) before backward has used it"
+    return f"✗ a value that is needed{where} {what} ({check})"
 
 
 def _fails_by_itself(track: Track, path: Path, borrowed: list[str]) -> Callable[[str], bool]:

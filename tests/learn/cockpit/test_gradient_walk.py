@@ -96,6 +96,16 @@ def test_a_right_unit_of_another_order_is_not_blamed_for_what_it_calls(
     assert "CausalSelfAttention" not in last
 
 
+def test_a_value_that_is_written_over_is_told_with_its_unit(learn, written):
+    line = "return F.rms_norm(x, (x.size(-1),), eps=1e-6)"
+    own = "x *= (x.square().mean(-1, True) + 1e-6).rsqrt()\n    return x"
+    written("nanochat", line, own)
+    code, out = learn("trace --backward")
+    assert (code, out.count("\n")) == (1, 1)
+    assert "in norm (line" in out
+    assert out.strip().endswith("(altgrad learn check norm)")
+
+
 def test_what_is_still_to_be_written_is_borrowed_and_not_shown(learn):
     learn("start")
     path = Path("my-gpt/my_gpt.py")
