@@ -24,6 +24,7 @@ from altgrad.runs import (
     read_settings,
     resolve_run,
     summarise_run,
+    what_is_lost,
     write_atomically,
 )
 from altgrad.settings import ConfigError, from_dict, nearest, require
@@ -112,7 +113,8 @@ def _common_settings(runs: Sequence[Path]) -> dict[str, Any]:
 def _losses(run: Path) -> dict[str, float]:
     summary = summarise_run(run)
     if summary.status != "finished" or summary.best_val_loss is None or summary.val_loss is None:
-        raise ConfigError(f"{run} is {summary.status}; a baseline is made of finished runs.")
+        lost = f" ({what_is_lost(run)})" if summary.status == "damaged" else ""
+        raise ConfigError(f"{run} is {summary.status}{lost}; a baseline is made of finished runs.")
     return {
         "val_loss": summary.val_loss,
         "best_val_loss": summary.best_val_loss,

@@ -103,3 +103,10 @@ def test_every_shipped_record_is_a_configuration_of_today(path):
     settings = TrainConfig.from_dict(record.settings).to_dict()
     assert settings["max_steps"] == record.settings["max_steps"]
     assert record.runs
+
+
+def test_a_damaged_run_is_refused_with_what_it_lost(runs):
+    metrics = runs[1] / "metrics.jsonl"
+    metrics.write_text("".join(metrics.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(ValueError, match=r"seed2 is damaged \(metrics.jsonl has .* lines"):
+        freeze_baseline("mine", runs, spread=0.5)
