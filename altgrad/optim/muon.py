@@ -149,7 +149,8 @@ class Muon(torch.optim.Optimizer):
         return loss
 
     def _move(self, p: Tensor, group: dict[str, Any]) -> None:
-        how = [partial(self._levelled, p, group["neuron_beta"])] if group["neuron_beta"] else []
+        beta = group.get("neuron_beta", 0.0)  # a checkpoint of an older altgrad has none
+        how = [partial(self._levelled, p, beta)] if beta else []
         update = orthogonalized(self._direction(p, group), group["ns_steps"], *how)
         p.mul_(1.0 - group["lr"] * group["weight_decay"])
         p.add_(update, alpha=-group["lr"] * step_scale(p.shape, group["scale"]))

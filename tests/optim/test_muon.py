@@ -1,5 +1,7 @@
 """Oracles: torch.optim.Muon (bit for bit where it computes in the same dtype) and the SVD."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -113,6 +115,22 @@ def test_a_levelled_first_step_moves_every_row_alike_and_is_as_long_as_muons():
     before = p.detach().clone()
     Muon([p], lr=0.1, neuron_beta=0.95).step()
     assert torch.equal(p.detach(), before)
+
+
+def test_a_state_saved_before_rows_were_levelled_goes_on():
+    ours, resumed = parameters(), parameters()
+    optimizer, later = Muon(ours, lr=0.1), Muon(resumed, lr=0.1)
+    run(optimizer, ours, 2)
+    saved = copy.deepcopy(optimizer.state_dict())
+    for group in saved["param_groups"]:
+        del group["neuron_beta"]
+    later.load_state_dict(saved)
+    for a, b in zip(resumed, ours, strict=True):
+        a.data.copy_(b.data)
+    for params, taking in ((ours, optimizer), (resumed, later)):
+        run(taking, params, 1)
+    for a, b in zip(resumed, ours, strict=True):
+        assert torch.equal(a, b)
 
 
 def test_momentum_rises_to_its_value():
