@@ -26,7 +26,10 @@ def test_every_generated_block_stands_on_a_page(generator):
 
 
 PAGES = (
-    *(f"reference/{name}.md" for name in ("settings", "command-line", "presets", "formats")),
+    *(
+        f"reference/{name}.md"
+        for name in ("settings", "command-line", "presets", "metrics", "formats")
+    ),
     "reference/run-folder.md",
     "explanation/number-formats.md",
 )
