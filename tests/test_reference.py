@@ -84,3 +84,11 @@ def test_a_field_without_a_meaning_is_an_error(generator, monkeypatch):
     monkeypatch.delitem(tables.FIELDS["weights.json"], "from")
     with pytest.raises(LookupError, match="from"):
         tables.fields()
+
+
+def test_a_kind_of_event_without_a_meaning_is_an_error(generator, monkeypatch):
+    tables = importlib.import_module("reference_tables.run_folder")
+    assert {"started", "trouble", "gave_up"} <= tables.event_kinds()
+    monkeypatch.delitem(tables.EVENTS, "gave_up")
+    with pytest.raises(LookupError, match="gave_up"):
+        tables.events()
