@@ -1,5 +1,6 @@
 """docs/reference is what the code says: made anew, the pages are the same."""
 
+import argparse
 import importlib
 import sys
 from pathlib import Path
@@ -68,6 +69,19 @@ def test_every_flag_of_every_parser_is_on_the_page(generator):
         section = page.partition(f"## {parser.prog}\n")[2].partition("\n## ")[0]
         flags = {s for a in parser._actions for s in a.option_strings} - {"-h", "--help"}
         assert [flag for flag in flags if flag not in section] == [], parser.prog
+
+
+def test_every_argument_says_what_it_is(generator):
+    from altgrad.cli import build_parser
+
+    listed = importlib.import_module("reference_tables.command_line")
+    silent = [
+        f"{parser.prog} {action.dest}"
+        for parser in listed.commands(build_parser())
+        for action in parser._actions
+        if not action.help and not isinstance(action, argparse._SubParsersAction)
+    ]
+    assert silent == []
 
 
 def test_every_preset_is_on_the_page(generator):
