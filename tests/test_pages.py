@@ -85,6 +85,13 @@ def test_links_lead_somewhere(page):
             assert anchor in anchors, anchor
 
 
+def test_every_page_is_in_the_sites_navigation():
+    navigation = (HOUSE / "mkdocs.yml").read_text().partition("\nnav:")[2]
+    named = re.findall(r"(\S+\.md)$", navigation, re.MULTILINE)
+    pages = [str(p.relative_to(HOUSE / "docs")) for p in (HOUSE / "docs").rglob("*.md")]
+    assert sorted(named) == sorted(pages)
+
+
 OWN_DATES = {"findings", "which-format"}
 """Pages that say it of each series or row, in their own way."""
 EVIDENCE = [p for p in PAGES if p.parent.name == "evidence" and p.stem not in OWN_DATES]
