@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from altgrad.commands import words
-from altgrad.commands.compare import stopped_by_clusters
 
 AddCommand = Callable[..., argparse.ArgumentParser]
 Compose = Callable[..., Any]
@@ -57,7 +56,7 @@ def add_ideas_command(commands: Any, add_command: AddCommand, compose: Compose) 
         ("show", show, "the table and the picture"),
         ("import", import_, "take over a table of an earlier loop"),
     ):
-        action = add_command(actions, name, partial(call, compose), told)
+        action = add_command(actions, name, partial(_stoppable, call, compose), told)
         action.add_argument("name", help="of the ledger, a folder below runs/ideas")
         action.add_argument("words", nargs="*", metavar="FILE|KEY=VALUE")
         action.add_argument("--json", action="store_true", help="for programs")
@@ -72,14 +71,22 @@ def _help(arguments: argparse.Namespace) -> None:
     arguments.parser.print_help()
 
 
+def _stoppable(call: Callable[..., int], compose: Compose, arguments: argparse.Namespace) -> int:
+    try:
+        return call(compose, arguments)
+    except KeyboardInterrupt:
+        said = "stopped; everything so far is kept: the same words again go on with it"
+        words.say(said, file=sys.stderr)
+        raise
+
+
 def new(compose: Compose, arguments: argparse.Namespace) -> int:
     from altgrad.ideas.table import head, to_dict
     from altgrad.ideas.terms import read_terms
 
     ledger, typed, say = _ledger(compose, arguments)
     terms = read_terms(typed)
-    with stopped_by_clusters():
-        state = ledger.new(terms)
+    state = ledger.new(terms)
     for line in head(state):
         say(line)
     return _answer(arguments, to_dict(state), 0)
@@ -87,8 +94,7 @@ def new(compose: Compose, arguments: argparse.Namespace) -> int:
 
 def try_(compose: Compose, arguments: argparse.Namespace) -> int:
     ledger, typed, _ = _ledger(compose, arguments)
-    with stopped_by_clusters():
-        entry = ledger.try_(typed, why=arguments.why, patch=arguments.patch)
+    entry = ledger.try_(typed, why=arguments.why, patch=arguments.patch)
     return _answer(arguments, entry, CODES[entry["verdict"]])
 
 
@@ -99,8 +105,7 @@ def run(compose: Compose, arguments: argparse.Namespace) -> int:
     ledger, typed, say = _ledger(compose, arguments)
     require(len(typed) == 1, "altgrad ideas run NAME ideas.yaml: one file with the ideas.")
     items = read_queue(Path(typed[0]))
-    with stopped_by_clusters():
-        entries = list(work_off(ledger, items))
+    entries = list(work_off(ledger, items))
     state = ledger.state()
     waiting = [item for item, _ in items if item not in state.done()]
     if waiting and spent(state):
@@ -111,8 +116,7 @@ def run(compose: Compose, arguments: argparse.Namespace) -> int:
 
 def reckon(compose: Compose, arguments: argparse.Namespace) -> int:
     ledger, _, _ = _ledger(compose, arguments)
-    with stopped_by_clusters():
-        entry = ledger.reckon()
+    entry = ledger.reckon()
     return _answer(arguments, entry, 0 if entry["found"] else NOTHING_FOUND)
 
 
