@@ -3,10 +3,8 @@
 import argparse
 import json
 import shlex
-import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -142,8 +140,7 @@ def compare(compose: Compose, arguments: argparse.Namespace) -> int:
         comparison.prepare()
         return 0
     try:
-        with stopped_by_clusters():
-            folder = comparison.run()
+        folder = comparison.run()
     except KeyboardInterrupt:
         say(f"\nstopped; everything so far is kept. Go on with: {_command(arguments)}")
         raise
@@ -174,18 +171,6 @@ def _compose_arm(compose: Compose, arguments: argparse.Namespace, words: list[st
     for file in (word for word in arguments.words if "=" not in word):
         said_by(file, config.to_dict())
     return config
-
-
-@contextmanager
-def stopped_by_clusters() -> Iterator[None]:
-    """SIGTERM and SIGHUP (preempted, the terminal has gone) stop a comparison as Ctrl-C does."""
-    stops = (signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(number, signal.default_int_handler) for number in stops]
-    try:
-        yield
-    finally:
-        for number, handler in zip(stops, before, strict=True):
-            signal.signal(number, handler)
 
 
 def _command(arguments: argparse.Namespace) -> str:

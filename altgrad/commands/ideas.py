@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from altgrad.commands import words
-from altgrad.commands.compare import stopped_by_clusters
 
 AddCommand = Callable[..., argparse.ArgumentParser]
 Compose = Callable[..., Any]
@@ -58,7 +57,7 @@ def add_ideas_command(commands: Any, add_command: AddCommand, compose: Compose) 
         ("show", show, "print the table of ideas and draw the picture", "nothing more"),
         ("import", import_, "take over a table of an earlier loop", "the table, as TSV"),
     ):
-        action = add_command(actions, name, partial(call, compose), told)
+        action = add_command(actions, name, partial(_stoppable, call, compose), told)
         action.add_argument("name", help="the ledger: a folder below runs/ideas")
         action.add_argument("words", nargs="*", metavar="FILE|KEY=VALUE", help=takes)
         action.add_argument("--json", action="store_true", help="print JSON, for programs")
@@ -75,14 +74,22 @@ def _help(arguments: argparse.Namespace) -> None:
     arguments.parser.print_help()
 
 
+def _stoppable(call: Callable[..., int], compose: Compose, arguments: argparse.Namespace) -> int:
+    try:
+        return call(compose, arguments)
+    except KeyboardInterrupt:
+        said = "stopped; everything so far is kept: the same words again go on with it"
+        words.say(said, file=sys.stderr)
+        raise
+
+
 def new(compose: Compose, arguments: argparse.Namespace) -> int:
     from altgrad.ideas.table import head, to_dict
     from altgrad.ideas.terms import read_terms
 
     ledger, typed, say = _ledger(compose, arguments)
     terms = read_terms(typed)
-    with stopped_by_clusters():
-        state = ledger.new(terms)
+    state = ledger.new(terms)
     for line in head(state):
         say(line)
     return _answer(arguments, to_dict(state), 0)
@@ -90,8 +97,7 @@ def new(compose: Compose, arguments: argparse.Namespace) -> int:
 
 def try_(compose: Compose, arguments: argparse.Namespace) -> int:
     ledger, typed, _ = _ledger(compose, arguments)
-    with stopped_by_clusters():
-        entry = ledger.try_(typed, why=arguments.why, patch=arguments.patch)
+    entry = ledger.try_(typed, why=arguments.why, patch=arguments.patch)
     return _answer(arguments, entry, CODES[entry["verdict"]])
 
 
@@ -102,8 +108,7 @@ def run(compose: Compose, arguments: argparse.Namespace) -> int:
     ledger, typed, say = _ledger(compose, arguments)
     require(len(typed) == 1, "altgrad ideas run NAME ideas.yaml: one file with the ideas.")
     items = read_queue(Path(typed[0]))
-    with stopped_by_clusters():
-        entries = list(work_off(ledger, items))
+    entries = list(work_off(ledger, items))
     state = ledger.state()
     waiting = [item for item, _ in items if item not in state.done()]
     if waiting and spent(state):
@@ -114,8 +119,7 @@ def run(compose: Compose, arguments: argparse.Namespace) -> int:
 
 def reckon(compose: Compose, arguments: argparse.Namespace) -> int:
     ledger, _, _ = _ledger(compose, arguments)
-    with stopped_by_clusters():
-        entry = ledger.reckon()
+    entry = ledger.reckon()
     return _answer(arguments, entry, 0 if entry["found"] else NOTHING_FOUND)
 
 

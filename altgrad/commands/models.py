@@ -1,11 +1,11 @@
 """`altgrad sample|serve|eval|export|import|merge`: a run's model, used."""
 
 import argparse
-import signal
 import sys
 from pathlib import Path
 from typing import Any
 
+from altgrad.commands.stopping import end_at_once
 from altgrad.commands.words import add_command, add_trust, say
 from altgrad.runs.printable import printable
 
@@ -187,9 +187,7 @@ def serve(arguments: argparse.Namespace) -> None:
     check_installed()
     loaded = load_run(run, which=arguments.checkpoint)
     say_remarks(loaded)
-    # The server stops cleanly and raises the signal again; Python's own way out would then take
-    # seconds to clear away what was loaded.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    end_at_once()
     listen(loaded, run.name, host=arguments.host, port=arguments.port, anywhere=arguments.anywhere)
 
 

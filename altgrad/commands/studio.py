@@ -1,10 +1,10 @@
 """`altgrad studio`: runs, comparisons and ideas as a local page."""
 
 import argparse
-import signal
 from collections.abc import Callable
 from typing import Any
 
+from altgrad.commands.stopping import end_at_once
 from altgrad.commands.words import add_trust
 
 AddCommand = Callable[..., argparse.ArgumentParser]
@@ -33,8 +33,7 @@ def add_studio_command(commands: Any, add_command: AddCommand) -> None:
 def studio(arguments: argparse.Namespace) -> None:
     from altgrad.studio.server import serve
 
-    # The server stops cleanly and raises the signal again: nothing is left to clear away.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    end_at_once()
     serve(
         arguments.runs,
         host=arguments.host,
