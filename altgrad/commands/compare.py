@@ -109,7 +109,7 @@ def compare(compose: Compose, arguments: argparse.Namespace) -> int:
 
     say = partial(words.say, file=sys.stderr if arguments.json else sys.stdout)
     launch, typed = take_launch_words(arguments.words)
-    compose_arm = partial(_compose_arm, compose, arguments)
+    compose_arm = partial(_compose_arm, partial(compose, remark=words.once(say)), arguments)
     question = read_question(typed)
     if not question.of_programs:
         question = _with_spread(question, launch.runs, compose_arm)

@@ -153,9 +153,10 @@ def _ledger(compose: Compose, arguments: argparse.Namespace) -> tuple[Any, list[
 
     say = partial(words.say, file=sys.stderr if arguments.json else sys.stdout)
     launch, typed = take_launch_words(arguments.words)
+    remark = words.once(say)
     ledger = Ledger(
         ledger_folder(arguments.name, launch.runs),
-        compose=lambda found: compose(found, arguments.config_dir),
+        compose=lambda found: compose(found, arguments.config_dir, remark=remark),
         launch=launch,
         say=say,
         report=lambda done, total, label, state: say(f"  [{done}/{total}] {label}: {state}"),

@@ -53,14 +53,17 @@ def train(arguments: argparse.Namespace) -> int:
     from altgrad.commands.resume_words import split_resume_words
 
     words, how = split_resume_words(arguments.overrides)
-    config = compose_config(words, arguments.config_dir)
+    remarks: list[str] = []
+    config = compose_config(words, arguments.config_dir, remark=remarks.append)
     from altgrad.training.build import build_run
     from altgrad.training.recording import Console
 
     console = Console()
     if how.auto and (run := _run_to_go_on_with(config, how.allow)):
         return _go_on(run, config, how.allow, console)
-    return run_trainer(build_run(config, listeners=[console], progress=console.preparing), console)
+    trainer = build_run(config, listeners=[console], progress=console.preparing)
+    trainer.remarks += remarks
+    return run_trainer(trainer, console)
 
 
 def _run_to_go_on_with(config: Any, allow: tuple[str, ...]) -> Path | None:
