@@ -1,7 +1,6 @@
 """`altgrad compare`, `altgrad report`, `altgrad baseline`: words -> calls of `altgrad.compare`."""
 
 import argparse
-import json
 import shlex
 import sys
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from altgrad.commands import words
+from altgrad.runs import json_text
 from altgrad.trust import said_by
 
 AddCommand = Callable[..., argparse.ArgumentParser]
@@ -185,7 +185,7 @@ def _finish(folder: Path, as_json: bool, say: Callable[[str], None]) -> int:
             f"altgrad report {shlex.quote(str(folder))}"
         )
     if as_json:
-        print(json.dumps(conclusion.to_dict(), indent=1))
+        print(json_text(conclusion.to_dict(), indent=1))
     return 0
 
 

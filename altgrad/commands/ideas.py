@@ -1,7 +1,6 @@
 """`altgrad ideas`: words -> calls of `altgrad.ideas`."""
 
 import argparse
-import json
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from altgrad.commands import words
+from altgrad.runs import json_text
 
 AddCommand = Callable[..., argparse.ArgumentParser]
 Compose = Callable[..., Any]
@@ -166,5 +166,5 @@ def _ledger(compose: Compose, arguments: argparse.Namespace) -> tuple[Any, list[
 
 def _answer(arguments: argparse.Namespace, content: Any, code: int) -> int:
     if arguments.json:
-        print(json.dumps(content, indent=1, ensure_ascii=False))
+        print(json_text(content, indent=1, ensure_ascii=False))
     return code

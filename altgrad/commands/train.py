@@ -8,6 +8,7 @@ from typing import Any
 
 from altgrad.commands.words import add_command, add_overrides, add_trust, program, say
 from altgrad.compose import compose_config, compose_values, presets_help
+from altgrad.runs import json_text
 
 INTERRUPTED = 130
 
@@ -150,7 +151,6 @@ def changed_config(config: Any, words: list[str], config_dir: str | None) -> Any
 
 
 def reproduce(arguments: argparse.Namespace) -> int:
-    import json
 
     from altgrad.runs import resolve_run
 
@@ -163,7 +163,7 @@ def reproduce(arguments: argparse.Namespace) -> int:
     watched: Any = {} if arguments.json else {"listeners": [console], "progress": console.preparing}
     result = run_again(run, out=out, tolerance=arguments.tolerance, **watched)
     if arguments.json:
-        print(json.dumps(result.to_dict(), indent=2, default=str))
+        print(json_text(result.to_dict(), indent=2, default=str))
     else:
         for name, (then, now) in result.environment.items():
             say(f"environment: {name} was {str(then)[:60]!r}, is {str(now)[:60]!r}")
