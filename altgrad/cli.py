@@ -44,7 +44,7 @@ examples:
   altgrad watch                                     follow the latest run from another terminal
   altgrad reproduce runs/20261120-143000-3fa9c1     the same again? bit for bit?
   altgrad show                                      all runs: status, best loss
-  altgrad studio --open                             the same as a page, alive
+  altgrad studio --open                             the same as a page that follows them
   altgrad sample --prompt 'ROMEO:'                  text from the latest run
   altgrad compare optim=adamw,muon seeds=5          which is better, and how sure is that
   altgrad new attention mine.py                     begin a part of your own

@@ -223,3 +223,18 @@ def test_of_the_embeddings_rates_the_one_that_was_best_in_tuning_counts_for_each
     by_rate = analysis.gains_by_others([*rows, {**row(rates="own", part="roles"), "run": "x"}])
     assert [line["mean"] for line in by_rate] == [0.0, 0.0]
     assert [line["other_lr"] for line in by_rate] == ["0.01", "0.1"]
+
+
+def test_a_search_names_the_side_of_its_best_that_was_not_tried(study):
+    analysis = study("analysis")
+    cross = {(0.027, 0.081): 2.50, (0.081, 0.081): 2.61, (0.027, 0.027): 2.52, (0.027, 0.243): 2.57}
+    usual = {"rates": "own", "processor": analysis.THIRD, "purpose": "tuning", "seed": 1001}
+    rows = [
+        row(**usual, matrix_lr=matrix, other_lr=other, val_loss=loss)
+        for (matrix, other), loss in cross.items()
+    ]
+    (found,) = analysis.searches(rows)
+    assert (found.best, found.tried) == (("0.027", "0.081"), 4)
+    assert list(found.worse.values()) == [None, *map(pytest.approx, (0.11, 0.02, 0.07))]
+    rows.append(row(**usual, matrix_lr=0.009, other_lr=0.081, val_loss=2.7))
+    assert analysis.searches(rows)[0].worse["matrices / 3"] == pytest.approx(0.2)

@@ -9,7 +9,7 @@ same model: same settings, same tokenizer, the same bits.
 
 import json
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,6 +22,7 @@ from altgrad.interchange import gpt2, llama, own
 from altgrad.interchange.shapes import shape_of
 from altgrad.interchange.tokenizer import write_tokenizer
 from altgrad.model import GPT
+from altgrad.model.future import PREFIX
 from altgrad.training.build import LoadedRun
 
 FORMATS: dict[str, ModuleType] = {"gpt2": gpt2, "llama": llama, "altgrad": own}
@@ -52,7 +53,7 @@ def export_run(run: LoadedRun, folder: Path, *, tokenizer: bool = True) -> str:
 def _write(run: LoadedRun, folder: Path, shape: str, tokenizer: bool) -> None:
     from safetensors.torch import save_file
 
-    config = run.model.config
+    config = replace(run.model.config, mtp_heads=0)  # which only training knows
     values = FORMATS[shape].to_config(config)
     values["altgrad"] = {"model": asdict(config), "step": run.step}
     values["dtype"] = "float32"
@@ -70,9 +71,14 @@ def _write(run: LoadedRun, folder: Path, shape: str, tokenizer: bool) -> None:
 
 
 def own_weights(model: GPT) -> dict[str, Tensor]:
-    """Every parameter once, under the network's own names, on the CPU."""
+    """Every parameter once that predicts the next token, under the network's own names, on the
+    CPU."""
     parameters = dict(model.named_parameters())
-    return {name: tensor.detach().cpu() for name, tensor in parameters.items()}
+    return {
+        name: tensor.detach().cpu()
+        for name, tensor in parameters.items()
+        if not name.startswith(PREFIX)
+    }
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

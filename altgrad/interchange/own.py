@@ -14,7 +14,7 @@ MODELING = Path(__file__).parent / "templates" / "modeling_altgrad.py"
 # Not asked of the network once it is trained.
 TRAINING_ONLY = (
     *("dropout", "init", "init_width", "init_depth"),
-    *("network", "attention", "attention_backend", "tie_head"),
+    *("network", "attention", "attention_backend", "tie_head", "mtp_heads", "mtp_weight"),
 )
 
 SIZES = (

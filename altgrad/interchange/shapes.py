@@ -24,6 +24,7 @@ OWN_SETTINGS = (
     *("logit_softcap", "rope_base", "rope_dtype", "attention_backend", "windows"),
     *("value_embeddings", "bigram_rows", "document_token", "logit_scale", "attention_scale"),
     *("branch_scale", "init_width", "init_depth", "trigram_rows"),
+    *("mtp_heads", "mtp_weight"),
 )
 
 

@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from altgrad.model.backends import BACKENDS
@@ -10,6 +11,7 @@ from altgrad.model.parts import PARTS, check_part
 from altgrad.settings import check_name
 from altgrad.synonyms import meant
 
+PRESETS = Path(__file__).parents[1] / "conf" / "model"
 ROTARY = ("rope", "rope_reversed")
 DTYPES = ("float32", "bfloat16")
 SEED = "_run_seed"
@@ -111,6 +113,11 @@ class GPTConfig:
     """Largest table of embedding=bigram, in rows; V·V rows when that is fewer."""
     trigram_rows: int = 16384
     """Rows of the hashed table of embedding=trigram."""
+    mtp_heads: int = 0
+    """Further heads, in training alone: head k predicts the token k places after the next
+    (multi-token prediction); 0 = none."""
+    mtp_weight: float = 0.3
+    """Weight of each of these heads' losses; the loss that is reported is the next token's."""
 
     def __post_init__(self) -> None:
         self._check_sizes()
@@ -163,6 +170,13 @@ class GPTConfig:
         for name in ("norm_eps", "rope_base", "logit_softcap", *scales):
             if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise ValueError(f"model.{name}={getattr(self, name)} must be above 0")
+        if not 0 <= self.mtp_heads < self.block_size:
+            raise ValueError(
+                f"model.mtp_heads={self.mtp_heads} must be at least 0 and below "
+                f"model.block_size={self.block_size}"
+            )
+        if not 0 < self.mtp_weight < float("inf"):
+            raise ValueError(f"model.mtp_weight={self.mtp_weight} must be above 0, and finite")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"model.dropout={self.dropout} must be at least 0 and below 1")
         self._check_document_token()
@@ -214,3 +228,18 @@ class GPTConfig:
     @property
     def resolved_head_dim(self) -> int:
         return self.head_dim if self.head_dim is not None else self.n_embd // self.n_head
+
+
+def preset_names() -> list[str]:
+    """The presets of `altgrad/conf/model/*.yaml`."""
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
+def preset(name: str, **changes: Any) -> GPTConfig:
+    """A preset's configuration with some fields changed, without the command line:
+    `preset("llama", vocab_size=65)`."""
+    import yaml
+
+    check_name("preset", name, preset_names())
+    values = yaml.safe_load((PRESETS / f"{name}.yaml").read_text())
+    return GPTConfig(**values | changes)

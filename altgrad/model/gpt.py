@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 from altgrad.model.cache import KVCache
 from altgrad.model.config import GPTConfig, known
+from altgrad.model.future import IGNORE_INDEX, FutureHead, later_targets, mean_loss
 from altgrad.model.generate import stream
 from altgrad.model.init import draw_seed, initialise, own_random_stream, reset_other_modules
 from altgrad.model.size import flops_per_token, parameters_by_group
 from altgrad.model.trunk import Trunk
 from altgrad.settings import check_name
 
-IGNORE_INDEX = -1
 REDUCTIONS = ("mean", "sum", "none")
 FUSED_ADAMW_DEVICES = ("cpu", "cuda", "mps", "xpu")
 
@@ -45,6 +45,7 @@ class GPT(nn.Module):
         with own_random_stream(seed):
             self.transformer = Trunk(config)
             self.lm_head = nn.Linear(config.n_embd, known(config.vocab_size), bias=False)
+            self.mtp = nn.ModuleList(FutureHead(config) for _ in range(config.mtp_heads))
         self._initialise(seed)
 
     def _begin(self, config: GPTConfig, generator: torch.Generator | None) -> tuple[GPTConfig, int]:
@@ -96,7 +97,11 @@ class GPT(nn.Module):
     def predicted(
         self, hidden: Float[Tensor, "B T C"], targets: Tensor | None, loss_reduction: str = "mean"
     ) -> tuple[Float[Tensor, "B T V"], Tensor | None]:
-        """`forward` from what the trunk gave."""
+        """`forward` from what the trunk gave.
+
+        In training, the mean loss has the gradient of `later_loss` too, and not its value: what is
+        reported stays the next token's loss.
+        """
         logits = self.head(hidden)
         if targets is None:
             return logits, None
@@ -106,7 +111,20 @@ class GPT(nn.Module):
             ignore_index=IGNORE_INDEX,
             reduction=loss_reduction,
         )
+        if self.training and self.config.mtp_heads and loss_reduction == "mean":
+            later = self.later_loss(hidden, targets)
+            loss = loss + (later - later.detach())
         return logits, loss
+
+    def later_loss(self, hidden: Float[Tensor, "B T C"], targets: Tensor) -> Tensor:
+        """The losses of `model.mtp_heads`, each times `model.mtp_weight`, added; in nats."""
+        total = hidden.new_zeros((), dtype=torch.float32)
+        for k, head in enumerate(self.mtp, start=1):
+            if k < targets.size(1):
+                logits = self._capped(head(hidden[:, :-k]))
+                later = later_targets(targets, k, self.config.document_token)
+                total = total + mean_loss(logits, later)
+        return self.config.mtp_weight * total
 
     def hidden(
         self, idx: Int[Tensor, "B T"], kv_cache: KVCache | None = None
@@ -117,7 +135,9 @@ class GPT(nn.Module):
     def head(self, x: Float[Tensor, "B T C"]) -> Float[Tensor, "B T V"]:
         """Logits of what the trunk gives, in float32 at least, scaled and capped where the config
         says so."""
-        logits = self.lm_head(x)
+        return self._capped(self.lm_head(x))
+
+    def _capped(self, logits: Float[Tensor, "B T V"]) -> Float[Tensor, "B T V"]:
         if logits.dtype in (torch.bfloat16, torch.float16):
             logits = logits.float()
         if self.config.logit_scale != 1.0:

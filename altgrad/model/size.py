@@ -11,6 +11,7 @@ GROUP_OF_PREFIX = {
     "transformer.value_embeddings": "embedding",
     "transformer.wpe": "position",
     "lm_head": "head",
+    "mtp": "head",
 }
 GROUP_OF_PIECE = {".attn.": "attention", ".mlp.": "mlp", ".ln_": "norm"}
 

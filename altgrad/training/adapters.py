@@ -71,7 +71,7 @@ def _peft() -> Any:
 def _linears(model: nn.Module) -> Iterator[tuple[str, nn.Linear]]:
     """Every Linear of the blocks; the head may be tied to the embedding and is left alone."""
     for name, module in model.named_modules():
-        if isinstance(module, nn.Linear) and not name.startswith("lm_head"):
+        if isinstance(module, nn.Linear) and not name.endswith("lm_head"):
             yield name, module
 
 

@@ -251,6 +251,7 @@ FEATURES: list[Feature] = [
         "schedule.short_context=128",
         lambda c: c.schedule.short_context is not None,
     ),
+    (("model.mtp_weight",), "model.mtp_heads=1", lambda c: c.model.mtp_heads > 0),
     (("model.init",), "init_from=null", lambda c: c.init_from is None),
     (("model.init_width",), "init_from=null model.init=gpt2", _starts("gpt2", "llama")),
     (("model.init_depth",), "init_from=null model.init=gpt2", _starts("gpt2")),

@@ -109,18 +109,67 @@ def tested(rows: Iterable[Row]) -> list[Row]:
 def best_rates(rows: Iterable[Row]) -> dict[tuple[Place, str, str], Rates]:
     """Cell with own rates -> the pair that is best in the mean of the tuning seeds. Where only some
     pairs were tried on further seeds, they decide among themselves."""
-    tries: dict[tuple[Place, str, str], dict[Rates, dict[str, float]]] = defaultdict(dict)
+    return {cell: _best(found) for cell, found in tries(rows).items()}
+
+
+def tries(rows: Iterable[Row]) -> dict[tuple[Place, str, str], dict[Rates, dict[str, float]]]:
+    """Cell with own rates -> pair of rates -> tuning seed -> loss."""
+    found: dict[tuple[Place, str, str], dict[Rates, dict[str, float]]] = defaultdict(dict)
     for r in rows:
         if r["purpose"] == "tuning" and r["rates"] == "own" and r["val_loss"]:
-            pair = tries[tuned_as(r)].setdefault(rates_of(r), {})
+            pair = found[tuned_as(r)].setdefault(rates_of(r), {})
             pair[r["seed"]] = float(r["val_loss"])
-    return {cell: _best(found) for cell, found in tries.items()}
+    return found
 
 
-def _best(tries: dict[Rates, dict[str, float]]) -> Rates:
-    most = max(len(found) for found in tries.values())
-    means = {r: np.mean(list(v.values())) for r, v in tries.items() if len(v) == most}
+def _best(found: dict[Rates, dict[str, float]]) -> Rates:
+    means = _means_of_pairs(found)
     return min(means, key=lambda rates: means[rates])
+
+
+def _means_of_pairs(found: dict[Rates, dict[str, float]]) -> dict[Rates, float]:
+    most = max(len(by_seed) for by_seed in found.values())
+    return {r: float(np.mean(list(v.values()))) for r, v in found.items() if len(v) == most}
+
+
+SIDES = {"matrices / 3": (-1, 0), "matrices x 3": (1, 0), "rest / 3": (0, -1), "rest x 3": (0, 1)}
+"""What a search ends between: steps of three of the matrices' rate, and of the rest's."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """What the tuning seeds said of an arm: the best pair, its loss, how much worse each side is
+    (None where it was not tried), how many pairs were tried."""
+
+    place: Place
+    arm: str
+    best: Rates
+    loss: float
+    worse: dict[str, float | None]
+    tried: int
+
+
+def searches(rows: Iterable[Row]) -> list[Search]:
+    """Of the third series, in the order of places; in FP32 the rule's format is the spacing's."""
+    return [
+        _search(replace(place, format=place.format or spacing), arm, found)
+        for (place, arm, spacing), found in sorted(tries(rows).items())
+        if place.processor == THIRD
+    ]
+
+
+def _search(place: Place, arm: str, found: dict[Rates, dict[str, float]]) -> Search:
+    best, means = _best(found), _means_of_pairs(found)
+    by_side = {_threes(best, rates): mean - means[best] for rates, mean in means.items()}
+    worse = {words: by_side.get(side) for words, side in SIDES.items()}
+    return Search(place, arm, best, means[best], worse, len(found))
+
+
+def _threes(best: Rates, rates: Rates) -> tuple[int, ...]:
+    """How many steps of three a pair lies from the best, in each direction. They are rounded, as
+    0.0003 and 0.001 are neighbours."""
+    pairs = zip(rates, best, strict=True)
+    return tuple(round(math.log(float(a) / float(b), 3)) for a, b in pairs)
 
 
 def rates_of(row: Row) -> Rates:

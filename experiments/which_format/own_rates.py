@@ -39,12 +39,10 @@ Rates = tuple[float, float]
 
 @dataclass(frozen=True)
 class Arm:
-    """centre: where its search begins. listed: the pairs tried instead of a cross, where a cross
-    would cost too much; the best of them may lie at an edge."""
+    """centre: where its search begins."""
 
     words: list[str]
     centre: Rates
-    listed: tuple[Rates, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,10 +72,6 @@ APART_PLACEBOS = {
     "constant": Arm([*RULE, "optim.placebo=constant"], (0.027, 0.729)),
 }
 LATER = {**PAIR, "adamw": APART["adamw"]}
-LISTED = {
-    "adamw": Arm(ADAMW, (0.009, 0.243), ((0.009, 0.243), (0.009, 0.729))),
-    "rule": Arm(RULE, (0.009, 0.081), ((0.009, 0.081), (0.027, 0.081))),
-}
 PLACEBOS = {
     "adamw": PAIR["adamw"],
     "shuffled": Arm([*RULE, "optim.placebo=shuffled"], (0.027, 0.081)),
@@ -94,7 +88,7 @@ BLOCKS = {
     "b": [Cell(f"nearest_{name}", stored("rounded", name), LATER) for name in ("e5m2", "e2m5")],
     "b2": [Cell("nearest_e4m3", stored("rounded", "e4m3"), LATER)],
     "c": [Cell("placebos", NEAREST, PLACEBOS)],
-    "d": [Cell("large", NEAREST, LISTED, (3, 96, 150))],
+    "d": [Cell("large", NEAREST, LATER, (3, 96, 150))],
     "e": [Cell("long", NEAREST, PAIR, (2, 32, 450))],
     "f": [Cell("master_e4m3", stored("master", "e4m3"), PAIR)],
     "g": [
@@ -109,6 +103,8 @@ BLOCKS = {
     "i": [Cell("table_apart_plain", [*stored("master", "fp16"), WITHOUT_TABLE], APART_SPACED)],
     "j": [Cell("table_apart_placebos", [*NEAREST, WITHOUT_TABLE], APART_PLACEBOS)],
     "k": [Cell("table_apart_large", [*NEAREST, WITHOUT_TABLE], APART, (3, 96, 150))],
+    "l": [Cell("wide", NEAREST, LATER, (2, 64, 150))],
+    "m": [Cell("table_apart_long", [*NEAREST, WITHOUT_TABLE], APART, (2, 32, 450))],
 }
 
 
@@ -155,8 +151,6 @@ def arms_of(block: str) -> Iterator[tuple[Cell, str, Arm]]:
 
 def untried(arm: Arm, losses: dict[Rates, float]) -> list[Rates]:
     """The best pair so far and its four neighbours, without those that were tried."""
-    if arm.listed:
-        return [rates for rates in arm.listed if rates not in losses]
     best = min(losses, key=lambda rates: losses[rates]) if losses else arm.centre
     i, j = RATES.index(best[0]), RATES.index(best[1])
     cross = [(i, j), (i - 1, j), (i + 1, j), (i, j - 1), (i, j + 1)]

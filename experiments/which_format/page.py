@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import analysis
-from analysis import RESULTS, Estimate
+from analysis import RESULTS, Estimate, Place
 
 DOCS = Path(__file__).parents[2] / "docs" / "evidence"
 PAGES = [DOCS / "findings.md", DOCS / "which-format.md"]
@@ -45,12 +45,13 @@ def in_words(e: Estimate) -> str:
     return f"{e.mean:+.3f} [{e.low:+.3f}, {e.high:+.3f}]"
 
 
-def where(e: Estimate) -> str:
+def where(e: Estimate | Place) -> str:
     operands = {"all": ", all operands", "matrices": ", table apart"}.get(e.operands, "")
     third = ", third" if e.processor == analysis.THIRD else ""
     return f"{e.size}, {e.steps} steps{operands}, {e.rates}{third}"
 
 
+NAMES = {"adamw": "AdamW", "rule": "the rule"}
 KEY = ("size", "steps", "storage", "operands", "rates", "format", "processor")
 
 
@@ -158,6 +159,22 @@ def difference(v: dict[str, str]) -> str:
     return f"{mean:+.4f} [{low:+.4f}, {high:+.4f}]"
 
 
+def searched() -> str:
+    """The third series' searches: where each ended, and how sharply."""
+    rows = [
+        [STORAGES[s.place.storage], s.place.format.upper(), where(s.place).split(", own")[0],
+         NAMES.get(s.arm, s.arm), ", ".join(s.best), f"{s.loss:.3f}",
+         *map(_side, s.worse.values()), str(s.tried)]
+        for s in analysis.searches(analysis.read_rows())
+    ]  # fmt: skip
+    head = ["weights", "format", "size", "arm", "best rates", "loss", *analysis.SIDES, "tried"]
+    return table(head, rows)
+
+
+def _side(worse: float | None) -> str:
+    return "not tried" if worse is None else f"{worse:+.3f}"
+
+
 def mediators() -> str:
     rows = []
     for m in numbers("mediators"):
@@ -183,6 +200,7 @@ MADE: dict[str, Callable[[], str]] = {
     "contrasts": contrasts,
     "rates": rates,
     "one_rate": one_rate,
+    "searched": searched,
     "verdicts": verdicts,
     "mediators": mediators,
 }

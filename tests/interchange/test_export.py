@@ -236,3 +236,14 @@ def test_a_missing_tensor_a_damaged_file_and_a_wrong_name_are_refused(make_run, 
     with pytest.raises(ValueError, match="no such folder, nor a name on the hub"):
         import_model(str(tmp_path / "nowhere"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_heads_for_later_tokens_stay_behind(make_run, tmp_path):
+    run = make_run(**SHAPES["llama"][1], mtp_heads=2)
+    export_run(run, tmp_path / "out")
+    import_model(str(tmp_path / "out"), tmp_path / "back")
+    back = load_run(tmp_path / "back").model
+    assert back.config.mtp_heads == 0
+    assert not [name for name in read_weights(tmp_path / "out") if "mtp" in name]
+    ids = torch.arange(8)[None]
+    assert torch.equal(back(ids)[0], run.model.eval()(ids)[0])

@@ -241,7 +241,7 @@ def test_damaged_files_are_one_line_each(folder, capsys):
 def test_every_presets_parts_come_back_bit_for_bit(preset, make_run, tmp_path, prompt, monkeypatch):
     from dataclasses import asdict
 
-    from altgrad.model.presets import preset as preset_of
+    from altgrad.model import preset as preset_of
     from tests.interchange.conftest import SIZES as TINY
 
     monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))

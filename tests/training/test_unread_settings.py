@@ -23,7 +23,7 @@ READ_BY_ALL = """
     model.residual model.embedding_norm model.tie_head model.logit_softcap model.document_token
     model.n_inner model.norm_eps model.n_kv_head model.head_dim model.qk_norm model.windows
     model.attention_backend model.value_embeddings model.logit_scale model.attention_scale
-    model.branch_scale
+    model.branch_scale model.mtp_heads
 
     precision.compute precision.simulate
     optim.name optim.matrix_lr optim.embedding_lr optim.scalar_lr optim.width_scaling
@@ -75,6 +75,7 @@ CASES = {
     "model.rope_dtype": (["model.position=none"], ["model.position=rope_reversed"]),
     "model.bigram_rows": (["model.embedding=token"], ["model.embedding=bigram"]),
     "model.trigram_rows": (["model.embedding=bigram"], ["model.embedding=trigram"]),
+    "model.mtp_weight": ([], ["model.mtp_heads=1"]),
     "model.init_width": (["model=nanochat"], ["model=llama"]),
     "model.init_depth": (["model=llama"], ["model=gpt2"]),
     "optim.lr": (["optim=nanochat", "optim.scalar_lr=0.1"], ["optim=muon"]),

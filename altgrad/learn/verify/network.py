@@ -161,7 +161,9 @@ def shifts(s: Subject) -> str:
 
 
 def gradcheck(s: Subject) -> str:
-    model = s.awake(n_layer=1 if len(s.model_config.windows) == 1 else s.model_config.n_layer)
+    # Without the heads of later tokens, whose loss is in the gradient and not in the value.
+    layers = 1 if len(s.model_config.windows) == 1 else s.model_config.n_layer
+    model = s.awake(n_layer=layers, mtp_heads=0)
     ids, targets = s.ids(1, 3), s.ids(1, 3, seed=1)
     names = [name for name, _ in model.named_parameters()]
 
@@ -178,6 +180,8 @@ def gradcheck(s: Subject) -> str:
 
 def finite_gradients(s: Subject) -> str:
     model = s.awake()
+    if s.model_config.mtp_heads:  # learn in training alone
+        model.train()
     model(s.ids(), s.ids(seed=1))[1].backward()
     for name, parameter in model.named_parameters():
         if parameter.grad is None:
@@ -234,7 +238,7 @@ def _expected_parameters(model: GPT) -> int:
     mlp = C * inner * (3 if c.mlp == "swiglu" else 2)
     biases = (q + 2 * kv + C) + (inner * (2 if c.mlp == "swiglu" else 1) + C) if c.bias else 0
     per_layer = C * (q + 2 * kv) + q * C + mlp + biases + 2 * norm
-    embeddings = known(c.vocab_size) * C * (1 if c.tie_head else 2)
+    embeddings = known(c.vocab_size) * C * ((1 if c.tie_head else 2) + c.mtp_heads)
     basic = (".wte.weight", "lm_head.weight", ".ln_1.", ".ln_2.", ".ln_f.", ".attn.c_", ".mlp.c_")
     named = sum(p.numel() for n, p in model.named_parameters() if not any(b in n for b in basic))
     return embeddings + c.n_layer * per_layer + norm + named
