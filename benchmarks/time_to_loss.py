@@ -1,11 +1,11 @@
 """How long the default model takes to the reference loss, compilation and evaluation apart.
 
-    python benchmarks/time_to_loss.py [--seeds 3] [--target 1.47] [KEY=VALUE …]
+    python benchmarks/time_to_loss.py [--seeds 3] [--target 1.47] [--keep FOLDER] [KEY=VALUE …]
     python benchmarks/time_to_loss.py --against "max_steps=650 model.block=shift" [KEY=VALUE …]
 
-Each seed is one ordinary `altgrad train` in a folder of its own. "Training" is the sum of the
-steps' durations (`train_s` in metrics.jsonl); the first step of a context, which compiles, and the
-evaluations stand apart. The competitor is the target of the issue at hand, 90 s on 2 cores, or the
+Each seed is one ordinary `altgrad train` in a folder of its own (with `--keep` FOLDER/SEED, which
+stays). "Training" is the sum of the steps' durations (`train_s` in metrics.jsonl); the first step of
+a context, which compiles, and the evaluations stand apart. The competitor is the target of the issue at hand, 90 s on 2 cores, or the
 recipe that `--against` names by its words: then each seed trains both, one after the other, and the
 ratio of their seconds is printed. Seconds of a machine that others use are no measure; so a step of
 both is also measured in turn, in one process, by the processor time it takes. `--seeds 0` measures
@@ -30,17 +30,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--target", type=float, default=1.47, help="validation loss")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="where the runs stay")
     parser.add_argument("--against", metavar="WORDS", help="another recipe, such as max_steps=650")
     parser.add_argument("--steps", type=int, default=20, help="of each recipe, timed in turn")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     arguments = parser.parse_args()
+    if arguments.keep and arguments.against is not None:
+        parser.error("--keep has room for one recipe: leave --against out")
     recipes = [arguments.overrides]
     if arguments.against is not None:
         recipes.append(arguments.against.split())
     rows: list[list[Row]] = [[] for _ in recipes]
     for seed in range(1, arguments.seeds + 1):
         for words, own in zip(recipes, rows, strict=True):
-            own.append(run_seed(seed, words, arguments.target))
+            own.append(run_seed(seed, words, arguments.target, arguments.keep))
     for words, own in zip(recipes, rows, strict=True):
         if own:
             print(" ".join(words) or "the default")
@@ -49,10 +52,10 @@ def main() -> None:
         print_ratios(rows, recipes, arguments.steps)
 
 
-def run_seed(seed: int, recipe: list[str], target: float) -> Row:
+def run_seed(seed: int, recipe: list[str], target: float, keep: Path | None) -> Row:
     """Train once; seconds to the target (inf if it is not reached) and what stands apart."""
     with tempfile.TemporaryDirectory() as folder:
-        run = Path(folder) / "run"
+        run = (keep or Path(folder)) / str(seed)
         words = [f"seed={seed}", f"run_dir={run}", "sample_tokens=0", *recipe]
         subprocess.run(
             [sys.executable, "-m", "altgrad", "train", *words],
