@@ -3,13 +3,13 @@
     python benchmarks/time_to_loss.py [--seeds 3] [--target 1.47] [--keep FOLDER] [KEY=VALUE …]
     python benchmarks/time_to_loss.py --against "max_steps=650 model.block=shift" [KEY=VALUE …]
 
-Each seed is one ordinary `altgrad train` in a folder of its own (with `--keep` FOLDER/SEED, which
-stays). "Training" is the sum of the steps' durations (`train_s` in metrics.jsonl); the first step of
-a context, which compiles, and the evaluations stand apart. The competitor is the target of the issue at hand, 90 s on 2 cores, or the
-recipe that `--against` names by its words: then each seed trains both, one after the other, and the
-ratio of their seconds is printed. Seconds of a machine that others use are no measure; so a step of
-both is also measured in turn, in one process, by the processor time it takes. `--seeds 0` measures
-the steps alone.
+Each seed is one ordinary `altgrad train` in a folder of its own (`--keep FOLDER`: in FOLDER/SEED,
+which stays). "Training" is the sum of the steps' durations (`train_s` in metrics.jsonl); the first
+step of a context, which compiles, and the evaluations stand apart.
+The competitor is the target of the issue at hand, 90 s on 2 cores, or the recipe that `--against`
+names by its words: then each seed trains both, one after the other, and the ratio of their seconds
+is printed. Seconds of a machine that others use are no measure; so a step of both is also measured
+in turn, in one process, by the processor time it takes. `--seeds 0` measures the steps alone.
 """
 
 import argparse
