@@ -24,6 +24,7 @@ from altgrad.commands.learn import add_learn_commands
 from altgrad.commands.models import add_model_commands
 from altgrad.commands.new import add_new_command
 from altgrad.commands.runs import add_run_commands
+from altgrad.commands.stopping import stopped_by_signals
 from altgrad.commands.studio import add_studio_command
 from altgrad.commands.train import INTERRUPTED, add_train_commands
 from altgrad.commands.verify import add_verify_command
@@ -43,7 +44,7 @@ examples:
   altgrad watch                                     follow the latest run from another terminal
   altgrad reproduce runs/20261120-143000-3fa9c1     the same again? bit for bit?
   altgrad show                                      all runs: status, best loss
-  altgrad studio --open                             the same as a page, alive
+  altgrad studio --open                             the same as a page that follows them
   altgrad sample --prompt 'ROMEO:'                  text from the latest run
   altgrad compare optim=adamw,muon seeds=5          which is better, and how sure is that
   altgrad new attention mine.py                     begin a part of your own
@@ -54,9 +55,10 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit code (0 done; the others: `failures.py`)."""
     arguments = parse_words(argv)
     try:
-        allow(names_in(own_words(arguments)))
-        code = arguments.command(arguments) or 0
-        _flush()
+        with stopped_by_signals():
+            allow(names_in(own_words(arguments)))
+            code = arguments.command(arguments) or 0
+            _flush()
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:

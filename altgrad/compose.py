@@ -59,7 +59,7 @@ def compose_values(
         composed.pop("hydra")
         values = cast(Tree, OmegaConf.to_container(composed, resolve=True, throw_on_missing=True))
     except (HydraException, OmegaConfBaseException) as error:
-        raise ValueError(f"the configuration does not compose: {error}") from None
+        raise ValueError(f"the settings cannot be put together: {error}") from None
     origin = origins(values, choices, words, config_dir)
     if values.get("init_from"):
         values, origin = inherit_settings(values, origin, words)
@@ -172,8 +172,8 @@ def _readable(key: str, value: str) -> str:
         OverridesParser.create().parse_override(f"{key}={value}")
     except HydraException:
         raise ConfigError(
-            f"the configuration does not compose: {key}={value!r} cannot be read; a list is "
-            "[a,b], a text with odd characters stands in quotes."
+            f"{key}={value!r} cannot be read. A list is written [a,b]; a text with odd characters "
+            "stands in quotes."
         ) from None
     return value
 

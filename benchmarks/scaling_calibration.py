@@ -6,7 +6,7 @@ Simulated ladders whose truth is known: the control's loss is 1.6 + 0.8 (N/N₁)
 differs by a function of the size. A run's noise has a standard deviation of 0.04, of which the arms
 of a seed share most (they are paired) and the rungs of a seed share some (they see the same
 batches); it is half as large on the largest rung as on the smallest. Printed: the tables of
-docs/evidence/calibration.md.
+docs/evidence/calibration-trends.md.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Makes what the page on architecture shows of the sources: `python docs/draw_architecture.py`.
+"""Makes what the pages on architecture show of the sources: `python docs/draw_architecture.py`.
 
 The picture comes from the imports and the tree from the files and their rooms' docstrings, so that
 neither can lie; `tests/architecture/test_page.py` compares the tree and the floors.
@@ -27,7 +27,7 @@ from tests.architecture.imports import (  # noqa: E402
     imports_of,
 )
 
-PAGE = ROOT / "docs" / "explanation" / "architecture.md"
+PAGE = ROOT / "docs" / "reference" / "source-tree.md"
 PICTURE = ROOT / "docs" / "figures" / "architecture.png"
 BEGIN, END = "<!-- generated: tree -->\n```text\n", "```\n<!-- end -->"
 TOP = ("__main__", "cli")  # they call `commands`, no more

@@ -1,7 +1,7 @@
 """Pictures of the studio for its page, from real runs: `python docs/draw_studio.py RUNS`.
 
 RUNS holds the runs whose names stand in `PICTURES`, a comparison `formats` and a ledger `rates`;
-the words that made them stand at the end of docs/howto/studio.md.
+the words that made them stand at the end of docs/evidence/studio.md.
 Needs playwright, Pillow, Chromium.
 """
 

@@ -12,7 +12,7 @@ from pathlib import Path
 DOCS = Path(__file__).parent
 sys.path[:0] = [str(DOCS), str(DOCS.parent)]
 
-from reference_tables import command_line, formats, presets, run_folder, settings  # noqa: E402
+from reference_tables import command_line, formats, metrics, presets, run_folder, settings  # noqa: E402
 
 BLOCKS: dict[str, Callable[[], str]] = {
     "settings": settings.settings,
@@ -21,6 +21,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "launch": settings.launch,
     "command_line": command_line.command_line,
     "presets": presets.presets,
+    **metrics.BLOCKS,
     "files": run_folder.files,
     "events": run_folder.events,
     "fields": run_folder.fields,
@@ -34,6 +35,7 @@ PAGES = (
     "reference/settings.md",
     "reference/command-line.md",
     "reference/presets.md",
+    "reference/metrics.md",
     "reference/formats.md",
     "reference/run-folder.md",
     "explanation/number-formats.md",

@@ -163,7 +163,7 @@ def test_every_preset_composes_alone(group, name):
         (["optim.name=adm"], ["optim.name", "adamw"]),
         (["tracker.names=[wand]"], ["tracker.names"]),
         (["max_steps"], ["KEY=VALUE"]),
-        (["max_steps=[1"], ["does not compose"]),
+        (["max_steps=[1"], ["max_steps='[1' cannot be read"]),
         (["data.path=missing.txt"], ["missing.txt"]),
         (["data.path=empty.txt"], ["empty.txt"]),
         (["data.path=short.txt"], ["short", "block_size"]),

@@ -1,4 +1,4 @@
-"""docs/howto/extending.md is true: its examples, put into a copy of the package, do as it says."""
+"""docs/howto/add-*.md are true: their examples, put into a copy of the package, do as they say."""
 
 import json
 import os
@@ -12,9 +12,12 @@ from pathlib import Path
 import pytest
 
 HOUSE = Path(__file__).parents[1]
-PAGE = (HOUSE / "docs" / "howto" / "extending.md").read_text()
+HOWTO = HOUSE / "docs" / "howto"
+INDEX = (HOWTO / "extending.md").read_text()
+PAGES = {path.name: path.read_text() for path in sorted(HOWTO.glob("add-*.md"))}
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-SECTIONS = dict(re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL))
+SECTION = re.compile(r"^## (.*?)\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
+SECTIONS = {name: body for page in PAGES.values() for name, body in SECTION.findall(page)}
 TABLES = {
     "A scaling": ("altgrad/quantization/scaling.py", "SCALINGS"),
     "A metric": ("altgrad/training/instruments/panel.py", "INSTRUMENTS"),
@@ -99,9 +102,10 @@ def _put_in_place(section: str, house: Path) -> list[list[str]]:
 
 
 def _filled(block: str) -> str:
-    """The commands with the variables that the page sets at its top."""
+    """The commands with the variables that every page sets at its top, alike."""
+    (settings,) = {tuple(re.findall(r'^([A-Z]+)="(.*)"$', p, re.MULTILINE)) for p in PAGES.values()}
     values: dict[str, str] = {}
-    for name, value in re.findall(r'^([A-Z]+)="(.*)"$', PAGE, re.MULTILINE):
+    for name, value in settings:
         values[name] = value.replace(f"${name}", values.get(name, ""))
     for name, value in values.items():
         block = block.replace(f"${name}", value)
@@ -137,7 +141,12 @@ def _play(commands: dict[str, list[list[str]]], house: Path) -> None:
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
 
 
-def test_every_kind_in_the_table_of_the_page_has_its_section():
-    linked = re.findall(r"\(#([\w-]+)\)", PAGE)
-    anchors = [re.sub(r"[^\w -]", "", name).lower().replace(" ", "-") for name in SECTIONS]
-    assert linked == anchors
+def test_every_kind_in_the_table_has_its_section():
+    linked = re.findall(r"\((add-[\w-]+\.md)#([\w-]+)\)", INDEX)
+    there = [
+        (page, re.sub(r"[^\w -]", "", name).lower().replace(" ", "-"))
+        for page, text in PAGES.items()
+        for name, _ in SECTION.findall(text)
+    ]
+    assert sorted(linked) == sorted(there)
+    assert len(linked) == 9

@@ -8,6 +8,7 @@ import pytest
 
 from altgrad.compare.question import Tuning
 from altgrad.training import TrainConfig
+from tests.pages.blocks import EXTENDING
 
 HOUSE = Path(__file__).parents[1]
 PAGES = [*sorted((HOUSE / "docs").rglob("*.md")), HOUSE / "README.md"]
@@ -22,7 +23,7 @@ THEIRS = {"nanochat/gpt.py"}
 def prose(page: Path) -> str:
     """A page without what its examples make."""
     text = page.read_text()
-    return EXAMPLES.sub("", text) if page.stem == "extending" else text
+    return EXAMPLES.sub("", text) if page in EXTENDING else text
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
@@ -31,14 +32,18 @@ def test_files_that_a_page_names_exist(page):
     roots = (HOUSE, HOUSE / "altgrad", HOUSE / "tests")
     here = {n for n in named if any((root / n).exists() for root in roots)}
     bare = {n for n in named if "/" not in n and any((HOUSE / "altgrad").rglob(n))}
-    made = {n for n in named if n in (HOUSE / "docs" / "howto" / "extending.md").read_text()}
-    own = OWN | (made if page.stem == "extending" else set())
+    made = {n for n in named if any(f"\n# altgrad/{n}\n" in p.read_text() for p in EXTENDING)}
+    made |= {n for n in named if any(f"\n# {n}\n" in p.read_text() for p in EXTENDING)}
+    own = OWN | (made if page in EXTENDING else set())
     assert named - here - bare - own - THEIRS == set()
 
 
 def test_tests_in_brackets_exist():
-    page = (HOUSE / "docs" / "explanation" / "what-happens-when.md").read_text()
-    groups = re.findall(r"\[((?:[\w/]*test_\w+(?:, )?)+)\]", page)
+    explanation = HOUSE / "docs" / "explanation"
+    pages = [
+        (explanation / name).read_text() for name in ("what-happens-when.md", "from-outside.md")
+    ]
+    groups = re.findall(r"\[((?:[\w/]*test_\w+(?:, )?)+)\]", "".join(pages))
     named = {name for group in groups for name in group.split(", ")}
     assert len(named) > 15
     assert {n for n in named if not any((HOUSE / "tests").rglob(f"{n}.py"))} == set()
@@ -78,6 +83,13 @@ def test_links_lead_somewhere(page):
             headings = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE)
             anchors = [re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in headings]
             assert anchor in anchors, anchor
+
+
+def test_every_page_is_in_the_sites_navigation():
+    navigation = (HOUSE / "mkdocs.yml").read_text().partition("\nnav:")[2]
+    named = re.findall(r"(\S+\.md)$", navigation, re.MULTILINE)
+    pages = [str(p.relative_to(HOUSE / "docs")) for p in (HOUSE / "docs").rglob("*.md")]
+    assert sorted(named) == sorted(pages)
 
 
 OWN_DATES = {"findings", "which-format"}

@@ -1,5 +1,6 @@
 """docs/reference is what the code says: made anew, the pages are the same."""
 
+import argparse
 import importlib
 import sys
 from pathlib import Path
@@ -26,7 +27,10 @@ def test_every_generated_block_stands_on_a_page(generator):
 
 
 PAGES = (
-    *(f"reference/{name}.md" for name in ("settings", "command-line", "presets", "formats")),
+    *(
+        f"reference/{name}.md"
+        for name in ("settings", "command-line", "presets", "metrics", "formats")
+    ),
     "reference/run-folder.md",
     "explanation/number-formats.md",
 )
@@ -67,6 +71,19 @@ def test_every_flag_of_every_parser_is_on_the_page(generator):
         assert [flag for flag in flags if flag not in section] == [], parser.prog
 
 
+def test_every_argument_says_what_it_is(generator):
+    from altgrad.cli import build_parser
+
+    listed = importlib.import_module("reference_tables.command_line")
+    silent = [
+        f"{parser.prog} {action.dest}"
+        for parser in listed.commands(build_parser())
+        for action in parser._actions
+        if not action.help and not isinstance(action, argparse._SubParsersAction)
+    ]
+    assert silent == []
+
+
 def test_every_preset_is_on_the_page(generator):
     conf = DOCS.parent / "altgrad" / "conf"
     page = (DOCS / "reference" / "presets.md").read_text()
@@ -81,3 +98,11 @@ def test_a_field_without_a_meaning_is_an_error(generator, monkeypatch):
     monkeypatch.delitem(tables.FIELDS["weights.json"], "from")
     with pytest.raises(LookupError, match="from"):
         tables.fields()
+
+
+def test_a_kind_of_event_without_a_meaning_is_an_error(generator, monkeypatch):
+    tables = importlib.import_module("reference_tables.run_folder")
+    assert {"started", "trouble", "gave_up"} <= tables.event_kinds()
+    monkeypatch.delitem(tables.EVENTS, "gave_up")
+    with pytest.raises(LookupError, match="gave_up"):
+        tables.events()

@@ -39,9 +39,9 @@ def add_ci_command(
     actions = parser.add_subparsers(title="actions", metavar="ACTION")
     starting = add_command(actions, "init", init, "write a workflow file for GitHub")
     starting.add_argument(
-        "--install", default="altgrad", metavar="WHAT", help="for pip: a name, or a wheel"
+        "--install", default="altgrad", metavar="WHAT", help="what pip installs: a name or a wheel"
     )
-    starting.add_argument("--file", default=str(WORKFLOW), help=f"where to ({WORKFLOW})")
+    starting.add_argument("--file", default=str(WORKFLOW), help=f"the file to write ({WORKFLOW})")
     summary = "what the workflow runs: verify, over-fit one batch, a baseline again"
     checking = add_command(actions, "check", partial(check, compose), summary)
     add_trust(checking)

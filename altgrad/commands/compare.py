@@ -3,10 +3,8 @@
 import argparse
 import json
 import shlex
-import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +16,8 @@ from altgrad.trust import said_by
 AddCommand = Callable[..., argparse.ArgumentParser]
 Compose = Callable[..., Any]
 
+TOLERANCE_HELP = "by what share of the target the loss may be off (0.05)"
+SPREAD_HELP = "by what share of the target the seeds may differ (0.01)"
 COMPARE_HELP = """\
 A setting whose value is a list is an axis; its first value is the control. Of the question:
   control=NAME  seeds=5 | seeds=[1,2,3] | seeds=auto max_seeds=20 (as you go, peeking allowed)
@@ -53,27 +53,36 @@ def add_compare_commands(commands: Any, add_command: AddCommand, compose: Compos
 
 def _add_compare(commands: Any, add_command: AddCommand, compose: Compose) -> None:
     run = partial(compare, compose)
-    parser = add_command(commands, "compare", run, "run arms against a control and judge them")
+    parser = add_command(
+        commands, "compare", run, "run variants (arms) against a control and judge each"
+    )
     parser.epilog = COMPARE_HELP
     parser.add_argument(
         "words", nargs="+", metavar="FILE|KEY=VALUE", help="the question, see below"
     )
     parser.add_argument("--config-dir", metavar="DIR", help="folder with further presets")
     words.add_trust(parser)
-    parser.add_argument("--json", action="store_true", help="for programs: the verdict as JSON")
-    parser.add_argument("--dry-run", action="store_true", help="check and say what would run")
+    parser.add_argument("--json", action="store_true", help="print the verdict as JSON")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="check the question and print what would run"
+    )
 
 
 def _add_report(commands: Any, add_command: AddCommand) -> None:
     summary = "write the report of a comparison from its run folders"
     parser = add_command(commands, "report", report, summary)
-    parser.add_argument("what", nargs="*", metavar="COMPARISON|RUN", help="default: the latest")
-    parser.add_argument("--axis", default="", help="with run folders: what they may differ in")
     parser.add_argument(
-        "--delta", type=float, default=0.01, help="smallest difference that matters"
+        "what",
+        nargs="*",
+        metavar="COMPARISON|RUN",
+        help="a comparison, or runs to compare (the latest)",
+    )
+    parser.add_argument("--axis", default="", help="with runs: the setting that may differ")
+    parser.add_argument(
+        "--delta", type=float, default=0.01, help="smallest difference that matters (0.01)"
     )
     parser.add_argument("--runs", default="runs", metavar="DIR", help="where the runs are (runs)")
-    parser.add_argument("--json", action="store_true", help="for programs: the verdict as JSON")
+    parser.add_argument("--json", action="store_true", help="print the verdict as JSON")
 
 
 def _add_baseline(commands: Any, add_command: AddCommand) -> None:
@@ -81,19 +90,23 @@ def _add_baseline(commands: Any, add_command: AddCommand) -> None:
     parser = add_command(commands, "baseline", _help, summary)
     parser.set_defaults(parser=parser)
     actions = parser.add_subparsers(title="actions", metavar="ACTION")
-    freezing = add_command(actions, "freeze", freeze, "store a small record of finished runs")
+    freezing = add_command(
+        actions, "freeze", freeze, "store a record of finished runs to hold later ones against"
+    )
     freezing.add_argument("name", help="such as baseline-v0")
     freezing.add_argument("runs", nargs="+", metavar="RUN", help="run folders, one per seed")
-    freezing.add_argument("--target", type=float, help="validation loss to hold (their mean)")
-    freezing.add_argument("--tolerance", type=float, default=0.05, help="share of it (0.05)")
-    freezing.add_argument("--spread", type=float, default=0.01, help="largest between seeds (0.01)")
-    freezing.add_argument("--into", metavar="DIR", help="folder of records (experiments/baselines)")
+    freezing.add_argument("--target", type=float, help="validation loss to reach (their mean)")
+    freezing.add_argument("--tolerance", type=float, default=0.05, help=TOLERANCE_HELP)
+    freezing.add_argument("--spread", type=float, default=0.01, help=SPREAD_HELP)
+    freezing.add_argument(
+        "--into", metavar="DIR", help="where the record goes (experiments/baselines)"
+    )
     verifying = add_command(actions, "verify", verify, "run it again and compare with its record")
-    verifying.add_argument("name", nargs="?", help="a record's name or file; default: list them")
+    verifying.add_argument("name", nargs="?", help="a record's name or file (without: list them)")
     words.add_trust(verifying)
-    verifying.add_argument("--seeds", type=int, help="how many of its seeds (all)")
+    verifying.add_argument("--seeds", type=int, help="how many of its seeds to run (all)")
     verifying.add_argument(
-        "words", nargs="*", metavar="KEY=VALUE", help="launcher=, jobs=, device="
+        "words", nargs="*", metavar="KEY=VALUE", help="where it runs: launcher=, jobs=, device="
     )
 
 
@@ -127,8 +140,7 @@ def compare(compose: Compose, arguments: argparse.Namespace) -> int:
         comparison.prepare()
         return 0
     try:
-        with stopped_by_clusters():
-            folder = comparison.run()
+        folder = comparison.run()
     except KeyboardInterrupt:
         say(f"\nstopped; everything so far is kept. Go on with: {_command(arguments)}")
         raise
@@ -159,18 +171,6 @@ def _compose_arm(compose: Compose, arguments: argparse.Namespace, words: list[st
     for file in (word for word in arguments.words if "=" not in word):
         said_by(file, config.to_dict())
     return config
-
-
-@contextmanager
-def stopped_by_clusters() -> Iterator[None]:
-    """SIGTERM and SIGHUP (preempted, the terminal has gone) stop a comparison as Ctrl-C does."""
-    stops = (signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(number, signal.default_int_handler) for number in stops]
-    try:
-        yield
-    finally:
-        for number, handler in zip(stops, before, strict=True):
-            signal.signal(number, handler)
 
 
 def _command(arguments: argparse.Namespace) -> str:

@@ -35,7 +35,9 @@ def add_completion_command(
         print(bash_script(sorted(commands.choices), presets()), end="")
 
     parser = add_command(commands, "completion", run, "print a script for tab completion")
-    parser.add_argument("shell", choices=["bash"], nargs="?", default="bash")
+    parser.add_argument(
+        "shell", choices=["bash"], nargs="?", default="bash", help="the shell (bash)"
+    )
 
 
 def bash_script(commands: list[str], presets: dict[str, list[str]]) -> str:

@@ -31,7 +31,9 @@ def _add_data(
     commands: Any, add_command: AddCommand, add_overrides: Callable[..., None], compose: Compose
 ) -> None:
     parser: argparse.ArgumentParser
-    parser = add_command(commands, "data", lambda _: parser.print_help(), "list, prepare corpora")
+    parser = add_command(
+        commands, "data", lambda _: parser.print_help(), "list corpora, and prepare them"
+    )
     actions = parser.add_subparsers(title="actions", metavar="ACTION")
     run = partial(list_corpora, compose)
     listing = add_command(actions, "list", run, "list the corpora and what is prepared")
@@ -59,13 +61,16 @@ def _add_tokenizer(
     )
     add_overrides(train)
     train.epilog = "example: altgrad tokenizer train data.path=my.txt vocab_size=4096"
-    train.add_argument("--out", metavar="DIR", help="(default: tokenizers/CORPUS-SIZE)")
+    train.add_argument("--out", metavar="DIR", help="the folder to write (tokenizers/CORPUS-SIZE)")
     show = add_command(
-        actions, "show", partial(show_one, compose), "compression, and a coloured view"
+        actions,
+        "show",
+        partial(show_one, compose),
+        "print how a tokenizer cuts a text, in colours, and how well it compresses",
     )
     add_overrides(show)
     show.epilog = "example: altgrad tokenizer show data.tokenizer=gpt2 --text 'To be, or not'"
-    show.add_argument("--text", help="text to cut (default: the beginning of the corpus)")
+    show.add_argument("--text", help="the text (the beginning of the corpus)")
 
 
 # -- the calls ------------------------------------------------------------------------------------

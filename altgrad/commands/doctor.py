@@ -18,8 +18,8 @@ def add_doctor_command(commands: Any, add_command: Callable[..., argparse.Argume
     summary = "say what a run would use here, and what to do about what is missing"
     parser = add_command(commands, "doctor", doctor, summary)
     parser.epilog = DOCTOR_HELP
-    parser.add_argument("--offline", action="store_true", help="leave the network alone")
-    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--offline", action="store_true", help="do not try the network")
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
 
 
 def doctor(arguments: argparse.Namespace) -> int:

@@ -17,10 +17,10 @@ def add_formats_command(commands: Any, add_command: Callable[..., argparse.Argum
     summary = "print number formats: range, precision, codes, special values"
     parser = add_command(commands, "formats", formats, summary)
     parser.epilog = FORMATS_HELP
-    parser.add_argument("names", nargs="*", metavar="NAME", help="formats (default: all)")
-    parser.add_argument("--plot", action="store_true", help="draw them instead")
-    parser.add_argument("--out", metavar="FILE", help="the PNG to write (default: formats.png)")
-    parser.add_argument("--sources", action="store_true", help="say which standard each is from")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="formats (all that have a name)")
+    parser.add_argument("--plot", action="store_true", help="draw them as a PNG instead")
+    parser.add_argument("--out", metavar="FILE", help="the PNG to write (formats.png)")
+    parser.add_argument("--sources", action="store_true", help="print which standard each is from")
 
 
 def formats(arguments: argparse.Namespace) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from altgrad.commands import words
-from altgrad.commands.compare import stopped_by_clusters
 
 AddCommand = Callable[..., argparse.ArgumentParser]
 Compose = Callable[..., Any]
@@ -24,6 +23,7 @@ CODES = {
 }
 NOTHING_FOUND, WAITS, BUDGET_SPENT = 10, 11, 13
 
+WHERE = "where it runs: jobs=2 launcher=local"
 HELP = """\
   new NAME [FILE] KEY=VALUE …   begin: the settings of the baseline, and
       delta=0.003 budget=tokens|flops|time hours=8 guarantee=fdr|fwer heldout=0.25 memory_gb=4
@@ -31,7 +31,7 @@ HELP = """\
   try NAME KEY=VALUE … --why 'because'    one idea against the champion
   try NAME --patch idea.diff    the same: a change of the code (git diff > idea.diff)
   run NAME ideas.yaml           a queue of them; stops when the hours are spent
-  reckon NAME                   which changes do anything
+  reckon NAME                   test which of the kept changes really help
   show NAME [--json]            the table and the picture
   import NAME results.tsv       a table of an earlier loop, as unproven history
 A ledger of somebody's program: new NAME program='python train.py' cwd=DIR metric='loss ([0-9.]+)'
@@ -49,27 +49,38 @@ def add_ideas_command(commands: Any, add_command: AddCommand, compose: Compose) 
     parser.epilog = HELP
     parser.set_defaults(parser=parser)
     actions = parser.add_subparsers(title="actions", metavar="ACTION")
-    for name, call, told in (
-        ("new", new, "begin a ledger"),
-        ("try", try_, "try one idea against the champion"),
-        ("run", run, "work off a queue of ideas"),
-        ("reckon", reckon, "say which changes do anything"),
-        ("show", show, "the table and the picture"),
-        ("import", import_, "take over a table of an earlier loop"),
+    for name, call, told, takes in (
+        ("new", new, "begin a ledger", "settings of the baseline and of the ledger"),
+        ("try", try_, "try one idea against the champion", "the idea, as settings"),
+        ("run", run, "try the ideas of a file, one after another", "the file of ideas"),
+        ("reckon", reckon, "test which of the kept changes really help", WHERE),
+        ("show", show, "print the table of ideas and draw the picture", "nothing more"),
+        ("import", import_, "take over a table of an earlier loop", "the table, as TSV"),
     ):
-        action = add_command(actions, name, partial(call, compose), told)
-        action.add_argument("name", help="of the ledger, a folder below runs/ideas")
-        action.add_argument("words", nargs="*", metavar="FILE|KEY=VALUE")
-        action.add_argument("--json", action="store_true", help="for programs")
+        action = add_command(actions, name, partial(_stoppable, call, compose), told)
+        action.add_argument("name", help="the ledger: a folder below runs/ideas")
+        action.add_argument("words", nargs="*", metavar="FILE|KEY=VALUE", help=takes)
+        action.add_argument("--json", action="store_true", help="print JSON, for programs")
         action.add_argument("--config-dir", metavar="DIR", help="folder with further presets")
         words.add_trust(action)
         if name == "try":
             action.add_argument("--why", default="", help="the reason, kept in the ledger")
-            action.add_argument("--patch", metavar="FILE", help="a change of the code: git diff")
+            action.add_argument(
+                "--patch", metavar="FILE", help="a change of the code, as `git diff` writes it"
+            )
 
 
 def _help(arguments: argparse.Namespace) -> None:
     arguments.parser.print_help()
+
+
+def _stoppable(call: Callable[..., int], compose: Compose, arguments: argparse.Namespace) -> int:
+    try:
+        return call(compose, arguments)
+    except KeyboardInterrupt:
+        said = "stopped; everything so far is kept: the same words again go on with it"
+        words.say(said, file=sys.stderr)
+        raise
 
 
 def new(compose: Compose, arguments: argparse.Namespace) -> int:
@@ -78,8 +89,7 @@ def new(compose: Compose, arguments: argparse.Namespace) -> int:
 
     ledger, typed, say = _ledger(compose, arguments)
     terms = read_terms(typed)
-    with stopped_by_clusters():
-        state = ledger.new(terms)
+    state = ledger.new(terms)
     for line in head(state):
         say(line)
     return _answer(arguments, to_dict(state), 0)
@@ -87,8 +97,7 @@ def new(compose: Compose, arguments: argparse.Namespace) -> int:
 
 def try_(compose: Compose, arguments: argparse.Namespace) -> int:
     ledger, typed, _ = _ledger(compose, arguments)
-    with stopped_by_clusters():
-        entry = ledger.try_(typed, why=arguments.why, patch=arguments.patch)
+    entry = ledger.try_(typed, why=arguments.why, patch=arguments.patch)
     return _answer(arguments, entry, CODES[entry["verdict"]])
 
 
@@ -99,8 +108,7 @@ def run(compose: Compose, arguments: argparse.Namespace) -> int:
     ledger, typed, say = _ledger(compose, arguments)
     require(len(typed) == 1, "altgrad ideas run NAME ideas.yaml: one file with the ideas.")
     items = read_queue(Path(typed[0]))
-    with stopped_by_clusters():
-        entries = list(work_off(ledger, items))
+    entries = list(work_off(ledger, items))
     state = ledger.state()
     waiting = [item for item, _ in items if item not in state.done()]
     if waiting and spent(state):
@@ -111,8 +119,7 @@ def run(compose: Compose, arguments: argparse.Namespace) -> int:
 
 def reckon(compose: Compose, arguments: argparse.Namespace) -> int:
     ledger, _, _ = _ledger(compose, arguments)
-    with stopped_by_clusters():
-        entry = ledger.reckon()
+    entry = ledger.reckon()
     return _answer(arguments, entry, 0 if entry["found"] else NOTHING_FOUND)
 
 

@@ -8,7 +8,8 @@ AddCommand = Callable[..., argparse.ArgumentParser]
 
 TRACK_HELP = "what to build: nanochat (default), gpt2, optimisers, rounding, training, lora"
 MAP_TEXT = "to be, or not to be"
-BROKEN_HELP = "of the file that `altgrad learn break` planted"
+BROKEN_HELP = "take the copy with a mistake that `altgrad learn break` made"
+UNIT_HELP = "the unit, such as norm or GPT.forward"
 LEARN_HELP = """\
 the usual way:
   altgrad learn start            a folder with my_gpt.py: the whole structure, no bodies
@@ -49,10 +50,14 @@ def _add(
 
 def _add_start(actions: Any, add_command: AddCommand) -> None:
     parser = add_command(actions, "start", start, "make a folder with a file to fill in")
-    parser.add_argument("folder", nargs="?", metavar="DIR", help="(my-gpt; my-TRACK)")
+    parser.add_argument(
+        "folder", nargs="?", metavar="DIR", help="the folder to make (my-gpt, or my-TRACK)"
+    )
     parser.add_argument("--track", default="nanochat", help=TRACK_HELP)
     parser.add_argument(
-        "--full", action="store_true", help="leave every unit to write: nothing given or optional"
+        "--full",
+        action="store_true",
+        help="write every unit yourself: none is given, none is optional",
     )
 
 
@@ -60,21 +65,23 @@ def _add_run(actions: Any, add_command: AddCommand) -> None:
     summary = "run one training iteration with your file"
     parser = _add(actions, add_command, "run", run, summary)
     how = parser.add_mutually_exclusive_group()
-    how.add_argument("--pdb", action="store_true", help="stop at breakpoint(), and at an error")
+    how.add_argument(
+        "--pdb", action="store_true", help="open the debugger at breakpoint() and at an error"
+    )
     how.add_argument("--broken", action="store_true", help=BROKEN_HELP)
 
 
 def _add_check(actions: Any, add_command: AddCommand) -> None:
     parser = _add(actions, add_command, "check", check, "judge your units; exit code 0 if all pass")
-    parser.add_argument("what", nargs="*", metavar="STAGE|UNIT", help="default: everything")
-    parser.add_argument("--watch", action="store_true", help="as `altgrad learn watch`")
-    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("what", nargs="*", metavar="STAGE|UNIT", help="what to check (everything)")
+    parser.add_argument("--watch", action="store_true", help="the same as `altgrad learn watch`")
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
 
 
 def _add_watch(actions: Any, add_command: AddCommand) -> None:
     summary = "check at every save, with keys: hint, trace, backward, next, reset"
     parser = _add(actions, add_command, "watch", watch, summary)
-    parser.add_argument("what", nargs="*", metavar="STAGE|UNIT", help="default: everything")
+    parser.add_argument("what", nargs="*", metavar="STAGE|UNIT", help="what to check (everything)")
 
 
 def _add_unit_actions(actions: Any, add_command: AddCommand) -> None:
@@ -85,13 +92,17 @@ def _add_unit_actions(actions: Any, add_command: AddCommand) -> None:
         _on_folder("hint", "unit", "level"),
         "a hint on a unit, stronger each time",
     )
-    hints.add_argument("unit")
+    hints.add_argument("unit", help=UNIT_HELP)
     levels = "1 idea, 2 formula, 3 pseudocode, 4 solution"
     hints.add_argument("-l", "--level", type=int, choices=[1, 2, 3, 4], help=levels)
     solved = _add(
-        actions, add_command, "solution", _on_folder("solution", "unit"), "the solution of a unit"
+        actions,
+        add_command,
+        "solution",
+        _on_folder("solution", "unit"),
+        "print the solution of a unit",
     )
-    solved.add_argument("unit")
+    solved.add_argument("unit", help=UNIT_HELP)
     emptied = _add(
         actions,
         add_command,
@@ -99,14 +110,18 @@ def _add_unit_actions(actions: Any, add_command: AddCommand) -> None:
         _on_folder("reset", "unit", "everything"),
         "empty a unit again; your file is kept beside it",
     )
-    emptied.add_argument("unit", nargs="?")
-    emptied.add_argument("--all", dest="everything", action="store_true", help="every unit")
-    traced = _add(actions, add_command, "trace", trace, "every line of a unit with its values")
-    traced.add_argument("unit", nargs="?", help="(with --backward: all)")
+    emptied.add_argument("unit", nargs="?", help=UNIT_HELP)
+    emptied.add_argument("--all", dest="everything", action="store_true", help="empty every unit")
+    traced = _add(
+        actions, add_command, "trace", trace, "print every line of a unit with its values"
+    )
+    traced.add_argument(
+        "unit", nargs="?", help=f"{UNIT_HELP}; with --backward: all, if none is given"
+    )
     how = traced.add_mutually_exclusive_group()
-    how.add_argument("--diff", action="store_true", help="stop where the reference differs")
+    how.add_argument("--diff", action="store_true", help="compare with what the reference computes")
     how.add_argument(
-        "--backward", action="store_true", help="the gradient at every unit, beside the reference"
+        "--backward", action="store_true", help="the gradient at every unit, beside the reference's"
     )
     traced.add_argument("--broken", action="store_true", help=BROKEN_HELP)
     shown = _add(
@@ -114,39 +129,46 @@ def _add_unit_actions(actions: Any, add_command: AddCommand) -> None:
         add_command,
         "diff",
         _on_folder("diff", "unit", "spoil"),
-        "a unit beside the reference's",
+        "print your unit beside the reference's",
     )
-    shown.add_argument("unit")
-    shown.add_argument("--spoil", action="store_true", help="also before it passes")
+    shown.add_argument("unit", help=UNIT_HELP)
+    shown.add_argument("--spoil", action="store_true", help="also if the unit does not pass yet")
 
 
 def _add_attention(actions: Any, add_command: AddCommand) -> None:
-    summary = "which positions each head of your model looks at: shades here, and a PNG"
+    summary = "show which positions each head of your model looks at, here and as a PNG"
     parser = _add(actions, add_command, "attention", attention, summary)
-    parser.add_argument("text", nargs="?", default=MAP_TEXT, help=f"({MAP_TEXT})")
-    parser.add_argument("--layer", type=int, default=0, help="counted from 0 (0)")
-    parser.add_argument("--head", type=int, nargs="+", default=[], help="from 0 (all)")
     parser.add_argument(
-        "--run", nargs="?", const="", help="a run of `altgrad learn train` (the latest)"
+        "text", nargs="?", default=MAP_TEXT, help=f"the text to look at ({MAP_TEXT})"
+    )
+    parser.add_argument("--layer", type=int, default=0, help="the layer, counted from 0 (0)")
+    parser.add_argument(
+        "--head", type=int, nargs="+", default=[], help="the heads, counted from 0 (all)"
+    )
+    parser.add_argument(
+        "--run",
+        nargs="?",
+        const="",
+        help="take the model of a run of `altgrad learn train` (the latest)",
     )
     parser.add_argument("--png", metavar="FILE", help="where the picture goes (DIR/attention.png)")
 
 
 def _add_break(actions: Any, add_command: AddCommand) -> None:
-    summary = "plant one mistake in a copy of your own finished file: find it"
+    summary = "plant a mistake in a copy of your finished file, for you to find"
     parser = _add(
         actions, add_command, "break", _on_folder("plant", "seed", "answer", "reveal"), summary
     )
-    parser.add_argument("--seed", type=int, help="which mistake (default: any)")
+    parser.add_argument("--seed", type=int, help="which mistake (any)")
     parser.add_argument("--answer", metavar="UNIT", help="the unit that you suspect")
-    parser.add_argument("--reveal", action="store_true", help="say which it is")
+    parser.add_argument("--reveal", action="store_true", help="print which it is")
 
 
 def _add_race(actions: Any, add_command: AddCommand) -> None:
     summary = "prove your model equal in float64, then train it beside the reference"
     parser = _add(actions, add_command, "race", race, summary)
     parser.add_argument("--steps", type=int, default=300, help="training steps of each (300)")
-    parser.add_argument("--seed", type=int, default=0, help="of weights and batches (0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of weights and batches (0)")
     parser.add_argument("--page", metavar="FILE", help="where the HTML page goes (DIR/race.html)")
     parser.add_argument(
         "--core",
@@ -170,7 +192,7 @@ def _add_train(actions: Any, add_command: AddCommand) -> None:
 
 def _add_questions(actions: Any, add_command: AddCommand) -> None:
     add_command(actions, "questions", questions, "twelve questions about this architecture")
-    summary = "a question's short answer, and the experiment that shows it, run now"
+    summary = "run a question's experiment, then print its short answer"
     parser = _add(actions, add_command, "show", show_question, summary)
     parser.add_argument("name", help="such as qk-norm; `altgrad learn questions` lists them")
     parser.add_argument("--seeds", type=int, default=2, help="paired seeds per arm (2)")

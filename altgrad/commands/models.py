@@ -1,13 +1,17 @@
 """`altgrad sample|serve|eval|export|import|merge`: a run's model, used."""
 
 import argparse
-import signal
 import sys
 from pathlib import Path
 from typing import Any
 
+from altgrad.commands.stopping import end_at_once
 from altgrad.commands.words import add_command, add_trust, say
 from altgrad.runs.printable import printable
+
+WEIGHTS = "which of the run's weights (best)"
+QUICK = "ask at most N questions of each task (all), for a quick look"
+DTYPE = "precision of the computation (auto)"
 
 
 def add_model_commands(commands: Any) -> None:
@@ -36,7 +40,7 @@ def _add_sample(commands: Any) -> None:
     parser.add_argument(
         "--interactive", action="store_true", help="one prompt per line; an empty line continues"
     )
-    parser.add_argument("--checkpoint", choices=["best", "latest"], default="best")
+    parser.add_argument("--checkpoint", choices=["best", "latest"], default="best", help=WEIGHTS)
 
 
 def _add_serve(commands: Any) -> None:
@@ -44,10 +48,10 @@ def _add_serve(commands: Any) -> None:
     parser = add_command(commands, "serve", serve, summary)
     parser.add_argument("run", nargs="?", help="a run folder or its name (default: the latest)")
     add_trust(parser)
-    parser.add_argument("--host", default="127.0.0.1", help="where to listen (127.0.0.1)")
-    parser.add_argument("--port", type=int, default=8000)
-    parser.add_argument("--anywhere", action="store_true", help="let other machines in")
-    parser.add_argument("--checkpoint", choices=["best", "latest"], default="best")
+    parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (127.0.0.1)")
+    parser.add_argument("--port", type=int, default=8000, help="the port to listen on (8000)")
+    parser.add_argument("--anywhere", action="store_true", help="let other machines connect")
+    parser.add_argument("--checkpoint", choices=["best", "latest"], default="best", help=WEIGHTS)
 
 
 def _add_eval(commands: Any) -> None:
@@ -63,33 +67,42 @@ def _add_eval(commands: Any) -> None:
         help="loss, core, names of CORE's tasks (hellaswag), lm-eval:NAME (default: loss)",
     )
     parser.add_argument(
-        "--text", action="append", default=[], metavar="PATH", help="the loss of a text, too"
+        "--text",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="also measure the loss of this text",
     )
     parser.add_argument("--bundle", metavar="PATH", help="CORE's data, a folder or zip file")
-    parser.add_argument("--max-per-task", type=int, default=-1, metavar="N", help="a quick look")
+    parser.add_argument("--max-per-task", type=int, default=-1, metavar="N", help=QUICK)
     parser.add_argument(
         "--unknown",
         choices=["refuse", "skip"],
         default="refuse",
-        help="examples with characters that the tokenizer does not know (refuse)",
+        help="what to do with examples whose characters the tokenizer does not know (refuse)",
     )
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--dtype", choices=["auto", "fp32", "bf16"], default="auto")
-    parser.add_argument("--checkpoint", choices=["best", "latest"], default="best")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, … (the best there is)")
+    parser.add_argument("--dtype", choices=["auto", "fp32", "bf16"], default="auto", help=DTYPE)
+    parser.add_argument("--checkpoint", choices=["best", "latest"], default="best", help=WEIGHTS)
     parser.add_argument(
-        "--keep", choices=["yes", "no"], default="yes", help="the report, in the run folder (yes)"
+        "--keep",
+        choices=["yes", "no"],
+        default="yes",
+        help="keep the report in the run folder (yes)",
     )
-    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
 
 
 def _add_export(commands: Any) -> None:
     parser = add_command(commands, "export", export, "write a run's model in another format")
     parser.add_argument("run", nargs="?", help="a run folder or its name (default: the latest)")
     add_trust(parser)
-    parser.add_argument("--to", choices=["hf"], default="hf", help="Hugging Face (hf)")
+    parser.add_argument("--to", choices=["hf"], default="hf", help="the format: Hugging Face (hf)")
     parser.add_argument("--out", metavar="DIR", help="the folder to make (RUN/export/hf)")
-    parser.add_argument("--no-tokenizer", action="store_true", help="weights and settings only")
-    parser.add_argument("--checkpoint", choices=["best", "latest"], default="best")
+    parser.add_argument(
+        "--no-tokenizer", action="store_true", help="write weights and settings only"
+    )
+    parser.add_argument("--checkpoint", choices=["best", "latest"], default="best", help=WEIGHTS)
 
 
 def _add_import(commands: Any) -> None:
@@ -99,7 +112,7 @@ def _add_import(commands: Any) -> None:
     add_trust(parser)
     parser.add_argument("--out", metavar="DIR", help="the run folder to make (runs/NAME)")
     parser.add_argument(
-        "--tokenizer", metavar="NAME", help="gpt2, byte, a tokenizer.json (the model's own)"
+        "--tokenizer", metavar="NAME", help="gpt2, byte or a tokenizer.json (the model's own)"
     )
 
 
@@ -108,7 +121,7 @@ def _add_merge(commands: Any) -> None:
     parser.add_argument("run", nargs="?", help="a run folder or its name (default: the latest)")
     add_trust(parser)
     parser.add_argument("--out", metavar="DIR", help="the run folder to make (RUN-merged)")
-    parser.add_argument("--checkpoint", choices=["best", "latest"], default="best")
+    parser.add_argument("--checkpoint", choices=["best", "latest"], default="best", help=WEIGHTS)
 
 
 def sample(arguments: argparse.Namespace) -> None:
@@ -174,9 +187,7 @@ def serve(arguments: argparse.Namespace) -> None:
     check_installed()
     loaded = load_run(run, which=arguments.checkpoint)
     say_remarks(loaded)
-    # The server stops cleanly and raises the signal again; Python's own way out would then take
-    # seconds to clear away what was loaded.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    end_at_once()
     listen(loaded, run.name, host=arguments.host, port=arguments.port, anywhere=arguments.anywhere)
 
 

@@ -14,7 +14,7 @@ examples:
   altgrad train model.attention=mine:Attention
 
 The file runs as it stands: the usual part, with the lines marked that make it yours, and what such
-a part must look like at its top. docs/howto/extending.md shows each kind.
+a part must look like at its top. docs/howto/own-part.md says how to use each kind.
 """
 
 

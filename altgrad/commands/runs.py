@@ -21,13 +21,15 @@ def _add_show(commands: Any) -> None:
     parser = add_command(commands, "show", show, "list runs with status and best loss, or show one")
     parser.add_argument("run", nargs="?", help="a run folder or its name")
     parser.add_argument("--runs", default="runs", metavar="DIR", help="where the runs are (runs)")
-    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
 
 
 def _add_watch(commands: Any) -> None:
     parser = add_command(commands, "watch", watch, "follow a run of another process")
     parser.add_argument("run", nargs="?", help="a run folder or its name (default: the latest)")
-    parser.add_argument("--every", type=float, default=2.0, metavar="S", help="seconds (2)")
+    parser.add_argument(
+        "--every", type=float, default=2.0, metavar="S", help="look every S seconds (2)"
+    )
 
 
 def _add_plot(commands: Any) -> None:
@@ -41,11 +43,13 @@ def _add_plot(commands: Any) -> None:
         help="metrics, by name or pattern (default: the losses), and run folders (default: the "
         "latest)",
     )
-    parser.add_argument("--out", metavar="FILE", help="the PNG to write")
+    parser.add_argument(
+        "--out", metavar="FILE", help="the PNG to write (in the figures folder of the run)"
+    )
     parser.add_argument(
         "--numerics",
         action="store_true",
-        help="of one run in low precision: operands within their formats, losses over time",
+        help="draw how one run was rounded: operands within their formats, losses over time",
     )
 
 
@@ -65,9 +69,16 @@ def _add_export_metrics(commands: Any) -> None:
 def _add_gc(commands: Any) -> None:
     parser = add_command(commands, "gc", gc, "remove what a run folder no longer needs")
     parser.add_argument("run", help="a run folder or its name")
-    parser.add_argument("--keep", type=int, metavar="N", help="newest checkpoints that stay")
-    parser.add_argument("--anomalies", action="store_true", help="also states with bad batches")
-    parser.add_argument("--dry-run", action="store_true", help="only say what would go")
+    parser.add_argument(
+        "--keep",
+        type=int,
+        metavar="N",
+        help="keep the N newest checkpoints (the run's max_checkpoints)",
+    )
+    parser.add_argument(
+        "--anomalies", action="store_true", help="also remove kept states of bad batches"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="only print what would be removed")
 
 
 PLOT_HELP = """\

@@ -1,10 +1,10 @@
 """`altgrad studio`: runs, comparisons and ideas as a local page."""
 
 import argparse
-import signal
 from collections.abc import Callable
 from typing import Any
 
+from altgrad.commands.stopping import end_at_once
 from altgrad.commands.words import add_trust
 
 AddCommand = Callable[..., argparse.ArgumentParser]
@@ -17,22 +17,23 @@ model; without it the page only shows. It listens on this machine alone, unless 
 
 
 def add_studio_command(commands: Any, add_command: AddCommand) -> None:
-    summary = "a local page for runs, comparisons and ideas, alive while they train"
+    summary = "open a local page that shows runs, comparisons and ideas while they train"
     parser = add_command(commands, "studio", studio, summary)
     parser.epilog = HELP
     parser.add_argument("runs", nargs="?", default="runs", help="the folder of the runs (runs)")
-    parser.add_argument("--host", default="127.0.0.1", help="where to listen (127.0.0.1)")
-    parser.add_argument("--port", type=int, default=8080, help="0 takes a free one (8080)")
-    parser.add_argument("--anywhere", action="store_true", help="let other machines in")
-    parser.add_argument("--open", action="store_true", help="open it in the browser")
+    parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (127.0.0.1)")
+    parser.add_argument(
+        "--port", type=int, default=8080, help="the port; 0 takes a free one (8080)"
+    )
+    parser.add_argument("--anywhere", action="store_true", help="let other machines connect")
+    parser.add_argument("--open", action="store_true", help="open the page in the browser")
     add_trust(parser)
 
 
 def studio(arguments: argparse.Namespace) -> None:
     from altgrad.studio.server import serve
 
-    # The server stops cleanly and raises the signal again: nothing is left to clear away.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    end_at_once()
     serve(
         arguments.runs,
         host=arguments.host,

@@ -44,9 +44,12 @@ def _add_reproduce(commands: Any) -> None:
     add_trust(parser)
     parser.add_argument("--out", metavar="DIR", help="the new run folder (a new one below runs/)")
     parser.add_argument(
-        "--tolerance", type=float, default=1e-3, help="relative difference that counts as the same"
+        "--tolerance",
+        type=float,
+        default=1e-3,
+        help="relative difference that counts as the same (0.001)",
     )
-    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
 
 
 def train(arguments: argparse.Namespace) -> int:

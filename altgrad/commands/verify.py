@@ -28,7 +28,7 @@ def add_verify_command(
     parser.epilog = VERIFY_HELP
     add_overrides(parser)
     add_trust(parser)
-    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
 
 
 def verify(compose: Compose, arguments: argparse.Namespace) -> int:

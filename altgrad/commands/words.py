@@ -38,7 +38,7 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="CODE",
-        help="code that such a file names and that may be run, as package.module:Class",
+        help="run this code, package.module:Class, though only a file names it",
     )
 
 

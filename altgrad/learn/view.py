@@ -47,7 +47,7 @@ WHAT_NEXT = [
     "  altgrad learn break          one mistake in your own file: find it by its symptoms",
     "  altgrad learn questions      twelve questions, each with an experiment",
     "  then your own idea: change one thing in a copy of a class and compare it with the control:",
-    "  altgrad compare model.attention=causal,my_gpt:CausalSelfAttention   (docs: extending)",
+    "  altgrad compare model.attention=causal,my_gpt:CausalSelfAttention   (docs: own-part)",
 ]
 
 

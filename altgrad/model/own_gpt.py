@@ -17,7 +17,7 @@ from altgrad.model.cache import KVCache
 from altgrad.model.config import GPTConfig, known
 from altgrad.model.gpt import GPT, IGNORE_INDEX, network_of
 from altgrad.model.init import draw_seed, own_random_stream
-from altgrad.model.whole import NANOCHAT, form_of, make_own, said_of
+from altgrad.model.whole import NANOCHAT, form_of, make_own, own_class, said_of
 
 SHARED = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set")
 SETUPS = ("setup_optimizers", "configure_optimizers")
@@ -132,7 +132,7 @@ class OwnGPT(GPT):
             ValueError: it has none, or it fails.
         """
         name = f"model.network={self.config.network}"
-        setup = next((getattr(self.own, s) for s in SETUPS if hasattr(self.own, s)), None)
+        setup = setup_of(self.own)
         if setup is None:
             raise ValueError(
                 f"optim.name=own: {name} has no {' or '.join(SETUPS)}; add `def "
@@ -166,6 +166,24 @@ class OwnGPT(GPT):
         weights = sum(p.numel() for p in set(self.parameters()) - (tables - used))
         c = self.config
         return 6 * weights + 12 * c.n_head * known(c.head_dim) * c.n_layer * c.block_size
+
+
+def setup_of(own: Any) -> Any:
+    """The optimiser setup of a class or its model; None without one."""
+    return next((getattr(own, s) for s in SETUPS if hasattr(own, s)), None)
+
+
+def read_by_setup(config: GPTConfig) -> set[str]:
+    """Settings `optim.*` that the class's own optimiser setup names among its arguments.
+
+    Raises:
+        ValueError: the class cannot be used, or has no setup.
+    """
+    setup = setup_of(own_class(config))
+    if setup is None:
+        raise ValueError(f"model.network={config.network} has no {' or '.join(SETUPS)}")
+    named = inspect.signature(setup).parameters
+    return {of for n, of in RATES.items() if n in named}
 
 
 def _plain(ids: Tensor) -> Tensor:

@@ -242,12 +242,19 @@ def call_and_forward(argv: Sequence[str], *, environment: Mapping[str, str], cwd
     """Run a command with this process's output, handing SIGINT and SIGTERM on; its exit status.
 
     Unlike `run_command` it waits as long as the command takes to stop: it saves first.
+
+    Raises:
+        KeyboardInterrupt: one was handed on, and the command did not end well.
     """
     child = subprocess.Popen(
         list(argv), cwd=cwd, env=dict(environment), preexec_fn=_die_with_parent(signal.SIGTERM)
     )
 
+    stopped = False
+
     def hand_on(number: int, _: object) -> None:
+        nonlocal stopped
+        stopped = True
         with suppress(ProcessLookupError):
             child.send_signal(number)
 
@@ -255,7 +262,10 @@ def call_and_forward(argv: Sequence[str], *, environment: Mapping[str, str], cwd
         return child.wait()
     before = {kind: signal.signal(kind, hand_on) for kind in (signal.SIGINT, signal.SIGTERM)}
     try:
-        return child.wait()
+        status = child.wait()
     finally:
         for kind, handler in before.items():
             signal.signal(kind, handler)
+    if stopped and status:
+        raise KeyboardInterrupt  # else it would pass for a failure of what was run
+    return status

@@ -61,7 +61,7 @@ class PrecisionConfig:
     """Settings `precision.*`: what is rounded where."""
 
     compute: str = "32-true"
-    """Arithmetic of the whole run, in Lightning Fabric's words: 32-true, bf16-mixed, bf16-true,
+    """Arithmetic of the whole run, as Lightning Fabric names it: 32-true, bf16-mixed, bf16-true,
     16-mixed; auto is bf16-mixed where the machine has bf16 instructions, else 32-true. An arm
     and its control compute alike: only the rounding differs."""
     simulate: bool = False

@@ -1,11 +1,12 @@
 """A run on disk, read without torch: its folder, its lines, what it says about itself.
 
 `folder` knows where everything lies and who may write, `lines` reads and writes JSON lines that
-survive a kill (`metrics_record` says whether they are whole), `layers` makes tables of them,
-`reading` reads the small files, `disk` flushes and renames, `summary` makes a row of a table out
-of a folder, `history` and `code_version` say whether two runs could be the same run, `environment`
-what machine made it, `view`, `watch` and `plots` show it to a person (`printable`: no escapes reach
-a terminal). Whoever only looks at runs needs nothing from `training`.
+survive a kill (`metrics_record` says whether they are whole), `metric_catalogue` says what each
+number means, `layers` makes tables of them, `reading` reads the small files, `disk` flushes and
+renames, `summary` makes a row of a table out of a folder, `history` and `code_version` say whether
+two runs could be the same run, `environment` what machine made it, `view`, `watch` and `plots` show
+it to a person (`printable`: no escapes reach a terminal). Whoever only looks at runs needs nothing
+from `training`.
 """
 
 from altgrad.runs.code_version import accept_code, changed_sources, code_versions, keep_sources
@@ -44,6 +45,7 @@ from altgrad.runs.lines import (
     read_jsonl,
     read_metrics,
 )
+from altgrad.runs.metric_catalogue import metric_rows
 from altgrad.runs.metrics_record import Record, record_of, what_is_missing
 from altgrad.runs.reading import SettingsReader, read_json, read_yaml
 from altgrad.runs.summary import (
@@ -90,6 +92,7 @@ __all__ = [
     "last_weights",
     "layer_table",
     "lock_holder",
+    "metric_rows",
     "metrics_in",
     "new_run_path",
     "noting",

@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,13 @@ class LineLog:
 
     A line that a killed process left unfinished is cut off at the first append. A line that the
     disk refuses (full, gone read-only) waits here and is written with the next one, in order.
+    Any thread may call: the one that writes a checkpoint syncs while the run appends.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        # Without it two threads would write what waits twice, or drop what the other just added.
+        self._lock = threading.RLock()
         self._handle: int | None = None
         self._waiting = b""
         self._is_new = False
@@ -30,16 +34,18 @@ class LineLog:
         return self.append_line(json_line(content).encode())
 
     def append_line(self, line: bytes) -> OSError | None:
-        self._waiting += line
-        return self.flush()
+        with self._lock:
+            self._waiting += line
+            return self.flush()
 
     def flush(self) -> OSError | None:
-        if not self._waiting:
-            return None
-        try:
-            self._write_out()
-        except OSError as error:
-            return error
+        with self._lock:
+            if not self._waiting:
+                return None
+            try:
+                self._write_out()
+            except OSError as error:
+                return error
         return None
 
     def _write_out(self) -> None:
@@ -47,11 +53,12 @@ class LineLog:
         size = os.fstat(handle).st_size
         try:
             self._write(handle, self._waiting)
-        except OSError:
-            # A full disk may have taken half a line; the whole is written again later.
+            self._waiting = b""
+        except BaseException:
+            # A full disk may have taken half a line, and a Ctrl-C come before the line was noted
+            # as written: the whole is written again later.
             os.ftruncate(handle, size)
             raise
-        self._waiting = b""
 
     def _write(self, handle: int, content: bytes) -> None:
         done = 0
@@ -71,21 +78,32 @@ class LineLog:
         Raises:
             OSError: the disk refuses.
         """
-        if error := self.flush():
-            raise error
-        if self._handle is not None:
-            os.fsync(self._handle)
+        with self._lock:
+            if error := self.flush():
+                raise error
+            if self._handle is None:
+                return
+            # A handle of its own: `close` may come meanwhile, and its number be another file's.
+            handle, is_new, self._is_new = os.dup(self._handle), self._is_new, False
+        try:
+            # Outside of the lock: a step must not wait for the disk to turn.
+            os.fsync(handle)
             # A new file's name lies in its folder, which is flushed once.
-            if self._is_new:
+            if is_new:
                 Disk().flush_folder(self.path.parent)
-                self._is_new = False
+        except OSError:
+            self._is_new = is_new
+            raise
+        finally:
+            os.close(handle)
 
     def close(self) -> None:
         """Further appends open the file again."""
-        self.flush()
-        if self._handle is not None:
-            os.close(self._handle)
-            self._handle = None
+        with self._lock:
+            self.flush()
+            if self._handle is not None:
+                os.close(self._handle)
+                self._handle = None
 
 
 def _cut_torn_line(handle: int) -> None:

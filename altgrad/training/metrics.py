@@ -1,4 +1,4 @@
-"""Numbers about a run, as pure functions. Names and units: docs/reference/metrics.md."""
+"""Numbers about a run, as pure functions. Names and units: altgrad/runs/metric_catalogue.py."""
 
 import math
 

@@ -83,8 +83,8 @@ def _refuse_other_place(config: TrainConfig, own: TrainConfig, place: str, now: 
     typed = getattr(config, place)
     if typed not in (None, getattr(own, place)) and Path(typed).resolve() != now.resolve():
         raise ConfigError(
-            f"{place}={typed}: this run's lies in {now}, and goes on there; leave {place} out "
-            "(a run that stands still can be moved)."
+            f"{place}={typed}: this run has {place}={now}, and goes on there; leave {place} out. "
+            "The folder can be moved while nothing writes it."
         )
 
 

@@ -12,11 +12,13 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from altgrad.model.config import GPTConfig
+from altgrad.model.own_gpt import RATES, read_by_setup
 from altgrad.model.parts import READS as PART_READS
 from altgrad.model.parts import resolve
 from altgrad.model.whole import read_by
 from altgrad.optim.build import READS as OPTIMIZER_READS
 from altgrad.optim.build import STORES, reads_of
+from altgrad.optim.network_setup import OWN
 from altgrad.optim.schedules import READS as SCHEDULE_READS
 from altgrad.optim.width_rule import network_settings
 from altgrad.quantization import scaling
@@ -55,6 +57,8 @@ def unread_settings(config: TrainConfig) -> dict[str, Unread]:
     for names, readers, reads in FEATURES:
         if not reads(config):
             found |= {name: Unread(readers, _now(config, readers)) for name in names}
+    if config.optim.name == OWN and ":" in config.model.network:
+        found = _of_own_setup(config, found)
     return found
 
 
@@ -106,6 +110,29 @@ def _of_network(config: TrainConfig) -> dict[str, Unread]:
     now = f"model.network={config.model.network}"
     unread = [f.name for f in fields(GPTConfig) if f.name not in read]
     return {f"model.{name}": Unread("model.network=parts", now) for name in unread}
+
+
+ROLE_RATES = tuple(f"{role}_lr" for role in ("matrix", "embedding", "head", "scalar"))
+NOT_FOR_OWN = {
+    *(name for reads in OPTIMIZER_READS.values() for name in reads),
+    *("lr", "weight_decay", "width_scaling", *ROLE_RATES),
+}
+"""Settings that altgrad's optimisers read: a class's setup gets those that it names, no more."""
+
+
+def _of_own_setup(config: TrainConfig, found: dict[str, Unread]) -> dict[str, Unread]:
+    """With `optim.name=own`: what is found already, and rates and the like that the class's setup
+    does not name."""
+    try:
+        read = read_by_setup(config.model)
+    except Exception:
+        return found  # refused, with the reason, where it is to be built
+    arguments = {setting: argument for argument, setting in RATES.items()}
+    found = {n: unread for n, unread in found.items() if n not in {f"optim.{r}" for r in read}}
+    for name in sorted(NOT_FOR_OWN - read):
+        told = f" or, as {arguments[name]}, in its setup's arguments" if name in arguments else ""
+        found[f"optim.{name}"] = Unread(f"optim=adamw and others{told}", f"optim.name={OWN}")
+    return found
 
 
 def _part_reads(kind: str, name: str) -> tuple[str, ...] | None:

@@ -8,6 +8,7 @@ import fnmatch
 import io
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from functools import cache
@@ -123,7 +124,10 @@ EVENTS = {
     "interrupted": "it was stopped, and saved",
     "diverged": "loss or gradient stayed not finite",
     "failed": "an error ended it",
+    "gave_up": "a comparison has tried it often enough, and counts it as lost",
 }
+
+PACKAGE = Path(__file__).parents[2] / "altgrad"
 
 
 def files() -> str:
@@ -151,7 +155,23 @@ def field_rows() -> Iterator[tuple[str, list[list[str]]]]:
 
 
 def events() -> str:
+    if unknown := event_kinds() - set(EVENTS):
+        raise LookupError(f"no meaning in EVENTS for {sorted(unknown)}")
     return table(("event", "when"), ([code(name), text] for name, text in EVENTS.items()))
+
+
+def event_kinds() -> set[str]:
+    """Every kind that the sources name where an event is written, or as a constant beside it."""
+    sources = [path.read_text() for path in PACKAGE.rglob("*.py")]
+    literal = {kind for text in sources for kind in re.findall(r'\.event\(\s*"(\w+)"', text)}
+    named = {name for text in sources for name in re.findall(r"\.event\(\s*([A-Z_]+)\b", text)}
+    values = {
+        value
+        for text in sources
+        for name, value in re.findall(r'^([A-Z_]+) = "(\w+)"', text, re.MULTILINE)
+        if name in named
+    }
+    return literal | values
 
 
 def written() -> list[str]:

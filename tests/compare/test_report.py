@@ -15,10 +15,11 @@ from altgrad.compare.report import curves
 from altgrad.compare.report.build import write_reports
 from altgrad.compare.report.curves import band_rows, mechanism_rows, thin
 from altgrad.compare.report.html import _script_json
-from altgrad.compare.report.meanings import MEANINGS, meaning
+from altgrad.compare.report.meanings import meaning
 from altgrad.compare.report.tables import arms_table, gradients_table, text_table
 from altgrad.compare.report.words import headline, verdict_lines
 from altgrad.compare.why.names import BASIC, natural, split_name
+from altgrad.runs import metric_rows
 
 altair = pytest.importorskip("altair")
 pytest.importorskip("vl_convert")
@@ -112,15 +113,18 @@ def test_the_operands_of_a_layer_are_groups_of_their_own():
     assert split_name("grad_snr/transformer.h.1.weight_fp8") == ("grad_snr_fp8", "h.1")
 
 
-def test_every_group_that_runs_log_has_a_meaning():
-    docs = Path(__file__).parents[2] / "docs" / "reference" / "metrics.md"
-    cells = [line.split("|")[1] for line in docs.read_text().splitlines() if line.startswith("| `")]
-    names = {name for cell in cells for name in re.findall("`([^`]+)`", cell)}
-    assert set(MEANINGS) == {name.partition("/")[0] for name in names} - BASIC
-    assert set(OPEN_FIRST) <= set(MEANINGS)
-    assert meaning("amax/input") == MEANINGS["amax"]
-    assert meaning("grad_snr_fp8") == MEANINGS["grad_snr"]
+def test_the_mechanism_quotes_the_catalogue():
+    groups = {name.partition("/")[0] for name in metric_rows()}
+    assert all(meaning(group).endswith(".") for group in groups)
+    assert set(OPEN_FIRST) <= groups
+    assert meaning("flips") == "Entries whose stored code changed."
+    assert meaning("amax/input") == meaning("amax") != ""
+    assert meaning("grad_snr_fp8") == meaning("grad_snr") != ""
     assert meaning("mine/x") == ""
+
+
+def test_what_is_no_mechanism_is_in_the_catalogue():
+    assert BASIC - {"step"} <= set(metric_rows())
 
 
 def test_layers_are_sorted_by_number():

@@ -13,7 +13,8 @@ from pathlib import Path
 
 HOUSE = Path(__file__).parents[2]
 PAGES = [HOUSE / "README.md", *sorted((HOUSE / "docs").rglob("*.md"))]
-ELSEWHERE = {"docs/howto/extending.md": "tests/test_extending.py"}
+EXTENDING = sorted((HOUSE / "docs" / "howto").glob("add-*.md"))
+ELSEWHERE = {str(page.relative_to(HOUSE)): "tests/test_extending.py" for page in EXTENDING}
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 MARK = re.compile(r"<!-- (not run|slow):\s*(.*?)\s*-->\s*\Z")
 COMMAND = re.compile(r"(altgrad|python|make|pip|git|curl|docker|ssh|export) ")

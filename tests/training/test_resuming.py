@@ -266,7 +266,7 @@ def test_another_place_typed_for_a_run_that_goes_on_is_refused(make_config, data
     wished = read_config(run)
     setattr(wished, place, "elsewhere")
     with pytest.raises(
-        ConfigError, match=f"^{place}=elsewhere: this run's lies in .*leave {place}"
+        ConfigError, match=f"^{place}=elsewhere: this run has {place}=.*leave {place}"
     ):
         resume_run(run, config=wished)
     setattr(wished, place, {"run_dir": str(run), "checkpoint_dir": f"{run}/checkpoints"}[place])

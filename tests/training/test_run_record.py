@@ -1,11 +1,15 @@
 """A finished run counts only with all its metrics: what was lost, edited or doubled is named."""
 
 import json
+import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from altgrad.runs.folder import run_status, what_is_lost
-from altgrad.runs.lines import read_jsonl
+from altgrad.runs.lines import LineLog, read_jsonl, read_metrics
 from altgrad.runs.summary import summarise_run
 from altgrad.training.build import build_run, resume_run
 from altgrad.training.checkpoints.manager import CheckpointError
@@ -105,3 +109,63 @@ def test_an_older_run_without_a_digest_counts_if_its_last_step_is_there(run):
     damage(run, cut_end)
     assert run_status(run) == "damaged"
     assert what_is_lost(run) == "metrics.jsonl ends at step 4 of 6"
+
+
+# -- two threads -----------------------------------------------------------------------------------
+
+
+class LazyDisk(LineLog):
+    """Lets the other threads run between a line's way to the disk and the note that it is there."""
+
+    def _write(self, handle, content):
+        super()._write(handle, content)
+        time.sleep(0.002)
+
+
+def test_lines_stay_whole_while_another_thread_brings_them_to_the_disk(tmp_path):
+    """As the thread does that writes a checkpoint, while the run logs its next steps."""
+    log, over = LazyDisk(tmp_path / "metrics.jsonl"), threading.Event()
+
+    def sync():
+        while not over.is_set():
+            log.sync()
+
+    with ThreadPoolExecutor(1) as pool:
+        saving = pool.submit(sync)
+        for step in range(1, 41):
+            log.append({"step": step})
+        over.set()
+        saving.result()
+    log.close()
+    assert [m["step"] for m in read_metrics(log.path)] == list(range(1, 41))
+
+
+def test_a_log_that_is_closed_meanwhile_is_flushed_all_the_same(tmp_path, monkeypatch):
+    """The number of a closed file is soon another file's: it must not be used then."""
+    log, real, flushed = LineLog(tmp_path / "metrics.jsonl"), os.fsync, []
+
+    def close_first(handle):
+        log.close()
+        real(handle)
+        flushed.append(handle)
+
+    monkeypatch.setattr(os, "fsync", close_first)
+    log.append({"step": 1})
+    log.sync()
+    assert flushed
+    assert [m["step"] for m in read_metrics(log.path)] == [1]
+
+
+def test_a_ctrl_c_within_a_write_doubles_no_line(tmp_path, monkeypatch):
+    log, real = LineLog(tmp_path / "metrics.jsonl"), LineLog._write
+
+    def interrupted(self, handle, content):
+        real(self, handle, content)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LineLog, "_write", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            log.append({"step": 1})
+    log.close()
+    assert [m["step"] for m in read_metrics(log.path)] == [1]

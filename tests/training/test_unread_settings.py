@@ -248,3 +248,44 @@ def test_a_part_of_ones_own_may_say_what_it_reads(tmp_path, monkeypatch):
     says = unread_settings(TrainConfig(model={"attention": "own_parts_that_say:Says"}))
     assert "model.windows" in says
     assert "model.head_dim" not in says
+
+
+OWN_SETUP = """
+from dataclasses import dataclass
+from torch import nn
+@dataclass
+class GPTConfig:
+    block_size: int = 8
+    vocab_size: int = 11
+    n_layer: int = 1
+    n_embd: int = 4
+class GPT(nn.Module):
+    def __init__(self, config): super().__init__()
+    def forward(self, idx, targets=None): ...
+    def setup_optimizers(self, unembedding_lr=0.004, weight_decay=0.0): ...
+class Names(GPT):
+    def setup_optimizers(self, learning_rate=0.1, betas=(0.9, 0.9)): ...
+"""
+NEVER_OWN = ["optim.scalar_lr", "optim.eps", "optim.momentum", "optim.free_lr", "optim.ns_steps"]
+
+
+@pytest.mark.parametrize(
+    ("name", "read", "unread"),
+    [
+        ("GPT", ["head_lr", "weight_decay"], ["lr", "matrix_lr", "embedding_lr", "betas"]),
+        ("Names", ["lr", "betas"], ["matrix_lr", "head_lr", "embedding_lr", "weight_decay"]),
+    ],
+)
+def test_a_setup_of_ones_own_reads_what_it_names(tmp_path, monkeypatch, name, read, unread):
+    (tmp_path / f"own_setup_of_{name}.py").write_text(OWN_SETUP)
+    monkeypatch.syspath_prepend(tmp_path)
+    network = f"own_setup_of_{name}:{name}"
+    config = TrainConfig(model={"network": network}, optim={"name": "own"})
+    found = unread_settings(config)
+    assert set(found) >= {*(f"optim.{n}" for n in unread), *NEVER_OWN}
+    assert not set(found) & {*(f"optim.{n}" for n in read), "optim.grad_clip", "optim.ema_decay"}
+    line = found[f"optim.{unread[0]}"].of(f"optim.{unread[0]}", 0.1)
+    assert "setup's arguments, with optim.name=own nothing reads it" in line.replace(";", ",")
+    config.optim.scalar_lr = 0.02
+    with pytest.raises(ConfigError, match=r"optim\.scalar_lr=0.02 is read with optim=adamw"):
+        refuse_unread(config, ["optim.scalar_lr"])

@@ -28,7 +28,7 @@ class Ladder:
     sizes: list[str] = field(default_factory=list)
     """Rungs, smallest first: depth x width (`4x128`), or with a number of heads (`4x128x8`)."""
     rungs: dict[str, list[str]] = field(default_factory=dict)
-    """Rungs of one's own instead of `sizes`: name -> words."""
+    """Rungs of your own instead of `sizes`: name -> the settings of its size."""
     head_width: int = 32
     """Width of a head, the same on every rung, where a size does not say its heads."""
     tokens_per_parameter: float | None = None

@@ -33,7 +33,14 @@ def apart(call: Callable[..., Any], *arguments: Any) -> Any:
     """
     # A pool's worker holds both ends of its queue, so it would never notice that nobody is left.
     with ProcessPoolExecutor(1, mp_context=server(), initializer=_end_with_parent) as pool:
-        return pool.submit(call, *arguments).result()
+        asked = pool.submit(call, *arguments)
+        try:
+            return asked.result()
+        except KeyboardInterrupt:
+            # Leaving the pool waits for its process: a signal to this one alone would not end it.
+            for process in list(pool._processes.values()):
+                process.terminate()
+            raise
 
 
 def _end_with_parent() -> None:

@@ -35,7 +35,7 @@ SECTIONS = (
     (
         "Gradients against FP32",
         tables.gradients_table,
-        "Same weights, same batch; the control's own error is what an arm's is to be read beside.",
+        "Same weights, same batch. Compare an arm's error with the control's own, not with none.",
     ),
     ("Tuning", tables.tuning_table, "Chosen on seeds that are not test seeds."),
     ("Failures", tables.failures_table, "Kept and counted as outcomes."),

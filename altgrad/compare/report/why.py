@@ -8,12 +8,13 @@ from altgrad.compare.why import Association, Difference
 
 WHY = "Why, as far as the counts say"
 WHY_REMARK = (
-    "Association, not cause: an arm changes many numbers at once, and what moves with the outcome "
-    "may follow from it. The strongest first: rank correlation (Spearman) of a metric's mean over "
-    "the run with the outcome, over the runs that were not lost; runs of one arm are alike, so no "
-    "p is given. Difference: arm - control, paired by seed, for the arm in which it is clearest; "
-    "its 95 % interval is not corrected for how many metrics were looked at. Layer and step: where "
-    "the difference is largest, and from where on it stays, if it stands out of the seeds."
+    "Association, not cause: an arm changes many numbers at once, and some of them follow from the "
+    "outcome. The strongest association comes first. Rank correlation: Spearman's, of the metric's "
+    "mean over the run with the outcome, over the runs that were not lost; it has no p, since the "
+    "runs of one arm are alike. Difference: arm - control, paired by seed, for the arm in which it "
+    "is clearest, with its 95 % interval, which is not corrected for the number of metrics looked "
+    "at. Most in: the layer where the difference is largest. From step: where it begins to stand "
+    "out of the seeds and stays so."
 )
 
 

@@ -56,7 +56,9 @@ def headline(conclusion: Conclusion) -> str:
     said = [f"{', '.join(v)} {words[k]} {conclusion.control}" for k, v in kinds.items() if v]
     shown = [c.words for c in conclusion.contrasts if c.verdict == INTERACTION]
     said += shown if len(shown) < 2 else [f"{len(shown)} interactions are shown"]
-    return "; ".join(said) or f"Nothing is shown against {conclusion.control} yet"
+    return (
+        "; ".join(said) or f"Inconclusive: these runs decide nothing against {conclusion.control}"
+    )
 
 
 def rules_in_words(conclusion: Conclusion) -> str:
@@ -94,6 +96,6 @@ def _spent(conclusion: Conclusion) -> str:
 
 
 SEVERAL = (
-    " An interval stands for one arm, the verdicts pay for all of them: an arm may be "
-    "inconclusive though its interval leaves out 0."
+    " Each interval is that of one arm alone; the verdicts are corrected for all arms. So an arm "
+    "may be inconclusive although its interval excludes 0."
 )

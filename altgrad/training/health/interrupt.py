@@ -1,6 +1,7 @@
 """Signals are requests, honoured between two steps; only the second Ctrl-C is an order.
 
-SIGINT (Ctrl-C), SIGTERM, SIGHUP (the terminal has gone)   save and stop
+SIGINT (Ctrl-C), SIGTERM, SIGHUP (the terminal has gone)   save and stop; under nohup SIGHUP is
+                                                           ignored, and stays so
 SIGUSR1 (as clusters send some time before they stop a job)  save and go on
 """
 
@@ -26,7 +27,8 @@ class StopSignal:
 
     def __enter__(self) -> "StopSignal":
         if threading.current_thread() is threading.main_thread():
-            self._previous = {s: signal.signal(s, self._ask) for s in (*STOP, *SAVE)}
+            kinds = [s for s in (*STOP, *SAVE) if s != signal.SIGHUP or not _is_ignored(s)]
+            self._previous = {s: signal.signal(s, self._ask) for s in kinds}
         return self
 
     def __exit__(
@@ -45,3 +47,7 @@ class StopSignal:
         if self.requested and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.requested = True
+
+
+def _is_ignored(number: signal.Signals) -> bool:
+    return signal.getsignal(number) == signal.SIG_IGN

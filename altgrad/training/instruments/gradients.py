@@ -1,7 +1,7 @@
 """What a gradient looks like, per parameter and in aggregate; one host synchronisation per call.
 
 The numbers come from sums over all parameters at once (`rounding/tensor_sums.py`). Names of the
-metrics, units and meaning: docs/reference/metrics.md.
+metrics, units and meaning: altgrad/runs/metric_catalogue.py.
 """
 
 import math

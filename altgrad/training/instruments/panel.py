@@ -2,7 +2,7 @@
 
 A step calls `before`, `gradients` (before they are clipped) and `moved` (the optimiser has, or the
 guard has not let it); `metrics()` then gives the numbers, whose names and units are in
-docs/reference/metrics.md.
+altgrad/runs/metric_catalogue.py.
 """
 
 from typing import Any, cast
