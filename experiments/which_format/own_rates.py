@@ -104,6 +104,7 @@ BLOCKS = {
     "j": [Cell("table_apart_placebos", [*NEAREST, WITHOUT_TABLE], APART_PLACEBOS)],
     "k": [Cell("table_apart_large", [*NEAREST, WITHOUT_TABLE], APART, (3, 96, 150))],
     "l": [Cell("wide", NEAREST, LATER, (2, 64, 150))],
+    "n": [Cell("fp32_large", PLAIN, {**SPACED, "adamw": APART["adamw"]}, (3, 96, 150))],
     "m": [Cell("table_apart_long", [*NEAREST, WITHOUT_TABLE], APART, (2, 32, 450))],
 }
 
