@@ -1,4 +1,4 @@
-"""The third series: every arm of a cell at the pair of rates that suits it, searched in a cross.
+"""Third and fourth series: every arm of a cell at the rates that suit it, searched in a cross.
 
     python experiments/which_format/own_rates.py a b c …          # search, then seeds 1 to 4
     python experiments/which_format/own_rates.py a b seeds=8      # the same cells, further seeds
