@@ -1,7 +1,8 @@
 """Typed words -> settings, through Hydra's compose API; the only file that knows it."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
 from types import UnionType
@@ -13,18 +14,26 @@ Tree = dict[str, Any]
 
 
 def compose_config(
-    overrides: list[str], config_dir: str | None = None, *, all_read: bool = True
+    overrides: list[str],
+    config_dir: str | None = None,
+    *,
+    all_read: bool = True,
+    remark: Callable[[str], None] = lambda _: None,
 ) -> Any:
     """Typed words -> `TrainConfig`, strictly.
 
     Merge order, later wins: dataclass defaults, `conf/config.yaml`, the chosen preset of each
     group, the experiment, the command line.
 
-    all_read: refuse a typed setting that nothing in this run reads.
+    all_read: refuse a typed setting that nothing in this run reads. remark: told, in a line, of
+    rates that were written for another optimiser.
     """
     from altgrad.training.config import TrainConfig
 
-    config = TrainConfig.from_dict(compose_values(overrides, config_dir)[0])
+    values, origin = compose_values(overrides, config_dir)
+    config = TrainConfig.from_dict(values)
+    if borrowed := borrowed_rates(config, origin, overrides, config_dir):
+        remark(borrowed)
     if all_read:
         from altgrad.training.unread_settings import refuse_unread, typed_settings
 
@@ -220,7 +229,7 @@ EXPERIMENT = "experiment"
 
 def preset_names(config_dir: str | None = None) -> dict[str, list[str]]:
     """Group -> names of its presets, ours and those of an overlay folder."""
-    roots = [Path(str(files("altgrad.conf")))] + ([Path(config_dir)] if config_dir else [])
+    roots = _roots(config_dir)
     groups = sorted({d.name for root in roots for d in root.iterdir() if d.is_dir()} | {EXPERIMENT})
     return {
         group: sorted({f.stem for root in roots for f in (root / group).glob("*.yaml")})
@@ -229,17 +238,26 @@ def preset_names(config_dir: str | None = None) -> dict[str, list[str]]:
     }
 
 
+def _roots(config_dir: str | None) -> list[Path]:
+    """Folders of presets: ours, and an overlay, whose files win."""
+    return [Path(str(files("altgrad.conf")))] + ([Path(config_dir)] if config_dir else [])
+
+
+def _content(path: Path) -> Tree:
+    import yaml
+
+    return yaml.safe_load(path.read_text()) or {} if path.is_file() else {}
+
+
 def origins(
     values: dict[str, Any], choices: dict[str, Any], words: Iterable[str], config_dir: str | None
 ) -> dict[str, str]:
     """Full setting name -> the file or word its value comes from; dataclass defaults are absent."""
-    import yaml
-
-    roots = [Path(str(files("altgrad.conf")))] + ([Path(config_dir)] if config_dir else [])
+    roots = _roots(config_dir)
     found: dict[str, str] = {}
 
     def note(path: Path, prefix: str) -> None:
-        content = yaml.safe_load(path.read_text()) or {} if path.is_file() else {}
+        content = _content(path)
         content.pop("defaults", None)  # Hydra's own: which presets a file brings along
         for name in flatten(content, prefix):
             found[name] = "/".join(path.parts[-2:]) if path.name != "config.yaml" else path.name
@@ -259,6 +277,81 @@ def origins(
             if key not in choices
         }
     return found
+
+
+# -- rates of another optimiser -------------------------------------------------------------------
+
+
+def borrowed_rates(
+    config: Any, origin: dict[str, str], words: list[str], config_dir: str | None
+) -> str:
+    """One line about settings of the optimiser that come from a file written for another one, where
+    its own preset says otherwise; empty if there are none.
+
+    An experiment wins over a preset: `experiment=control optim=muon` has the rate of the control's
+    AdamW. `optim.name=adamw` alone has those of the preset that it is typed over.
+    """
+    chosen = next((w.partition("=")[2] for w in words if w.startswith("optim=")), config.optim.name)
+    own = _preset_of("optim", chosen, config_dir)
+    if own.get("name") != config.optim.name:
+        return ""  # code of one's own has no preset, and its rates are for whoever types them
+    usual = {**asdict(type(config.optim)()), **own}
+    taken = {
+        name: file
+        for name, file in origin.items()
+        if name.startswith("optim.") and getattr(config.optim, _leaf(name)) != usual[_leaf(name)]
+        if _written_for(file, config_dir) not in (None, config.optim.name)
+    }
+    taken = _read_by(config, taken) if taken else {}
+    return _said_of_borrowed(config.optim, taken, usual, chosen, config_dir) if taken else ""
+
+
+def _read_by(config: Any, names: dict[str, str]) -> dict[str, str]:
+    # Here: only what trains needs what that table loads.
+    from altgrad.training.unread_settings import unread_settings
+
+    unread = unread_settings(config)
+    return {name: file for name, file in names.items() if name not in unread}
+
+
+def _said_of_borrowed(
+    optim: Any, taken: dict[str, str], usual: Tree, chosen: str, config_dir: str | None
+) -> str:
+    files_ = sorted(set(taken.values()))
+    theirs = ", ".join(f"{name}={_as_typed(getattr(optim, _leaf(name)))}" for name in taken)
+    own = " ".join(f"{name}={_as_typed(usual[_leaf(name)])}" for name in taken)
+    meant = ", ".join(f"{file} ({_written_for(file, config_dir)})" for file in files_)
+    return f"optim.name={optim.name} has {theirs} from {meant}; the preset optim={chosen} has {own}"
+
+
+def _leaf(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+def _as_typed(value: Any) -> str:
+    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    return f"[{text}]" if isinstance(value, list) else {"None": "null"}.get(text, text)
+
+
+def _written_for(file: str, config_dir: str | None) -> str | None:
+    """The optimiser that a file of presets sets rates for; None for what is none."""
+    group, _, name = file.partition("/")
+    content = _preset_of(group, name.removesuffix(".yaml"), config_dir)
+    if group == "optim":
+        return content.get("name")
+    if group != EXPERIMENT:
+        return None
+    usual = _content(_roots(config_dir)[0] / "config.yaml")
+    lines = [*usual["defaults"], *content.get("defaults", [])]
+    said = [line for line in lines if isinstance(line, dict)]
+    presets = [v for line in said for k, v in line.items() if k.endswith("optim")]
+    brought = _preset_of("optim", presets[-1], config_dir).get("name")
+    return (content.get("optim") or {}).get("name") or brought
+
+
+def _preset_of(group: str, name: str, config_dir: str | None) -> Tree:
+    found = [_content(root / group / f"{name}.yaml") for root in _roots(config_dir)]
+    return next((content for content in reversed(found) if content), {})
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

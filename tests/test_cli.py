@@ -134,6 +134,67 @@ def test_a_word_and_another_preset_win_over_the_experiment():
     assert (config.optim.name, config.model.n_layer, config.model.n_embd) == ("muon", 2, 192)
 
 
+def remarks_of(*words, config_dir=None):
+    told = []
+    compose_config(list(words), config_dir, remark=told.append)
+    return told
+
+
+def test_a_rate_that_was_written_for_another_optimiser_is_told():
+    (line,) = remarks_of("experiment=control", "optim=muon")
+    assert line == (
+        "optim.name=muon has optim.lr=0.002, optim.betas=[0.9,0.99] from experiment/control.yaml "
+        "(adamw); the preset optim=muon has optim.lr=0.035 optim.betas=[0.8,0.95]"
+    )
+    (line,) = remarks_of("optim.name=adamw")
+    assert "has optim.lr=0.035," in line
+    assert "from optim/muon.yaml (muon); the preset optim=adamw has optim.lr=0.001 " in line
+    assert "optim.embedding_lr=null" in line
+    assert "ns_steps" not in line  # AdamW does not read it
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["experiment=control"],
+        ["experiment=control", "optim=adamw"],
+        ["experiment=control", "optim=muon", "optim.lr=0.03", "optim.betas=[0.8,0.95]"],
+        ["experiment=control", "model.norm=rmsnorm", "schedule=constant"],
+        ["optim=nanochat", "optim.name=muon"],
+        ["optim=adamw", "optim.name=mine:Lion"],
+    ],
+)
+def test_rates_of_ones_own_optimiser_need_no_remark(words):
+    assert remarks_of(*words) == []
+
+
+@pytest.mark.parametrize(("brings", "told"), [("  - override /optim: sgd\n", 1), ("", 0)])
+def test_an_experiments_rates_are_for_the_optimiser_that_it_brings(tmp_path, brings, told):
+    folder = tmp_path / "experiment"
+    folder.mkdir()
+    defaults = f"defaults:\n{brings}" if brings else ""
+    (folder / "fast.yaml").write_text(f"# @package _global_\n{defaults}optim:\n  lr: 0.3\n")
+    said = remarks_of("experiment=fast", "optim=muon", config_dir=str(tmp_path))
+    assert [line.count("optim.lr=0.3 from experiment/fast.yaml (sgd)") for line in said] == [
+        1
+    ] * told
+
+
+def test_the_configuration_shown_ends_with_the_remark(capsys):
+    main(["config", "experiment=control", "optim=muon"])
+    shown = capsys.readouterr().out
+    assert shown.splitlines()[-1].startswith("# optim.name=muon has optim.lr=0.002")
+    assert yaml.safe_load(shown)["optim"]["lr"] == 0.002
+
+
+def test_a_comparison_tells_it_once(data_dir, capsys):
+    words = ["optim=adamw,muon", "experiment=control", "seeds=2", f"data.path={data_dir}"]
+    sizes = ["model.vocab_size=13", "model.block_size=8", "max_steps=200", "device=cpu"]
+    assert main(["compare", *words, *sizes, "--dry-run"]) == 0
+    assert capsys.readouterr().out.count("optim.name=muon has optim.lr=0.002") == 1
+
+
 def test_what_an_experiment_says_comes_from_it():
     _, origin = compose_values(["experiment=control"])
     assert origin["optim.lr"] == origin["model.n_embd"] == "experiment/control.yaml"

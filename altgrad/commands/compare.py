@@ -1,7 +1,6 @@
 """`altgrad compare`, `altgrad report`, `altgrad baseline`: words -> calls of `altgrad.compare`."""
 
 import argparse
-import json
 import shlex
 import sys
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from altgrad.commands import words
+from altgrad.runs import json_text
 from altgrad.trust import said_by
 
 AddCommand = Callable[..., argparse.ArgumentParser]
@@ -124,7 +124,7 @@ def compare(compose: Compose, arguments: argparse.Namespace) -> int:
 
     say = partial(words.say, file=sys.stderr if arguments.json else sys.stdout)
     launch, typed = take_launch_words(arguments.words)
-    compose_arm = partial(_compose_arm, compose, arguments)
+    compose_arm = partial(_compose_arm, partial(compose, remark=words.once(say)), arguments)
     question = read_question(typed)
     if not question.of_programs:
         question = _with_spread(question, launch.runs, compose_arm)
@@ -200,7 +200,7 @@ def _finish(folder: Path, as_json: bool, say: Callable[[str], None]) -> int:
             f"altgrad report {shlex.quote(str(folder))}"
         )
     if as_json:
-        print(json.dumps(conclusion.to_dict(), indent=1))
+        print(json_text(conclusion.to_dict(), indent=1))
     return 0
 
 

@@ -10,7 +10,7 @@ from typing import Any, Union, get_args, get_origin
 
 from altgrad.commands.failures import tell
 from altgrad.commands.words import add_command, add_overrides
-from altgrad.compose import compose_values, flatten
+from altgrad.compose import borrowed_rates, compose_values, flatten
 from altgrad.settings import field_docs, kind_of, refuse_unknown
 
 OWN_CLASS, OWN_FUNCTION = "package.module:Class", "package.module:function"
@@ -134,9 +134,11 @@ def show_config(arguments: argparse.Namespace) -> None:
     values, origin = compose_values(arguments.overrides, arguments.config_dir)
     from altgrad.training.config import TrainConfig
 
-    resolved = TrainConfig.from_dict(values).to_dict()
-    for line in annotated_yaml(resolved, origin):
+    config = TrainConfig.from_dict(values)
+    for line in annotated_yaml(config.to_dict(), origin):
         print(line)
+    if borrowed := borrowed_rates(config, origin, arguments.overrides, arguments.config_dir):
+        print(f"# {borrowed}")
 
 
 def annotated_yaml(tree: dict[str, Any], origin: dict[str, str], prefix: str = "") -> list[str]:

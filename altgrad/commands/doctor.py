@@ -1,11 +1,11 @@
 """`altgrad doctor`: what a run would use on this machine, and what to do about what is missing."""
 
 import argparse
-import json
 from collections.abc import Callable
 from typing import Any
 
 from altgrad.commands.words import say
+from altgrad.runs import json_text
 
 DOCTOR_HELP = """\
 marks: ✓ as it should be, – missing, but a run works without it, ✗ what a run would fail for
@@ -33,5 +33,5 @@ def doctor(arguments: argparse.Namespace) -> int:
             if fact.advice:
                 say(f"  {'':12} -> {fact.advice}")
     if arguments.json:
-        print(json.dumps([fact.to_dict() for fact in found], indent=2))
+        print(json_text([fact.to_dict() for fact in found], indent=2))
     return int(any(fact.state == "bad" for fact in found))

@@ -1,7 +1,6 @@
 """`altgrad ideas`: words -> calls of `altgrad.ideas`."""
 
 import argparse
-import json
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from altgrad.commands import words
+from altgrad.runs import json_text
 
 AddCommand = Callable[..., argparse.ArgumentParser]
 Compose = Callable[..., Any]
@@ -156,9 +156,10 @@ def _ledger(compose: Compose, arguments: argparse.Namespace) -> tuple[Any, list[
 
     say = partial(words.say, file=sys.stderr if arguments.json else sys.stdout)
     launch, typed = take_launch_words(arguments.words)
+    remark = words.once(say)
     ledger = Ledger(
         ledger_folder(arguments.name, launch.runs),
-        compose=lambda found: compose(found, arguments.config_dir),
+        compose=lambda found: compose(found, arguments.config_dir, remark=remark),
         launch=launch,
         say=say,
         report=lambda done, total, label, state: say(f"  [{done}/{total}] {label}: {state}"),
@@ -168,5 +169,5 @@ def _ledger(compose: Compose, arguments: argparse.Namespace) -> tuple[Any, list[
 
 def _answer(arguments: argparse.Namespace, content: Any, code: int) -> int:
     if arguments.json:
-        print(json.dumps(content, indent=1, ensure_ascii=False))
+        print(json_text(content, indent=1, ensure_ascii=False))
     return code

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from altgrad.commands.words import add_command, say
+from altgrad.runs import json_text
 
 
 def add_run_commands(commands: Any) -> None:
@@ -131,7 +132,6 @@ def export_metrics(arguments: argparse.Namespace) -> None:
 
 
 def show(arguments: argparse.Namespace) -> None:
-    import json
 
     from altgrad.runs import find_runs, resolve_run, summarise_run
 
@@ -139,7 +139,7 @@ def show(arguments: argparse.Namespace) -> None:
     runs = [resolve_run(arguments.run, base)] if arguments.run else find_runs(base)
     summaries = [summarise_run(runs[0])] if arguments.run else _summaries(runs)
     if arguments.json:
-        print(json.dumps([s.to_dict() for s in summaries], indent=2))
+        print(json_text([s.to_dict() for s in summaries], indent=2))
         return
     from altgrad.runs.view import print_run, print_runs
 

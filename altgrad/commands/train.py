@@ -8,6 +8,7 @@ from typing import Any
 
 from altgrad.commands.words import add_command, add_overrides, add_trust, program, say
 from altgrad.compose import compose_config, compose_values, presets_help
+from altgrad.runs import json_text
 
 INTERRUPTED = 130
 
@@ -56,14 +57,17 @@ def train(arguments: argparse.Namespace) -> int:
     from altgrad.commands.resume_words import split_resume_words
 
     words, how = split_resume_words(arguments.overrides)
-    config = compose_config(words, arguments.config_dir)
+    remarks: list[str] = []
+    config = compose_config(words, arguments.config_dir, remark=remarks.append)
     from altgrad.training.build import build_run
     from altgrad.training.recording import Console
 
     console = Console()
     if how.auto and (run := _run_to_go_on_with(config, how.allow)):
         return _go_on(run, config, how.allow, console)
-    return run_trainer(build_run(config, listeners=[console], progress=console.preparing), console)
+    trainer = build_run(config, listeners=[console], progress=console.preparing)
+    trainer.remarks += remarks
+    return run_trainer(trainer, console)
 
 
 def _run_to_go_on_with(config: Any, allow: tuple[str, ...]) -> Path | None:
@@ -150,7 +154,6 @@ def changed_config(config: Any, words: list[str], config_dir: str | None) -> Any
 
 
 def reproduce(arguments: argparse.Namespace) -> int:
-    import json
 
     from altgrad.runs import resolve_run
 
@@ -163,7 +166,7 @@ def reproduce(arguments: argparse.Namespace) -> int:
     watched: Any = {} if arguments.json else {"listeners": [console], "progress": console.preparing}
     result = run_again(run, out=out, tolerance=arguments.tolerance, **watched)
     if arguments.json:
-        print(json.dumps(result.to_dict(), indent=2, default=str))
+        print(json_text(result.to_dict(), indent=2, default=str))
     else:
         for name, (then, now) in result.environment.items():
             say(f"environment: {name} was {str(then)[:60]!r}, is {str(now)[:60]!r}")

@@ -1,12 +1,12 @@
 """`altgrad verify`: words -> proofs."""
 
 import argparse
-import json
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from altgrad.commands.words import add_trust
+from altgrad.runs import json_text
 
 AddCommand = Callable[..., argparse.ArgumentParser]
 Compose = Callable[..., Any]
@@ -44,7 +44,7 @@ def verify(compose: Compose, arguments: argparse.Namespace) -> int:
         if not arguments.json:
             print("\n".join(result.lines()), flush=True)
     if arguments.json:
-        print(json.dumps([r.to_dict() for r in results], indent=2, ensure_ascii=False))
+        print(json_text([r.to_dict() for r in results], indent=2, ensure_ascii=False))
         return int(any(r.passed is False for r in results))
     failed, skipped = (sum(r.passed is x for r in results) for x in (False, None))
     passed = len(results) - failed - skipped

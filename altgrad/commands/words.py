@@ -81,6 +81,18 @@ def say(text: object, *, file: TextIO | None = None) -> None:
     print(printable(text), file=file, flush=True)
 
 
+def once(tell: Callable[[str], None]) -> Callable[[str], None]:
+    """`tell`, but each line a single time: arms are composed again and again."""
+    told: set[str] = set()
+
+    def tell_once(line: str) -> None:
+        if line not in told:
+            told.add(line)
+            tell(line)
+
+    return tell_once
+
+
 def program() -> str:
     """This program's name, as the user can type it again."""
     typed = sys.argv[0]

@@ -93,7 +93,7 @@ def freeze_baseline(
     require(not failures, f"these runs do not hold the baseline themselves: {'; '.join(failures)}.")
     into.mkdir(parents=True, exist_ok=True)
     path = into / f"{name}.json"
-    write_atomically(path, json.dumps(asdict(record), indent=1) + "\n")
+    write_atomically(path, json.dumps(asdict(record), indent=1, allow_nan=False) + "\n")
     return path
 
 

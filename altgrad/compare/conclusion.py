@@ -1,6 +1,5 @@
 """From a comparison's folder to what can be concluded. Reads run folders; starts nothing."""
 
-import json
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +20,7 @@ from altgrad.compare.statistics.anytime import Spread
 from altgrad.compare.stopping import HOPELESS, Open, given_up, needed, too_noisy
 from altgrad.compare.verdict import Evidence, Rules, judge
 from altgrad.compare.why import Why, why
-from altgrad.runs import SettingsReader, write_atomically
+from altgrad.runs import SettingsReader, json_text, write_atomically
 from altgrad.settings import ConfigError
 
 
@@ -224,5 +223,5 @@ def _refuse_unfinished(runs: dict[str, dict[int, Path]], record: Record) -> None
 
 def write_verdict(conclusion: Conclusion) -> Path:
     path = conclusion.folder / "verdict.json"
-    write_atomically(path, json.dumps(conclusion.to_dict(), indent=1) + "\n")
+    write_atomically(path, json_text(conclusion.to_dict(), indent=1) + "\n")
     return path

@@ -108,4 +108,6 @@ def write_record(folder: Path, question: Question, record: Record) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     text = yaml.safe_dump(question.to_dict(), sort_keys=False, allow_unicode=True)
     write_atomically(folder / "question.yaml", text)
-    write_atomically(folder / "record.json", json.dumps(asdict(record), indent=1) + "\n")
+    write_atomically(
+        folder / "record.json", json.dumps(asdict(record), indent=1, allow_nan=False) + "\n"
+    )

@@ -1,7 +1,6 @@
 """One run evaluated: its model on a device, the tasks that were asked for, a report."""
 
 import copy
-import json
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -17,7 +16,7 @@ from altgrad.evaluate.core import Aggregate, TaskResult, aggregate, evaluate_tas
 from altgrad.evaluate.corpus import CorpusResult, evaluate_file, evaluate_split
 from altgrad.model import GPT
 from altgrad.model.attention import CausalSelfAttention
-from altgrad.runs import write_atomically
+from altgrad.runs import json_text, write_atomically
 from altgrad.training.build import LoadedRun
 from altgrad.training.machine import has_fast_bf16, pick_device
 from altgrad.training.token_hashes import tokens_again
@@ -210,7 +209,7 @@ def keep_report(folder: Path, report: Report) -> Path:
     path = folder / FOLDER / name
     try:
         path.parent.mkdir(exist_ok=True)
-        write_atomically(path, json.dumps(report.to_dict(), indent=1) + "\n")
+        write_atomically(path, json_text(report.to_dict(), indent=1) + "\n")
     except OSError as error:
         raise DataError(f"what stands above could not be kept: {path}: {error.strerror}") from error
     return path

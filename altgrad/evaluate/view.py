@@ -1,6 +1,5 @@
 """An evaluation as the user sees it: a line for each task as it ends, then the mean."""
 
-import json
 import sys
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from altgrad.evaluate.run import (
     evaluate_run,
     keep_report,
 )
+from altgrad.runs import json_text
 from altgrad.runs.printable import printable
 from altgrad.runs.view import duration
 from altgrad.training.build import load_run
@@ -73,7 +73,7 @@ def evaluate_and_show(
         check_place(run)
     report = evaluate_run(loaded, wishes, None if as_json else view)
     if as_json:
-        console.raw(json.dumps(report.to_dict(), indent=1))
+        console.raw(json_text(report.to_dict(), indent=1))
     else:
         view.finish(report)
     path = keep_report(run, report) if keep else None

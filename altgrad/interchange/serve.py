@@ -31,6 +31,7 @@ from altgrad.interchange.local_server import (
 )
 from altgrad.interchange.requests import Completion, parse
 from altgrad.interchange.writing import Writing, write
+from altgrad.runs import json_text
 from altgrad.training.build import LoadedRun
 
 PAGE = Path(__file__).parent / "templates" / "page.html"
@@ -184,4 +185,4 @@ def _choice(index: int, text: str, finish: str | None) -> dict[str, Any]:
 
 def _event(head: dict[str, Any], choices: list[dict[str, Any]]) -> str:
     content = {**head, "object": "text_completion", "choices": choices}
-    return f"data: {json.dumps(content)}\n\n"
+    return f"data: {json_text(content)}\n\n"

@@ -5,7 +5,6 @@ Every function yields lines as they become known and returns the exit code.
 
 import contextlib
 import difflib
-import json
 import textwrap
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -46,6 +45,7 @@ from altgrad.learn.view import (
 )
 from altgrad.learn.workshop import Workshop
 from altgrad.model.config import known
+from altgrad.runs import json_text
 
 Lines = Generator[str, None, int]
 LEVELS = ("idea", "formula", "pseudocode", "solution")
@@ -124,7 +124,7 @@ def check(space: Workshop, words: list[str], *, as_json: bool = False) -> Lines:
     """Judge units (default: all); exit code 0 when all of them pass."""
     verdicts = _check_and_note(space, units_of(space, words))
     if as_json:
-        yield json.dumps([v.to_dict() for v in verdicts], indent=2, ensure_ascii=False)
+        yield json_text([v.to_dict() for v in verdicts], indent=2, ensure_ascii=False)
     else:
         yield from report(verdicts, space.optional)
         yield from _lessons_learnt(space, words, verdicts)

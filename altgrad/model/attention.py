@@ -11,7 +11,7 @@ from altgrad.model.cache import KVCache
 from altgrad.model.config import GPTConfig, known
 from altgrad.model.documents import Documents
 from altgrad.model.dropout import build_dropout
-from altgrad.model.norm import build_norm
+from altgrad.model.norm import PlainRMSNorm, build_norm
 from altgrad.model.position import CosSin, apply_rotary_emb
 from altgrad.model.products import products_of
 
@@ -35,6 +35,10 @@ class CausalSelfAttention(nn.Module):
         self.c_proj = nn.Linear(q_width, C, bias=config.bias)
         self.q_norm = build_norm(config, self.head_dim) if config.qk_norm else nn.Identity()
         self.k_norm = build_norm(config, self.head_dim) if config.qk_norm else nn.Identity()
+        # A gain or a mean belongs to a channel: after the rotation, which mixes channels by the
+        # position, scores would no longer hang on distances alone. Plain RMS has neither: there
+        # the order moves last bits, and is nanochat's.
+        self.norm_first = not isinstance(self.q_norm, PlainRMSNorm)
         # The backends divide by √D; what is asked for beyond that goes into the queries.
         scale = config.attention_scale
         self.query_scale = None if scale is None else scale * self.head_dim**0.5
@@ -58,9 +62,12 @@ class CausalSelfAttention(nn.Module):
         q, k, v = self._heads(x)  # each [B, T, heads, D]
         if value_embedding is not None:
             v = v + self.value_gain[:, None] * value_embedding.view_as(v)
+        if self.norm_first:
+            q, k = self.q_norm(q), self.k_norm(k)
         if cos_sin is not None:
             q, k = apply_rotary_emb(q, *cos_sin), apply_rotary_emb(k, *cos_sin)
-        q, k = self.q_norm(q), self.k_norm(k)
+        if not self.norm_first:
+            q, k = self.q_norm(q), self.k_norm(k)
         if self.query_scale is not None:
             q = q * self.query_scale
         q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)  # [B, heads, T, D]

@@ -80,7 +80,8 @@ class GPTConfig:
     embedding_norm: bool = False
     """Normalise right after the embedding."""
     qk_norm: bool = False
-    """Normalise queries and keys over `head_dim`."""
+    """Normalise queries and keys over `head_dim`, before rotary positions turn them (a plain RMS
+    norm, with which the order does not matter, after)."""
     tie_head: bool = True
     """The output layer shares the embedding's matrix."""
     logit_softcap: float | None = None

@@ -48,6 +48,7 @@ from altgrad.runs.lines import (
 from altgrad.runs.metric_catalogue import metric_rows
 from altgrad.runs.metrics_record import Record, record_of, what_is_missing
 from altgrad.runs.reading import SettingsReader, read_json, read_yaml
+from altgrad.runs.strict_json import json_text, plain
 from altgrad.runs.summary import (
     checkpoint_folder,
     costs_of,
@@ -88,6 +89,7 @@ __all__ = [
     "is_inside",
     "is_locked",
     "json_line",
+    "json_text",
     "keep_sources",
     "last_weights",
     "layer_table",
@@ -96,6 +98,7 @@ __all__ = [
     "metrics_in",
     "new_run_path",
     "noting",
+    "plain",
     "read_events",
     "read_initial",
     "read_json",

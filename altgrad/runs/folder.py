@@ -23,6 +23,7 @@ from typing import Any
 from altgrad.runs.disk import Disk
 from altgrad.runs.lines import LineLog, json_line, read_events, read_metrics
 from altgrad.runs.metrics_record import what_a_finished_run_lost
+from altgrad.runs.strict_json import json_text
 
 LAYOUT_VERSION = 1
 END_STATES = ("finished", "interrupted", "failed", "diverged")
@@ -107,7 +108,7 @@ class RunFolder:
         self._lock.release()
 
     def write_json(self, path: Path, content: Any) -> None:
-        write_atomically(path, json.dumps(content, indent=2, sort_keys=False) + "\n")
+        write_atomically(path, json_text(content, indent=2) + "\n")
 
     def event(self, kind: str, **details: Any) -> None:
         """Append one dated line to `events.jsonl`; a disk that refuses it gets it later."""

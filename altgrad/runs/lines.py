@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from altgrad.runs.disk import Disk
+from altgrad.runs.strict_json import json_text
 
 Metrics = dict[str, float]
 """The numbers of one step, by the names of docs/reference/metrics.md: a line of `metrics.jsonl`."""
@@ -30,8 +31,8 @@ class LineLog:
         self._is_new = False
 
     def append(self, content: dict[str, Any]) -> OSError | None:
-        """Returns why the line could not be written yet, or None."""
-        return self.append_line(json_line(content).encode())
+        """Returns why the line could not be written yet, or None. What is not finite is null."""
+        return self.append_line(f"{json_text(content)}\n".encode())
 
     def append_line(self, line: bytes) -> OSError | None:
         with self._lock:
@@ -120,6 +121,8 @@ def _cut_torn_line(handle: int) -> None:
 
 
 def json_line(content: dict[str, Any]) -> str:
+    """A line of `metrics.jsonl`. Python's NaN and Infinity, no JSON, stay in it: which of them a
+    loss has become is a finding, and null would not say it."""
     return json.dumps(content) + "\n"
 
 

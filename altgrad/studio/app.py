@@ -16,6 +16,7 @@ from typing import Any
 
 from altgrad.compare.filling import Kept
 from altgrad.interchange.local_server import error_of, only_for, read_body
+from altgrad.runs import plain
 from altgrad.runs.plots import COLOURS, DASHES, GREY, SHAPES
 from altgrad.settings import ConfigError, require
 from altgrad.studio import heavy
@@ -30,7 +31,6 @@ from altgrad.studio.libraries import PAGE, Vega, report_sheet, static_file
 from altgrad.studio.live import changes
 from altgrad.studio.numerics import heat_maps
 from altgrad.studio.places import NotHereError
-from altgrad.studio.plain import plain
 from altgrad.studio.query import COLUMNS, Query, differences, table
 from altgrad.studio.run_page import run_page
 from altgrad.studio.workshop import Workshop

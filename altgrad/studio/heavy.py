@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from altgrad.studio.plain import plain
+from altgrad.runs import plain
 
 
 def flops_per_step(run: Path) -> float:

@@ -1,12 +1,12 @@
 """What a browser is told while it looks: server-sent events, one a change."""
 
 import asyncio
-import json
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from altgrad.runs import json_text
 from altgrad.studio.index import Index
 
 EVERY_S = 0.5
@@ -51,4 +51,4 @@ async def changes(
 
 
 def event(content: Any) -> str:
-    return f"data: {json.dumps(content)}\n\n"
+    return f"data: {json_text(content)}\n\n"

@@ -1,5 +1,6 @@
 """The report as it is seen: eight arms with long names and a single evaluation, in a browser."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,7 @@ from altgrad.compare.comparison import Comparison
 from altgrad.compare.conclusion import Conclusion, conclude
 from altgrad.compare.launching.launch import take_launch_words
 from altgrad.compare.question import read_question
-from altgrad.compare.report.build import write_reports
+from altgrad.compare.report.build import style_sheet, write_reports
 from altgrad.compare.report.words import headline
 from altgrad.runs.plots import SHAPES
 from tests.compare.conftest import composing, run_here
@@ -175,3 +176,57 @@ def test_the_finding_comes_first_and_the_rest_is_one_click_away(page):
     assert not rest.first.is_visible()
     page.locator(".rest summary").click()
     assert rest.first.is_visible()
+
+
+# -- in the dark -----------------------------------------------------------------------------------
+
+VARIABLES = ("ink", "soft", "line", "paper", "tint")
+
+
+def brightness(colour: str) -> float:
+    """Relative luminance (WCAG 2.2) of `#16181b` or `rgb(22, 24, 27)`."""
+    named = re.findall(r"\d+", colour)
+    parts = [int(colour[i : i + 2], 16) for i in (1, 3, 5)] if colour[0] == "#" else named
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4
+              for c in (int(p) / 255 for p in parts)]  # fmt: skip
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(a: str, b: str) -> float:
+    high, low = sorted([brightness(a), brightness(b)], reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_both_schemes_of_the_sheet_are_readable():
+    schemes = [dict(re.findall(r"--(\w+): (#\w{6});", part)) for part in
+               re.findall(r":root \{([^}]*)\}", style_sheet())]  # fmt: skip
+    assert [set(s) for s in schemes] == [set(VARIABLES)] * 2
+    light, dark = schemes
+    assert brightness(dark["paper"]) < 0.05 < 0.9 < brightness(light["paper"])
+    for scheme in schemes:
+        for text in ("ink", "soft"):
+            assert min(contrast(scheme[text], scheme[p]) for p in ("paper", "tint")) > 4.5
+
+
+@pytest.mark.parametrize(("scheme", "is_dark"), [("dark", True), ("light", False)])
+def test_page_and_charts_follow_the_scheme(eight, chromium, scheme, is_dark):  # noqa: F811
+    write_reports(eight)
+    context = chromium.new_context(color_scheme=scheme)
+    tab = context.new_page()
+    tab.goto(f"file://{eight.folder}/report.html")
+    tab.wait_for_selector(".plot svg text")
+    paper, ink = tab.evaluate(
+        "(s => [s.backgroundColor, s.color])(getComputedStyle(document.body))"
+    )
+    texts = tab.eval_on_selector_all(
+        ".plot svg text", "all => all.map(t => getComputedStyle(t).fill)"
+    )
+    marks = tab.eval_on_selector_all(
+        ".plot svg [stroke]", "a => a.map(m => m.getAttribute('stroke'))"
+    )
+    context.close()
+    assert (brightness(paper) < 0.05, brightness(ink) > 0.5) == (is_dark, is_dark)
+    seen = [t for t in texts if t.startswith("rgb(")]
+    assert seen
+    assert min(contrast(paper, text) for text in seen) > 4
+    assert ("#333333" in marks) != is_dark

@@ -111,6 +111,22 @@ def test_an_older_run_without_a_digest_counts_if_its_last_step_is_there(run):
     assert what_is_lost(run) == "metrics.jsonl ends at step 4 of 6"
 
 
+def refuse(constant):
+    raise ValueError(f"{constant} is no JSON")
+
+
+@pytest.mark.parametrize("eval_interval", [-1, 3])
+def test_events_are_json_for_every_program(make_config, data_dir, tmp_path, eval_interval):
+    """Without an evaluation the best loss is none, not infinite."""
+    config = make_config(max_steps=2, eval_interval=eval_interval)
+    config.data.path = str(data_dir)
+    build_run(config).train()
+    for name in ("events.jsonl", "environment.json", "data.json", "weights.json"):
+        text = (tmp_path / "run" / name).read_text()
+        for part in text.splitlines() if name.endswith("l") else [text]:
+            json.loads(part, parse_constant=refuse)
+
+
 # -- two threads -----------------------------------------------------------------------------------
 
 

@@ -115,7 +115,7 @@ def _verdicts(conclusion: Conclusion, colour_of: dict[str, str]) -> str:
         first = [f for f in found if any(f is one for one in finding)]
     primary = conclusion.question.primary
     cards = [_card(f, primary, colour_of) for f in first]
-    cards += [_item("#333", line, "") for line in same_lines(conclusion)]
+    cards += [_item("var(--ink)", line, "") for line in same_lines(conclusion)]
     rest = [_card(f, primary, colour_of) for f in found if f not in first]
     return "".join(cards) + _folded(rest, sum(f not in first for f in conclusion.evidence))
 
@@ -133,7 +133,7 @@ def _folded(cards: list[str], arms: int) -> str:
 def _card(found: Evidence | Contrast, primary: str, colour_of: dict[str, str]) -> str:
     numbers = numbers_of(found)
     if isinstance(found, Contrast):
-        return _item("#333", found.words, f"{contrast_is(found)} {numbers}")
+        return _item("var(--ink)", found.words, f"{contrast_is(found)} {numbers}")
     detail = f"{primary}, difference {numbers}" if numbers else ""
     return _item(colour_of[found.arm], f"{found.arm}: {found.words}", detail)
 

@@ -1,6 +1,5 @@
 """From the folders of a ladder to what can be concluded. Reads; starts nothing."""
 
-import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from altgrad.compare.scaling.plan import Rung, Target
 from altgrad.compare.scaling.trend import Fit, Trend, fit_laws, judge_trends
 from altgrad.compare.statistics.trend import Array
 from altgrad.compare.verdict import Rules
-from altgrad.runs import write_atomically
+from altgrad.runs import json_text, plain, write_atomically
 from altgrad.settings import ConfigError, from_dict, require
 
 
@@ -55,7 +54,7 @@ class ScalingConclusion:
 
     def to_dict(self) -> dict[str, Any]:
         """For programs: `altgrad compare --json` and `verdict.json`."""
-        return _finite(
+        return plain(
             {
                 "question": self.question.to_dict(),
                 "verdicts": {t.arm: t.verdict for t in self.trends},
@@ -126,14 +125,5 @@ def _read_ladder(folder: Path, question: Question, record: Record) -> tuple[list
 
 def write_verdict(conclusion: ScalingConclusion) -> Path:
     path = conclusion.folder / "verdict.json"
-    write_atomically(path, json.dumps(conclusion.to_dict(), indent=1, allow_nan=False) + "\n")
+    write_atomically(path, json_text(conclusion.to_dict(), indent=1) + "\n")
     return path
-
-
-def _finite(content: Any) -> Any:
-    """Plain content for JSON: what is not finite becomes null."""
-    if isinstance(content, dict):
-        return {k: _finite(v) for k, v in content.items()}
-    if isinstance(content, list | tuple):
-        return [_finite(v) for v in content]
-    return None if isinstance(content, float) and not math.isfinite(content) else content

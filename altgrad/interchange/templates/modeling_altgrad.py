@@ -189,9 +189,13 @@ class Attention(nn.Module):
         q, k, v = (f(x).view(B, T, -1, D) for f in (self.c_q, self.c_k, self.c_v))
         if value is not None:
             v = v + self.value_gain[:, None] * value.view_as(v)
+        # A norm with gains comes before the rotation: after it they would turn with the position.
+        plain = self.config.norm == "rmsnorm_plain"
+        if self.config.qk_norm and not plain:
+            q, k = self.q_norm(q), self.k_norm(k)
         if tables is not None:
             q, k = rotate(q, *tables), rotate(k, *tables)
-        if self.config.qk_norm:
+        if self.config.qk_norm and plain:
             q, k = self.q_norm(q), self.k_norm(k)
         q, k, v = (t.transpose(1, 2) for t in (q, k, v))  # (B, heads, T, D)
         if cache is not None:
