@@ -238,3 +238,20 @@ def test_a_search_names_the_side_of_its_best_that_was_not_tried(study):
     assert list(found.worse.values()) == [None, *map(pytest.approx, (0.11, 0.02, 0.07))]
     rows.append(row(**usual, matrix_lr=0.009, other_lr=0.081, val_loss=2.7))
     assert analysis.searches(rows)[0].worse["matrices / 3"] == pytest.approx(0.2)
+
+
+def test_the_trend_over_sizes_is_the_mean_of_the_seeds_own_slopes(study):
+    analysis = study("analysis")
+    usual = {"rates": "own", "processor": analysis.THIRD}
+    sizes = {(2, 32): 0.0, (2, 64): 0.02, (4, 128): 0.04}
+    rows = [
+        row(**usual, layers=layers, width=width, rule=rule, seed=seed, spacing="own" * ulp,
+            val_loss=2.5 - ulp * more * seed)
+        for (layers, width), more in sizes.items()
+        for ulp, rule in enumerate(("adamw", "ulp"))
+        for seed in range(1, 5)
+    ]  # fmt: skip
+    found = analysis._trends(analysis.gains_by_seed(analysis.losses(rows)))
+    assert [e.mean for e in found] == [pytest.approx(0.02 * 2.5)]
+    two = [r for r in rows if r["width"] != "64"]
+    assert analysis._trends(analysis.gains_by_seed(analysis.losses(two))) == []

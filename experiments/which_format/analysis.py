@@ -21,7 +21,7 @@ from altgrad.compare.statistics import paired
 RESULTS = Path(__file__).with_name("results")
 DELTA, FEWEST_SEEDS = 0.02, 4
 THIRD = "AMD EPYC"
-"""The processor of the third series, and so of nothing else."""
+"""The processor of the third and the fourth series, and so of nothing else."""
 UNROUNDED = ("fp32", "fp16 copies")
 """Kinds of storage in which a place's format is the spacing's."""
 APART = (
@@ -150,7 +150,8 @@ class Search:
 
 
 def searches(rows: Iterable[Row]) -> list[Search]:
-    """Of the third series, in the order of places; in FP32 the rule's format is the spacing's."""
+    """Of the third and fourth series, in the order of places; in FP32 the rule's format is the
+    spacing's."""
     return [
         _search(replace(place, format=place.format or spacing), arm, found)
         for (place, arm, spacing), found in sorted(tries(rows).items())
@@ -261,8 +262,8 @@ def gains_by_seed(table: dict[Place, dict[str, Losses]]) -> dict[tuple[Place, st
 
 
 def all_gains(gains: dict[tuple[Place, str], Losses]) -> list[Estimate]:
-    """A family per size, length, storage and kind of operands; the third series' gains are one, its
-    placebos' another."""
+    """A family per size, length, storage and kind of operands; the third and fourth series' gains
+    are one, their placebos' another."""
     families: dict[tuple, list[Estimate]] = defaultdict(list)
     for (place, arm), by_seed in sorted(gains.items()):
         if found := estimate("gain" if arm == "rule" else f"gain of {arm}", place, by_seed):
@@ -287,6 +288,7 @@ def all_contrasts(gains: dict[tuple[Place, str], Losses]) -> list[Estimate]:
         *corrected(_against_formats(gains)),
         *corrected(_against_arms(gains)),
         *corrected(_against_sizes(gains)),
+        *corrected(_trends(gains)),
     ]
 
 
@@ -325,13 +327,34 @@ def _against_arms(gains: dict[tuple[Place, str], Losses]) -> list[Estimate]:
 
 
 def _against_sizes(gains: dict[tuple[Place, str], Losses]) -> list[Estimate]:
-    """Third series: the gain at another size or length minus that at 2 x 32 and 150 steps."""
+    """Third and fourth series: the gain at another size or length minus that at 2 x 32 and 150
+    steps."""
     found = []
     for (place, arm), own in sorted(gains.items()):
         base = replace(place, size="2 x 32", steps=150)
         if place.processor == THIRD and arm == "rule" and place != base and (base, arm) in gains:
             by_seed = differences(own, gains[base, arm])
             found.append(estimate("gain here - gain at 2 x 32, 150 steps", place, by_seed))
+    return [e for e in found if e]
+
+
+def _trends(gains: dict[tuple[Place, str], Losses]) -> list[Estimate]:
+    """Fourth series: what doubling the width adds to the gain, a least-squares slope a seed, where
+    the rule ran at three sizes and the same length."""
+    ladders: dict[Place, dict[str, Losses]] = defaultdict(dict)
+    for (place, arm), by_seed in gains.items():
+        if place.processor == THIRD and arm == "rule":
+            ladders[replace(place, size="over sizes")][place.size] = by_seed
+    found = []
+    for place, by_size in sorted(ladders.items()):
+        if len(by_size) >= 3:
+            widths = [math.log2(int(size.split(" x ")[1])) for size in by_size]
+            seeds = set.intersection(*(set(losses) for losses in by_size.values()))
+            slopes = {
+                seed: float(np.polyfit(widths, [by_size[s][seed] for s in by_size], 1)[0])
+                for seed in sorted(seeds)
+            }
+            found.append(estimate("gain a doubling of the width", place, slopes))
     return [e for e in found if e]
 
 

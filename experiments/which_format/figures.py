@@ -33,8 +33,8 @@ RATES = {
 }
 FORMATS = ("e0m7", "e2m5", "e3m4", "e4m3", "e5m2")
 SIZES = {("2 x 32", 150): "C0", ("2 x 64", 150): "C1", ("3 x 96", 150): "C2", ("2 x 32", 450): "C4"}
-MARKS = {True: ("o", "third series"), False: ("s", "earlier, another processor")}
-"""Whether a point is of the third series -> its mark and its words."""
+MARKS = {True: ("o", "third and fourth series"), False: ("s", "earlier, another processor")}
+"""Whether a point is of the third or fourth series -> its mark and its words."""
 COLOURS = {"adamw": "C7", "rule": "C3"}
 NAMES = {"adamw": "AdamW", "rule": "the rule"}
 SEEN = {
@@ -52,6 +52,7 @@ def main() -> None:
     rows = analysis.read_rows()
     gains = analysis.read_estimates(RESULTS / "gains.csv")
     save(answer(gains), "which-format-gain")
+    save(over_sizes(gains), "which-format-sizes")
     save(gains_by_format(gains), "which-format-storages")
     save(mechanism(rows, read_numbers(RESULTS / "rates.csv")), "which-format-mechanism")
     save(over_mediators(read_numbers(RESULTS / "mediators.csv")), "which-format-mediators")
@@ -82,10 +83,11 @@ PLACES = {
 
 
 def answer(gains: list[Estimate]) -> plt.Figure:
-    """A line a cell. Left: the first series, as the gain is usually measured; right: the third."""
+    """A line a cell. Left: the first series, as the gain is usually measured; right: the third and
+    fourth."""
     one = [e for e in gains if e.rates == "one" and e.size == "2 x 32" and e.what == "gain"]
     own = [e for e in gains if e.processor == analysis.THIRD]
-    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 5.8), layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 6.4), layout="constrained")
     _forest(left, {"": one})
     left.set_title("one rate for everything, tuned per arm", fontsize=9)
     steered = [e for e in own if e.operands == "weights"]
@@ -110,6 +112,7 @@ def _forest(axis: Axes, groups: dict[str, list[Estimate]]) -> None:
             ticks.append(_cell(e))
     axis.set_yticks(range(len(ticks)), ticks, fontsize=8)
     axis.set_ylim(len(ticks) - 0.4, -0.6)
+    axis.locator_params(axis="x", nbins=5)
     axis.set_xlabel("gain in nats; grey: too small to matter", fontsize=8)
 
 
@@ -121,6 +124,36 @@ def _cell(e: Estimate) -> str:
     size = "" if (e.size, e.steps) == ("2 x 32", 150) else f", {e.size}, {e.steps} steps"
     placebo = "" if e.what == "gain" else f", placebo: {e.what.removeprefix('gain of ')}"
     return f"{e.format.upper()}, {PLACES[e.storage]}{size}{placebo} ({e.seeds} seeds)"
+
+
+# -- gain over size -------------------------------------------------------------------------------
+
+LADDERS = {
+    ("nearest", "weights"): "stored to nearest",
+    ("nearest", "matrices"): "stored to nearest, table apart",
+    ("fp32", "weights"): "FP32, nothing rounded",
+}
+
+
+def over_sizes(gains: list[Estimate]) -> plt.Figure:
+    """E3M4 after 150 steps, each arm at the rates searched for it; a line a kind of weights."""
+    own = [e for e in gains if e.processor == analysis.THIRD and e.what == "gain"]
+    own = [e for e in own if (e.format, e.steps) == ("e3m4", 150)]
+    sizes = sorted({e.size for e in own})
+    figure, axis = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
+    axis.axhspan(-DELTA, DELTA, color="0.92", zorder=0)
+    axis.axhline(0, color="0.4", lw=0.8)
+    for i, (kind, words) in enumerate(LADDERS.items()):
+        found = sorted((e for e in own if (e.storage, e.operands) == kind), key=lambda e: e.size)
+        x = [math.log2(int(e.size.split(" x ")[1])) + 0.03 * (i - 1) for e in found]
+        mean = np.array([e.mean for e in found])
+        ends = np.array([[e.mean - e.low, e.high - e.mean] for e in found]).T
+        axis.errorbar(x, mean, ends, fmt="o-", ms=5, lw=1, capsize=3, color=f"C{i}", label=words)
+    axis.set_xticks([math.log2(int(s.split(" x ")[1])) for s in sizes], sizes)
+    axis.set_xlabel("layers x width (by the logarithm of the width)")
+    axis.set_ylabel("gain of the rule, nats")
+    axis.legend(fontsize=8, loc="upper left")
+    return figure
 
 
 # -- gain by format, per storage ------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The third series: every arm of a cell at the pair of rates that suits it, searched in a cross.
+"""Third and fourth series: every arm of a cell at the rates that suit it, searched in a cross.
 
     python experiments/which_format/own_rates.py a b c …          # search, then seeds 1 to 4
     python experiments/which_format/own_rates.py a b seeds=8      # the same cells, further seeds
@@ -104,6 +104,7 @@ BLOCKS = {
     "j": [Cell("table_apart_placebos", [*NEAREST, WITHOUT_TABLE], APART_PLACEBOS)],
     "k": [Cell("table_apart_large", [*NEAREST, WITHOUT_TABLE], APART, (3, 96, 150))],
     "l": [Cell("wide", NEAREST, LATER, (2, 64, 150))],
+    "n": [Cell("fp32_large", PLAIN, {**SPACED, "adamw": APART["adamw"]}, (3, 96, 150))],
     "m": [Cell("table_apart_long", [*NEAREST, WITHOUT_TABLE], APART, (2, 32, 450))],
 }
 

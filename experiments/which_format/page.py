@@ -47,7 +47,7 @@ def in_words(e: Estimate) -> str:
 
 def where(e: Estimate | Place) -> str:
     operands = {"all": ", all operands", "matrices": ", table apart"}.get(e.operands, "")
-    third = ", third" if e.processor == analysis.THIRD else ""
+    third = ", third and fourth" if e.processor == analysis.THIRD else ""
     return f"{e.size}, {e.steps} steps{operands}, {e.rates}{third}"
 
 
@@ -74,7 +74,7 @@ def _arms(cell: dict[str, str]) -> list[str]:
 
 
 def judged() -> str:
-    """The third series: a line a cell, in the protocol's words."""
+    """The third and fourth series: a line a cell, in the protocol's words."""
     rows = [
         [STORAGES[e.storage], e.format.upper(), where(e).split(", own")[0], in_words(e),
          f"{e.p_holm:.2g}", str(e.seeds), analysis.judgement(e)]
@@ -85,8 +85,28 @@ def judged() -> str:
     return table(head, rows)
 
 
+LADDERS = {
+    ("fp32", "weights"): "FP32, nothing rounded",
+    ("nearest", "weights"): "stored to nearest",
+    ("nearest", "matrices"): "stored to nearest, table apart",
+}
+
+
+def sizes() -> str:
+    """The third and fourth series in E3M4: a line a size and length, a column a kind of weights."""
+    own = [e for e in estimates("gains") if e.processor == analysis.THIRD and e.what == "gain"]
+    found = {(e.size, e.steps, e.storage, e.operands): in_words(e) for e in own
+             if e.format == "e3m4"}  # fmt: skip
+    places = sorted({place[:2] for place in found}, key=lambda place: (place[1], place[0]))
+    rows = [
+        [f"{size}, {steps} steps", *(found.get((size, steps, *k), "not run") for k in LADDERS)]
+        for size, steps in places
+    ]
+    return table(["gain in E3M4", *LADDERS.values()], rows)
+
+
 def _order(e: Estimate) -> tuple:
-    """The third series first; in it the smallest size, then by storage."""
+    """The third and fourth series first; in them the smallest size, then by storage."""
     storage = list(STORAGES).index(e.storage)
     return e.processor != analysis.THIRD, e.rates != "own", e.size, e.steps, storage, e.format
 
@@ -160,7 +180,7 @@ def difference(v: dict[str, str]) -> str:
 
 
 def searched() -> str:
-    """The third series' searches: where each ended, and how sharply."""
+    """The third and fourth series' searches: where each ended, and how sharply."""
     rows = [
         [STORAGES[s.place.storage], s.place.format.upper(), where(s.place).split(", own")[0],
          NAMES.get(s.arm, s.arm), ", ".join(s.best), f"{s.loss:.3f}",
@@ -196,6 +216,7 @@ def _change(adamw: str, rule: str) -> str:
 MADE: dict[str, Callable[[], str]] = {
     "gains": gains,
     "judged": judged,
+    "sizes": sizes,
     "placebos": placebos,
     "contrasts": contrasts,
     "rates": rates,
