@@ -148,7 +148,7 @@ def test_a_rate_that_was_written_for_another_optimiser_is_told():
     )
     (line,) = remarks_of("optim.name=adamw")
     assert "has optim.lr=0.035," in line
-    assert "from optim/muon.yaml (muon); the preset optim=adamw has optim.lr=0.001 " in line
+    assert "from optim/normuon.yaml (muon); the preset optim=adamw has optim.lr=0.001 " in line
     assert "optim.embedding_lr=null" in line
     assert "ns_steps" not in line  # AdamW does not read it
 
