@@ -1,7 +1,7 @@
 """The picture of README's first screen, from two kept records: `python docs/draw_first_screen.py`.
 
 `records/verdict.json` comes from `altgrad compare experiments/control_toggles.yaml threads=1`,
-`records/curve.csv` from `make train`. `python docs/draw_first_screen.py RUN COMPARISON` takes both
+`records/curve.csv` from `altgrad train`. `python docs/draw_first_screen.py RUN COMPARISON` takes both
 anew from a run's and a comparison's folders.
 """
 
@@ -75,7 +75,7 @@ def draw_curve(axes) -> None:
     axes.axhline(1.47, color="#888888", lw=1, ls="--")
     axes.legend(["training loss", "validation loss", "1.47"], frameon=False)
     axes.set(xlabel="step", ylim=(1.1, 3))
-    axes.set_title("make train: the default GPT on Tiny Shakespeare", fontsize=11)
+    axes.set_title("altgrad train: the default GPT on Tiny Shakespeare", fontsize=11)
 
 
 if __name__ == "__main__":
