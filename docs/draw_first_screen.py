@@ -1,8 +1,8 @@
 """The picture of README's first screen, from two kept records: `python docs/draw_first_screen.py`.
 
 `records/verdict.json` comes from `altgrad compare experiments/control_toggles.yaml threads=1`,
-`records/curve.csv` from `altgrad train`. `python docs/draw_first_screen.py RUN COMPARISON` takes both
-anew from a run's and a comparison's folders.
+`records/curve.csv` from `altgrad train`. `python docs/draw_first_screen.py RUN COMPARISON` takes
+both anew from a run's and a comparison's folders.
 """
 
 import csv
