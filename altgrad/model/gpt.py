@@ -111,7 +111,9 @@ class GPT(nn.Module):
             ignore_index=IGNORE_INDEX,
             reduction=loss_reduction,
         )
-        if self.training and self.config.mtp_heads and loss_reduction == "mean":
+        # The heads first: without them nothing may depend on the mode, or evaluation would compile
+        # a graph of its own.
+        if self.config.mtp_heads and self.training and loss_reduction == "mean":
             later = self.later_loss(hidden, targets)
             loss = loss + (later - later.detach())
         return logits, loss

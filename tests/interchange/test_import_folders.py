@@ -245,7 +245,7 @@ def test_every_presets_parts_come_back_bit_for_bit(preset, make_run, tmp_path, p
     from tests.interchange.conftest import SIZES as TINY
 
     monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))
-    small = TINY | {"n_kv_head": None, "head_dim": None, "n_inner": None}
+    small = TINY | {"n_kv_head": None, "head_dim": None, "n_inner": None, "mtp_heads": 0}
     run = make_run(**asdict(preset_of(preset)) | small)
     export_run(run, tmp_path / "out")
     assert_same_logits(tmp_path / "out", prompt)

@@ -24,7 +24,7 @@ EVERYTHING = {
 }
 SIZES = {"n_layer": 2, "n_head": 4, "n_kv_head": 2, "n_embd": 16, "block_size": 13}
 CONFIGS = {
-    name: preset(name, **SIZES, vocab_size=V, dropout=0.0, document_token=END)
+    name: preset(name, **SIZES, vocab_size=V, dropout=0.0, document_token=END, mtp_heads=0)
     for name in preset_names()
 } | {
     "everything": tiny_config(**EVERYTHING, block_size=13, document_token=END),

@@ -153,7 +153,8 @@ def own_optimiser(s: Subject) -> str:
     """A saved state goes on bit for bit, and holds nothing but tensors and plain values."""
     if ":" not in s.config.optim.name:
         raise NotApplicable("the optimiser is one of altgrad's")
-    models = [s.fresh(), s.fresh()]
+    # In evaluation, as these models are, heads for later tokens get no gradient.
+    models = [s.fresh(mtp_heads=0), s.fresh(mtp_heads=0)]
     optimizers = [build_optimizer(model, s.config.optim) for model in models]
     for seed in range(2):
         _step(s, models[0], optimizers[0], seed)
