@@ -8,7 +8,7 @@
 | bigram and trigram embedding   | 0                | 0          | 0                              |
 | c_q c_k c_v c_fc c_gate        | N(0, 0.02²)      | N(0, 0.02²)| N(0, s²), s below              |
 | c_proj of attention and MLP    | N(0, 0.02²/(2L)) | N(0, 0.02²)| 0                              |
-| lm_head, when not tied         | N(0, 0.02²)      | N(0, 0.02²)| 0                              |
+| lm_head, when not tied; mtp    | N(0, 0.02²)      | N(0, 0.02²)| 0                              |
 | biases                         | 0                | 0          | 0                              |
 | norm weights                   | 1                | 1          | (none)                         |
 | lambda_x / lambda_x0, gain     | 1 / 0, 0         | 1 / 0, 0   | 1 / 0, 0                       |

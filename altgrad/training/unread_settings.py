@@ -154,7 +154,7 @@ def _now(config: TrainConfig, readers: str) -> str:
 
 
 def _all_rates_given(config: TrainConfig) -> bool:
-    roles = ["matrix", "embedding", "scalar", *([] if config.model.tie_head else ["head"])]
+    roles = ["matrix", "embedding", "scalar", *(["head"] if _heads_of_its_own(config) else [])]
     return all(getattr(config.optim, f"{role}_lr") is not None for role in roles)
 
 
@@ -165,8 +165,13 @@ def _free_rates_given(config: TrainConfig) -> bool:
 
 
 def _has_head(config: TrainConfig) -> bool:
-    """Whether the head has weights of its own; a whole class may do as it likes."""
-    return not config.model.tie_head or ":" in config.model.network
+    """Whether a head has weights of its own; a whole class may do as it likes."""
+    return _heads_of_its_own(config) or ":" in config.model.network
+
+
+def _heads_of_its_own(config: TrainConfig) -> bool:
+    """Those for later tokens are never tied."""
+    return not config.model.tie_head or config.model.mtp_heads > 0
 
 
 def _starts(*schemes: str) -> Callable[[TrainConfig], bool]:

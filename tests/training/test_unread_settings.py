@@ -289,3 +289,11 @@ def test_a_setup_of_ones_own_reads_what_it_names(tmp_path, monkeypatch, name, re
     config.optim.scalar_lr = 0.02
     with pytest.raises(ConfigError, match=r"optim\.scalar_lr=0.02 is read with optim=adamw"):
         refuse_unread(config, ["optim.scalar_lr"])
+
+
+def test_the_heads_rate_is_read_by_heads_for_later_tokens_too_which_are_never_tied():
+    tied = config_of(["model=gpt2", "optim=muon"])
+    assert "optim.head_lr" in unread_settings(tied)
+    assert "optim.head_lr" not in unread_settings(
+        config_of(["model=gpt2", "optim=muon", "model.mtp_heads=1"])
+    )
