@@ -4,8 +4,9 @@
     python benchmarks/table.py --rows throughput rounding
     python benchmarks/table.py --core RUN [--bundle FOLDER]   # CORE's tasks on a finished run, too
 
-Each row runs its script, whose last lines say the figures, and puts them beside the aim. A script
-that fails leaves its row empty and its message below the table. Nothing else may run meanwhile.
+Each row runs its script, whose last lines say the figures, and puts them beside the aim; all that
+it printed goes to the error stream (`2> table.log` keeps it). A script that fails leaves its row
+empty and its message below the table. Nothing else may run meanwhile.
 """
 
 import argparse
@@ -142,6 +143,7 @@ def measure(name: str) -> tuple[list[Figure], str, str]:
     script, *words = ROWS[name].words
     call = [sys.executable, str(HERE / script), *words]
     done = subprocess.run(call, capture_output=True, text=True)
+    print(done.stdout, file=sys.stderr, flush=True)
     command = "python benchmarks/" + " ".join(f'"{w}"' if " " in w else w for w in (script, *words))
     said = "" if done.returncode == 0 else f"\n{command}: {(done.stderr or '?').splitlines()[-1]}"
     return ROWS[name].read(done.stdout), command, said
