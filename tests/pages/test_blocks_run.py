@@ -51,6 +51,28 @@ def test_every_block_without_a_mark_runs_as_written(world):
     assert not found, "\n\n".join(found)
 
 
+ASKED_ONLY = """
+altgrad() {
+    case $1 in
+        compare) command altgrad compare --dry-run "${@:2}" ;;
+        new) command altgrad "$@" ;;
+    esac
+}
+"""
+"""A shell in which a comparison says what it would run, and a part is written; no run is made."""
+
+
+@pytest.mark.timeout(300)
+def test_every_slow_comparison_is_a_question_that_is_taken(world):
+    """Half a minute: what would be noticed only when the slow blocks are run is noticed here."""
+    failed = []
+    for page, group in groupby(BLOCKS, key=lambda block: block.page):
+        text = "".join(b.text for b in group if b.mark != "not run")
+        if "altgrad compare" in text and page not in ELSEWHERE:
+            failed += world.run(ASKED_ONLY + text, world.page(f"asked-{page}"))
+    assert not failed, "\n".join(failed)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(0)
 def test_every_slow_block_runs_as_written(world):

@@ -46,7 +46,8 @@ class Launch:
         require(
             not self.storage or bool(self.launcher == "ray" and self.ray_address),
             f"storage={self.storage} is for a Ray cluster (launcher=ray ray_address=…) whose nodes "
-            "share no disk; elsewhere checkpoints lie in their runs' folders.",
+            "share no disk; elsewhere checkpoints lie in their runs' folders. How weights are "
+            "stored is precision.storage.",
         )
         require(self.retries >= 0, f"retries={self.retries} must not be negative.")
 
