@@ -1,10 +1,12 @@
 """Linear layers in float32 on CPUs where torch's own product is slow.
 
 torch hands float32 products to MKL, which does not use AVX-512 on processors that are not Intel's,
-and all others to oneDNN, which does. On such a machine `Fp32Linear` takes oneDNN for float32, too:
-on two Zen 5 cores its products take 0.43 to 0.58 (forward, input's gradient) and 0.53 to 0.81
-(weight's gradient) of MKL's time (`python benchmarks/fp32_products.py`). Sums are
-rounded in another order: results differ from `nn.Linear`'s by a few units in the last place.
+and all others to oneDNN, which does. Where AVX-512 has units of its full width, `Fp32Linear` takes
+oneDNN for float32, too: on two Zen 5 cores its products take 0.43 to 0.58 (forward, input's
+gradient) and 0.53 to 0.81 (weight's gradient) of MKL's time (`python benchmarks/fp32_products.py`).
+Zen 4 computes 512 bits in two halves; there oneDNN gains nothing and its weight gradients take up
+to 1.5 of MKL's time. Sums are rounded in another order: results differ from `nn.Linear`'s by a few
+units in the last place.
 """
 
 from functools import cache
@@ -107,7 +109,7 @@ def _judge_machine() -> bool:
         torch.backends.cpu.get_cpu_capability() == "AVX512"
         and torch.backends.mkldnn.is_available()
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-        and _vendor() not in ("", "GenuineIntel")
+        and _wide_amd(Path("/proc/cpuinfo"))
     )
 
 
@@ -116,11 +118,17 @@ def _onednn_is_faster() -> bool:
 
 
 onednn_is_faster = torch.compiler.assume_constant_result(_onednn_is_faster)
-"""Whether this is an x86 processor with AVX-512 that MKL does not know as Intel's."""
+"""Whether this processor computes 512 bits at once and MKL does not know it as Intel's."""
+
+ZEN_5 = 26
+"""AMD's family number (CPUID) of the first cores with 512-bit units."""
 
 
-def _vendor() -> str:
-    facts = Path("/proc/cpuinfo")
+def _wide_amd(facts: Path) -> bool:
     lines = facts.read_text().splitlines() if facts.exists() else []
-    found = (line.partition(":")[2].strip() for line in lines if line.startswith("vendor_id"))
-    return next(found, "")
+    pairs = (line.partition(":") for line in reversed(lines))
+    of_a_core = {name.strip(): value.strip() for name, _, value in pairs}
+    family = of_a_core.get("cpu family", "")
+    return (
+        of_a_core.get("vendor_id") == "AuthenticAMD" and family.isdigit() and int(family) >= ZEN_5
+    )

@@ -82,3 +82,20 @@ def test_a_recipe_gives_the_layer_back_as_it_was(faster):
 def test_elsewhere_nothing_changes(monkeypatch):
     monkeypatch.setattr(fp32_products, "onednn_is_faster", lambda: False)
     assert type(use_fast_products(nn.Linear(4, 4))) is nn.Linear
+
+
+@pytest.mark.parametrize(
+    ("vendor", "family", "wide"),
+    [
+        ("AuthenticAMD", "26", True),  # Zen 5
+        ("AuthenticAMD", "25", False),  # Zen 4: 512 bits in two halves
+        ("GenuineIntel", "6", False),
+        ("AuthenticAMD", "", False),
+    ],
+)
+def test_only_amd_cores_with_wide_units_take_onednn(tmp_path, vendor, family, wide):
+    facts = tmp_path / "cpuinfo"
+    core = f"processor\t: 0\nvendor_id\t: {vendor}\ncpu family\t: {family}\nmodel\t\t: 17\n\n"
+    facts.write_text(core * 2)
+    assert fp32_products._wide_amd(facts) is wide
+    assert not fp32_products._wide_amd(tmp_path / "absent")
