@@ -7,13 +7,15 @@ from pathlib import Path
 import pytest
 
 from altgrad.compare.question import Tuning
+from altgrad.learn.new import KINDS
 from altgrad.training import TrainConfig
 from tests.pages.blocks import EXTENDING
 
 HOUSE = Path(__file__).parents[1]
 PAGES = [*sorted((HOUSE / "docs").rglob("*.md")), HOUSE / "README.md"]
 EXAMPLES = re.compile(r"^```(python|diff|yaml|text|csv|json)\n.*?^```", re.MULTILINE | re.DOTALL)
-OWN = {"my_gpt.py", "my-gpt/my_gpt.py", "mine.py"}
+OWN = {"my_gpt.py", "my-gpt/my_gpt.py", "mine.py", "theirs.py"}
+OWN |= {f"my_{kind}.py" for kind in KINDS}
 OWN |= {"my_optimisers.py", "my_rounding.py", "my_training.py", "my_lora.py"}
 """Files that a reader makes, or that lie in a folder of the reader's."""
 THEIRS = {"nanochat/gpt.py"}
@@ -104,3 +106,21 @@ def test_figures_say_when_they_were_measured(page):
     parts = re.split(r"^## ", page.read_text(), flags=re.MULTILINE)
     figures = [p for p in parts if "\n| " in p or re.search(r"^```\n", p, re.MULTILINE)]
     assert [part.partition("\n")[0] for part in figures if not DATE.search(part)] == []
+
+
+INSTRUCTIONS = [p for p in PAGES if p.parent.name not in ("evidence", "reference")]
+MEASURED = re.compile(r"(?<!\d)\d\.\d{3,}|\d,\d{3} tokens/s")
+"""More than one of it: a single one is a bound or a setting."""
+
+
+@pytest.mark.parametrize("page", INSTRUCTIONS, ids=lambda p: p.stem)
+def test_an_output_with_measured_figures_says_when_it_was_recorded(page):
+    """In its part of the page, or for all of them at the head."""
+    head, *parts = re.split(r"^## ", page.read_text(), flags=re.MULTILINE)
+    undated = []
+    for part in [head, *parts]:
+        own = re.sub(r"<!-- generated.*?<!-- end -->", "", part, flags=re.DOTALL)
+        outputs = re.findall(r"^```\n.*?^```|^\| .*?$", own, re.MULTILINE | re.DOTALL)
+        if len(MEASURED.findall("".join(outputs))) > 1 and not DATE.search(head + part):
+            undated.append(part.partition("\n")[0])
+    assert undated == []
