@@ -1,10 +1,12 @@
 """What docs/howto/cloud.md deploys with can be read by its tools, and runs what is there."""
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 
 from altgrad.training.config import TrainConfig
@@ -21,6 +23,29 @@ def test_the_linter_of_container_files_has_nothing_to_say():
         [TOOLS / "hadolint", DEPLOY / "Containerfile"], capture_output=True, text=True
     )
     assert (told.returncode, told.stdout) == (0, "")
+
+
+def builder() -> str | None:
+    """A program that builds and runs containers here; a client without its service is none."""
+    for name in ("docker", "podman"):
+        asked = shutil.which(name) and subprocess.run([name, "info"], capture_output=True)
+        if asked and asked.returncode == 0:
+            return name
+    return None
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_container_is_built_and_says_what_a_run_would_use():
+    """It fetches an image and torch; where nothing builds containers the linter has to do."""
+    tool = builder()
+    if tool is None:
+        pytest.skip("no builder of containers answers here (docker, podman)")
+    build = [tool, "build", "-f", "deploy/Containerfile", "-t", "altgrad-tried", "."]
+    subprocess.run(build, cwd=HOUSE, check=True)
+    doctor = [tool, "run", "--rm", "altgrad-tried", "doctor", "--offline"]
+    told = subprocess.run(doctor, capture_output=True, text=True, check=True)
+    assert "torch" in told.stdout
 
 
 def test_what_the_container_copies_is_there_and_not_ignored():
