@@ -78,7 +78,7 @@ def _stoppable(call: Callable[..., int], compose: Compose, arguments: argparse.N
     try:
         return call(compose, arguments)
     except KeyboardInterrupt:
-        said = "stopped; everything so far is kept: the same words again go on with it"
+        said = "stopped; everything so far is kept: the same command again goes on with it"
         words.say(said, file=sys.stderr)
         raise
 

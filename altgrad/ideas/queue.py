@@ -18,14 +18,17 @@ from altgrad.ideas.state import State
 from altgrad.settings import ConfigError, require
 from altgrad.trust import said_by
 
-KEYS = ("words", "why", "patch")
+KEYS = ("settings", "why", "patch")
+EARLIER = {"words": "settings"}
+"""What a queue written before calls a key; a ledger knows its ideas by the file's own text."""
 
 
 def read_queue(path: Path) -> list[tuple[str, Idea]]:
     """(item, idea) of each entry. Its item is a hash of what it says and how often it was said
     before, so that ideas may be added to the file later.
 
-    The file is a list: each a text of words, or a mapping of `words`, `why` and `patch` (a file).
+    The file is a list: each a text of settings, or a mapping of `settings`, `why` and `patch` (a
+    file).
 
     Raises:
         ConfigError: the file, or the entry, that cannot be read.
@@ -52,12 +55,13 @@ def read_queue(path: Path) -> list[tuple[str, Idea]]:
 
 
 def _idea(entry: Any, where: str) -> Idea:
-    entry = {"words": entry} if isinstance(entry, str) else entry
+    entry = {"settings": entry} if isinstance(entry, str) else entry
     said = f"{where}: {entry!r} is neither a text of settings nor a mapping."
     require(isinstance(entry, dict), said)
+    entry = {EARLIER.get(key, key): value for key, value in entry.items()}
     strange = [key for key in entry if key not in KEYS]
     require(not strange, f"{where}: unknown {strange}; there are {', '.join(KEYS)}.")
-    words = entry.get("words") or []
+    words = entry.get("settings") or []
     words = words.split() if isinstance(words, str) else [str(w) for w in words]
     patch = entry.get("patch")
     try:

@@ -166,7 +166,7 @@ def one_rate() -> str:
 
 def verdicts() -> str:
     rows = [
-        [v["part"], v["arm"], v["against"], v["verdict"],
+        [v["part"], v["arm"], v["against"], v["verdict"].replace("not shown", "inconclusive"),
          difference(v), v["pairs"]]
         for v in numbers("verdicts")
         if v["part"] in analysis.APART

@@ -12,9 +12,9 @@ from altgrad.settings import ConfigError
 
 BASE = "optim.lr=0.001 delta=0.002"
 QUEUE = """\
-- {words: "optim.weight_decay=0.3", why: harmful}
+- {settings: "optim.weight_decay=0.3", why: harmful}
 - optim.lr=0.03
-- {words: "optim.lr=0.03", why: duplicate}
+- {words: "optim.lr=0.03", why: duplicate} # as queues had it before
 - "seed=3"
 - optim.grad_clip=0.5
 - model.norm_eps=1.1e-05
