@@ -209,17 +209,20 @@ def _items(inside: str) -> list[str]:
     return found[:-1] if found and not found[-1] else found
 
 
-OWN_EXPERIMENTS = "; yours go into DIR/experiment/NAME.yaml, found with --config-dir DIR"
+BESIDE_PRESETS = {
+    "experiment": "; yours go into DIR/experiment/NAME.yaml, found with --config-dir DIR",
+    "precision": "; or any format of at most 16 bits by its name, such as e2m5b4 (`altgrad formats`)",
+}
+"""What else may stand where a preset of a group does."""
 
 
 def _check_preset(group: str, value: str, allowed: list[str]) -> None:
     from altgrad.settings import ConfigError, nearest
 
     if value not in allowed and not (group == "experiment" and value == "null"):
-        own = OWN_EXPERIMENTS if group == EXPERIMENT else ""
         raise ConfigError(
             f"{group}={value!r} is not a preset.{nearest(value, allowed)} "
-            f"Allowed: {', '.join(allowed)}{own}."
+            f"Allowed: {', '.join(allowed)}{BESIDE_PRESETS.get(group, '')}."
         )
 
 

@@ -12,6 +12,7 @@ from altgrad.compose import compose_config
 from altgrad.quantization import Format, PrecisionConfig, fake_quantize
 from altgrad.quantization.own_formats import format_name
 from altgrad.quantization.reference import decode
+from altgrad.settings import ConfigError
 from altgrad.training import TrainConfig
 from tests.conformance.oracles import sixteen_bit_inputs
 
@@ -115,3 +116,8 @@ def test_a_run_and_its_folder_say_the_name(make_config, make_model, data_dir):
     run = Path(trainer.train()["run_dir"])
     assert yaml.safe_load((run / "config.yaml").read_text())["precision"]["format"] == "e2m5b4"
     assert torch.isfinite(torch.tensor(trainer.best_val_loss))
+
+
+def test_a_format_too_wide_for_a_name_is_told_how_wide_a_name_may_be():
+    with pytest.raises(ConfigError, match=r"'e9m9' is not a preset.* at most 16 bits .* e2m5b4"):
+        compose_config(["precision=e9m9"])
