@@ -29,7 +29,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else "altgrad needs Python 3.11 to 3.13, this is %d.%d; try: make PYTHON=python3.11 $(MAKECMDGOALS)" % v)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install -q $(TORCH) -c constraints.txt
-	$(PIP) install -q -c constraints.txt -e .
+	# What torch's compiler makes once a machine, on the other core meanwhile.
+	$(BIN)/python -P altgrad/compiler.py >/dev/null 2>&1 & $(PIP) install -q -c constraints.txt -e .
 	touch $@
 
 $(VENV)/.dev-installed: $(VENV)/.installed

@@ -111,7 +111,7 @@ ROWS = {
     "time_to_loss": Row(["time_to_loss.py", "--seeds", "5"], time_to_loss),
     "start": Row(["start.py", "--first-step"], first_step),
     "compiling": Row(["compiling.py"], compiling),
-    "throughput": Row(["throughput.py", "--steps", "40"], throughput),
+    "throughput": Row(["throughput.py"], throughput),
     "instruments": Row(["low_precision_step.py", "--rows", *STEPS], instruments),
     "rounding": Row(["rounding.py", "--quick"], rounding),
 }

@@ -1,12 +1,14 @@
 """Tokens per second and peak memory: altgrad against a plain loop, equal work.
 
     python benchmarks/throughput.py [--model readme|larger] [--dtype float32|bfloat16] [--steps 20]
+                                    [--rounds 3]
 
 The reference loop is written out below in the manner of nanoGPT: fused qkv, torch's attention,
 GELU, LayerNorm, AdamW, autocast, clipping; once eager, once compiled by torch.compile. Loop and
 altgrad train the same GPT-2-style model (same weights' shapes, batch, block, dtype and optimiser)
-on the same random tokens, each in a process of its own, so that peak memory is its own. Every
-figure is over the eager loop's tokens/s; `altgrad / loop, compiled` is over the compiled loop's.
+on the same random tokens, each in a process of its own, so that peak memory is its own; in turn,
+`--rounds` times, of which the median counts, since a machine's speed changes. Every figure is over
+the eager loop's tokens/s; `altgrad / loop, compiled` is over the compiled loop's.
 
 `readme` is the CPU model of nanoGPT's README: 4 layers x 128, batch 12 x 64.
 """
@@ -28,6 +30,7 @@ MODELS = {
 SIZES: dict[str, int] = {}
 VOCABULARY, BATCH = 512, 12
 WAYS = ("loop", "loop, compiled", "altgrad, eager", "altgrad")
+FIGURES = ("tokens_per_s", "peak_mib")
 
 
 def main() -> None:
@@ -35,6 +38,7 @@ def main() -> None:
     parser.add_argument("--model", choices=[*MODELS], action="append")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], action="append")
     parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", choices=WAYS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     dtypes = arguments.dtype or ["float32", "bfloat16"]
@@ -48,12 +52,13 @@ def main() -> None:
         return
     for model in models:
         for dtype in dtypes:
-            compare(model, dtype, arguments.steps)
+            compare(model, dtype, arguments.steps, arguments.rounds)
 
 
-def compare(model: str, dtype: str, steps: int) -> None:
-    """Run all, each in its own process, and print the ratios."""
-    found = {way: run_apart(way, model, dtype, steps) for way in WAYS}
+def compare(model: str, dtype: str, steps: int, rounds: int) -> None:
+    """Run all in turn, each in its own process, and print the medians and their ratios."""
+    rows = [{way: run_apart(way, model, dtype, steps) for way in WAYS} for _ in range(rounds)]
+    found = {way: {n: statistics.median(r[way][n] for r in rows) for n in FIGURES} for way in WAYS}
     loop, compiled = (found[way]["tokens_per_s"] for way in WAYS[:2])
     for way, row in found.items():
         rate, peak = row["tokens_per_s"], row["peak_mib"]

@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from altgrad.compiler import trust_instruction_sets
 from altgrad.model.gpt import GPT
 from altgrad.model.trunk import PLAIN, Regions
 
@@ -26,6 +27,8 @@ def compile_network(
     share, whose gradients are exchanged while one graph runs; one of documents; and any on a GPU,
     where nobody has measured what a layer's call costs.
     """
+    if device.type == "cpu":
+        trust_instruction_sets()
     elsewhere = processes > 1 or device.type != "cpu"
     if elsewhere or type(model) is not GPT or model.config.document_token is not None:
         return cast(nn.Module, torch.compile(model, **how))

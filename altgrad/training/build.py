@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from altgrad.compiler import prepare_compiler
 from altgrad.data import (
     DataError,
     Metadata,
@@ -92,6 +93,8 @@ def build_run(
     device = settle(config)
     if device.type == "cpu":
         keep_freed_memory()
+        if config.compile:
+            prepare_compiler()
     fabric = make_fabric(config, device)
     launch(fabric)
     # 2 The tokens, prepared once by the first process (the others find them ready), and what

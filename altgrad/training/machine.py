@@ -152,10 +152,14 @@ def _close_links() -> None:
 
 
 def _keep_quiet() -> None:
-    """Fabric announces its arithmetic at every start; the run's own first lines say it already."""
+    """What the libraries say at every start, and the run's own first lines say already.
+
+    Fabric its arithmetic; torch's compiler, that there is a CUDA toolkit and no GPU.
+    """
     from lightning_utilities.core import rank_zero
 
     rank_zero.log.setLevel(logging.WARNING)
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
 
 
 def _strategy(config: TrainConfig) -> Any:

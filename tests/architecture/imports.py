@@ -9,7 +9,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[2] / "altgrad"
 FLOORS = (
-    ("synonyms",),
+    ("synonyms", "compiler"),
     ("settings",),
     ("trust",),
     ("outside",),
