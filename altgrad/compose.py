@@ -211,7 +211,7 @@ def _items(inside: str) -> list[str]:
 
 BESIDE_PRESETS = {
     "experiment": "; yours go into DIR/experiment/NAME.yaml, found with --config-dir DIR",
-    "precision": "; or any format of at most 16 bits by its name, such as e2m5b4 (`altgrad formats`)",
+    "precision": "; or a format of at most 16 bits by its name, such as e2m5b4 (`altgrad formats`)",
 }
 """What else may stand where a preset of a group does."""
 
