@@ -18,19 +18,24 @@ def close_run(trainer: Trainer, summary: dict[str, Any], console: Console) -> No
     run = Path(os.path.relpath(summary["run_dir"]))
     if summary["status"] == "diverged":
         console.say(f"stopped at step {summary['step']}: the loss or its gradient is not finite.")
-    if trainer.sampler is not None and summary["status"] == "finished":
-        _final_sample(trainer, console)
+    if text := final_sample(trainer, summary):
+        console.sample(text)
     console.say(_picture(run, console))
     console.say(_figures(summary))
     console.say(f"run folder: {run}")
 
 
-def _final_sample(trainer: Trainer, console: Console) -> None:
-    assert trainer.sampler is not None
+def final_sample(trainer: Trainer, summary: dict[str, Any]) -> str:
+    """A finished run's sample; "" if there is none. Every process of a run must ask for it.
+
+    The processes of `strategy=fsdp` hold a part of the weights each, and sample together.
+    """
+    if trainer.sampler is None or summary["status"] != "finished":
+        return ""
     try:
-        console.sample(trainer.sampler(trainer.step, FINAL_SAMPLE_TOKENS))
+        return trainer.sampler(trainer.step, FINAL_SAMPLE_TOKENS)
     except Exception as error:  # a loss that is NaN, a prompt: decoration costs nothing else
-        console.say(f"no sample: {error}")
+        return f"none: {error}"
 
 
 def _picture(run: Path, console: Console) -> str:

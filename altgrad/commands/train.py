@@ -176,10 +176,11 @@ def reproduce(arguments: argparse.Namespace) -> int:
 
 def run_trainer(trainer: Any, console: Any) -> int:
     """Train, say how it ended, and give the exit code."""
-    from altgrad.commands.end_of_run import close_run
+    from altgrad.commands.end_of_run import close_run, final_sample
 
     summary = trainer.train()
     if not trainer.fabric.is_global_zero:
+        final_sample(trainer, summary)
         return 0
     run = Path(os.path.relpath(summary["run_dir"]))
     if summary["status"] == "interrupted":

@@ -86,3 +86,26 @@ def test_two_processes_resume_exactly(make_config, data_dir, tmp_path, strategy)
     one = load_weights(find_checkpoint(tmp_path / "whole"))
     two = load_weights(find_checkpoint(tmp_path / "cut"))
     assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_a_run_of_two_processes_ends_with_a_sample(tmp_path, strategy):
+    """Each process of fsdp holds a part of the weights: the sample needs both."""
+    (tmp_path / "text.txt").write_text("to be or not to be\n" * 300)
+    words = [
+        *("model=gpt2", "model.n_layer=1", "model.n_head=1", "model.n_embd=8"),
+        *("model.block_size=8", "model.mtp_heads=1", "optim=adamw", "max_steps=2", "compile=false"),
+        *("eval_tokens=64", "sample_tokens=4", "device=cpu", "precision=fp32"),
+        *("devices=2", f"strategy={strategy}", "data.path=text.txt", "run_dir=run"),
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "altgrad", "train", *words],
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "sample:\n" in done.stdout + done.stderr
+    assert "none:" not in done.stdout + done.stderr
