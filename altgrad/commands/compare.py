@@ -215,7 +215,7 @@ def report(arguments: argparse.Namespace) -> int:
 
 
 def freeze(arguments: argparse.Namespace) -> int:
-    from altgrad.compare.baseline import OWN_RECORDS, freeze_baseline
+    from altgrad.compare.baseline import OWN_RECORDS, freeze_baseline, narrow_spread
 
     path = freeze_baseline(
         arguments.name,
@@ -226,6 +226,8 @@ def freeze(arguments: argparse.Namespace) -> int:
         spread=arguments.spread,
     )
     words.say(path)
+    if remark := narrow_spread(path):
+        words.say(remark)
     return 0
 
 

@@ -97,6 +97,29 @@ def freeze_baseline(
     return path
 
 
+ROOM = 2 / 3
+"""Of the allowed spread, what the frozen seeds may use up before it is told. With other sums in the
+products (one thread for two) the range of five seeds went from 0.91 to 1.02 % of the target."""
+
+
+def narrow_spread(path: Path) -> str:
+    """A remark on a record that other sums in the same run could break; "" where there is room."""
+    record = _read(path)
+    losses = {s: r["best_val_loss"] for s, r in record.runs.items() if "best_val_loss" in r}
+    spread = _spread(record, losses) if losses else 0.0  # a record of what others reached
+    if spread <= ROOM * record.spread:
+        return ""
+    return (
+        f"its seeds lie {spread:.2%} apart, and {record.spread:.2%} is allowed: on other machines "
+        f"it may fail for that alone; freeze it with --spread {2 * spread:.2g}"
+    )
+
+
+def _spread(record: Baseline, losses: dict[str, float]) -> float:
+    """How far apart the seeds lie, of the target; 0 of one seed."""
+    return (max(losses.values()) - min(losses.values())) / record.target
+
+
 def _common_settings(runs: Sequence[Path]) -> dict[str, Any]:
     found = []
     for run in runs:
@@ -294,7 +317,7 @@ def _judge(record: Baseline, losses: dict[str, float]) -> list[str]:
         for seed, loss in losses.items()
         if not low <= loss <= high
     ]
-    spread = (max(losses.values()) - min(losses.values())) / record.target
+    spread = _spread(record, losses)
     if len(losses) > 1 and not spread <= record.spread:
         failures.append(f"the seeds spread by {spread:.2%}, allowed {record.spread:.2%}")
     return failures

@@ -4,7 +4,13 @@ import json
 
 import pytest
 
-from altgrad.compare.baseline import SHIPPED, find_baseline, freeze_baseline, verify_baseline
+from altgrad.compare.baseline import (
+    SHIPPED,
+    find_baseline,
+    freeze_baseline,
+    narrow_spread,
+    verify_baseline,
+)
 from altgrad.runs.folder import find_runs
 from altgrad.training.build import build_run
 from altgrad.training.config import TrainConfig
@@ -68,6 +74,19 @@ def test_a_loss_outside_the_tolerance_fails(runs, here, data_dir):
 def test_seeds_that_spread_too_far_fail(runs):
     with pytest.raises(ValueError, match="the seeds spread by"):
         freeze_baseline("mine", runs, spread=1e-9)
+
+
+def test_a_record_whose_seeds_nearly_use_up_what_is_allowed_is_told(runs):
+    path = freeze_baseline("mine", runs, spread=0.5)
+    assert narrow_spread(path) == ""
+    losses = [r["best_val_loss"] for r in json.loads(path.read_text())["runs"].values()]
+    apart = (max(losses) - min(losses)) / (sum(losses) / len(losses))
+    assert "--spread" in narrow_spread(freeze_baseline("tight", runs, spread=1.1 * apart))
+
+
+@pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.json")), ids=lambda path: path.stem)
+def test_a_record_that_ships_leaves_room_for_other_sums(path):
+    assert narrow_spread(path) == ""
 
 
 def test_runs_that_differ_in_more_than_the_seed_are_no_baseline(runs, compose):
