@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from altgrad.training.config import TrainConfig
 
 
+ONE_ARM = "the runs given differ in nothing but the seed: one arm, and a comparison needs two."
+
+
 def find_comparison(names: list[str], runs: str, *, axis: str = "", delta: float = 0.01) -> Path:
     """The comparison's folder, made anew from run folders if those are given.
 
@@ -52,7 +55,7 @@ def compare_runs(runs: list[Path], *, axis: str, delta: float = 0.01) -> Path:
         return _compare_programs(runs, axis=axis, delta=delta)
     arms = _arms_of(runs)
     if len(arms) < 2:
-        raise ConfigError(f"{len(runs)} runs make {len(arms)} arm; a comparison needs two.")
+        raise ConfigError(ONE_ARM)
     found = {n for a in arms[1:] for n in differences(arms[0][0], a[0])}
     if not axis:
         raise ConfigError(
@@ -97,7 +100,7 @@ def _compare_programs(runs: list[Path], *, axis: str, delta: float) -> Path:
         groups[key][values["seed"]] = run.resolve()
         kept[key] = common
     if len(groups) < 2:
-        raise ConfigError(f"{len(runs)} runs make {len(groups)} arm; a comparison needs two.")
+        raise ConfigError(ONE_ARM)
     control, *others = kept.values()
     found = [n for n in control if any(o[n] != control[n] for o in others)]
     declared = [w for w in axis.split(",") if w]

@@ -321,6 +321,9 @@ def test_runs_alone_make_a_comparison(ask, here):
     names = [run.name for run in find_runs("runs")]
     with pytest.raises(ValueError, match=r"optim\.lr; name it"):
         find_comparison(names, "runs")
+    one_arm = [name for name in names if "lr=0.01-" in name]
+    with pytest.raises(ValueError, match="differ in nothing but the seed"):
+        find_comparison(one_arm, "runs")
     conclusion = conclude(find_comparison(names, "runs", axis="optim.lr"))
     assert len(conclusion.evidence) == 1
     assert len(conclusion.runs) == 2
