@@ -8,6 +8,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Union, cast, get_args, get_origin
 
+from altgrad.synonyms import OF_COMPARISONS
 from altgrad.trust import NAME
 
 Tree = dict[str, Any]
@@ -151,7 +152,7 @@ def check_override(word: str, config_dir: str | None) -> str:
     names = all_setting_names()
     known = any(key == n or n.startswith(f"{key}.") or key.startswith(f"{n}.") for n in names)
     if not known:
-        hint = (
+        hint = OF_COMPARISONS.get(key) or (
             f" Write {FLAT_NAMES[key]}=…" if key in FLAT_NAMES else nearest(key, [*presets, *names])
         )
         raise ConfigError(

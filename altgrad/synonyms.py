@@ -70,6 +70,15 @@ OTHER_WORDS = {
 
 MEANING = {word: name for name, words in OTHER_WORDS.items() for word in words.split()}
 
+OF_COMPARISONS = {
+    **dict.fromkeys(
+        ("seeds", "jobs", "runs", "tune", "delta", "design", "launcher", "primary"),
+        " It is for `altgrad compare`, which makes several runs.",
+    ),
+    "threads": " It is for `altgrad compare`; for one run type OMP_NUM_THREADS=1 in front.",
+}
+"""Arguments that one run does not have -> what to say of them."""
+
 IN_STEPS = (
     " (in steps: a pass over the tokens is tokens / (batch_size * accumulation * block_size))"
 )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from altgrad.compose import preset_names
+from altgrad.compose import check_override, preset_names
 from altgrad.model import GPTConfig
 from altgrad.settings import ConfigError, nearest
 from altgrad.synonyms import MEANING, OTHER_WORDS, meant
@@ -57,3 +57,12 @@ def test_python_and_a_part_that_asks_by_another_name_are_told_too():
         _ = GPTConfig().frobnicate
     assert not hasattr(GPTConfig(), "lr")
     assert set(FLAT_NAMES.values()) <= set(all_setting_names())
+
+
+@pytest.mark.parametrize(
+    ("word", "said"), [("threads=1", "OMP_NUM_THREADS=1"), ("seeds=3", "`altgrad compare`")]
+)
+def test_what_one_run_does_not_have_is_sent_to_where_it_is(word, said):
+    with pytest.raises(ValueError, match="It is for") as refused:
+        check_override(word, None)
+    assert said in str(refused.value)
