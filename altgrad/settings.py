@@ -14,7 +14,8 @@ import math
 import textwrap
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any, TypeVar
 
 from altgrad.synonyms import meant
@@ -119,10 +120,16 @@ def field_docs(config_class: type, prefix: str = "") -> dict[str, str]:
     return found
 
 
-def hints(config_class: type) -> dict[str, Any]:
+def hints(config_class: type) -> Mapping[str, Any]:
     """Field name -> resolved type, in field order."""
+    return _hints(config_class)
+
+
+@cache  # a plan of many runs asks for every field of each
+def _hints(config_class: Any) -> Mapping[str, Any]:
     resolved = typing.get_type_hints(config_class)
-    return {f.name: resolved[f.name] for f in dataclasses.fields(config_class)}
+    kinds = {f.name: resolved[f.name] for f in dataclasses.fields(config_class)}
+    return types.MappingProxyType(kinds)
 
 
 def from_dict(config_class: type[T], values: dict[str, Any], prefix: str = "") -> T:
