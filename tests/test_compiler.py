@@ -40,11 +40,11 @@ def test_a_machine_without_one_starts_one_process_that_finds_nothing_beside_it(
     assert started == [[sys.executable, "-P", str(Path(compiler.__file__))]]
 
 
-def test_the_processor_is_taken_at_its_word_unless_somebody_said_otherwise(monkeypatch):
+@pytest.mark.parametrize(("said", "then"), [(None, True), (False, False)])
+def test_the_processor_is_taken_at_its_word_unless_somebody_said_otherwise(said, then):
     from torch._inductor import config
 
-    for said, then in ((None, True), (False, False)):
-        monkeypatch.setattr(config.cpp, "vec_isa_ok", said)
+    with config.patch({"cpp.vec_isa_ok": said}):
         compile_network(torch.nn.Linear(2, 2), device=torch.device("cpu"))
         assert config.cpp.vec_isa_ok is then
 
