@@ -1,6 +1,6 @@
 """Every aim of speed in one table, with what this machine reached and the command behind it.
 
-    python benchmarks/table.py                       # all rows; half an hour on an idle machine
+    python benchmarks/table.py                       # all rows; three quarters of an idle hour
     python benchmarks/table.py --rows throughput rounding
     python benchmarks/table.py --core RUN [--bundle FOLDER]   # CORE's tasks on a finished run, too
 

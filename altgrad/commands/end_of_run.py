@@ -18,8 +18,11 @@ def close_run(trainer: Trainer, summary: dict[str, Any], console: Console) -> No
     run = Path(os.path.relpath(summary["run_dir"]))
     if summary["status"] == "diverged":
         console.say(f"stopped at step {summary['step']}: the loss or its gradient is not finite.")
-    if text := final_sample(trainer, summary):
-        console.sample(text)
+    try:
+        if text := final_sample(trainer, summary):
+            console.sample(text)
+    except Exception as error:  # a loss that is NaN, a prompt: decoration costs nothing else
+        console.say(f"no sample: {error}")
     console.say(_picture(run, console))
     console.say(_figures(summary))
     console.say(f"run folder: {run}")
@@ -32,10 +35,7 @@ def final_sample(trainer: Trainer, summary: dict[str, Any]) -> str:
     """
     if trainer.sampler is None or summary["status"] != "finished":
         return ""
-    try:
-        return trainer.sampler(trainer.step, FINAL_SAMPLE_TOKENS)
-    except Exception as error:  # a loss that is NaN, a prompt: decoration costs nothing else
-        return f"none: {error}"
+    return trainer.sampler(trainer.step, FINAL_SAMPLE_TOKENS)
 
 
 def _picture(run: Path, console: Console) -> str:

@@ -3,6 +3,7 @@
 import argparse
 import os
 import shlex
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -180,7 +181,8 @@ def run_trainer(trainer: Any, console: Any) -> int:
 
     summary = trainer.train()
     if not trainer.fabric.is_global_zero:
-        final_sample(trainer, summary)
+        with suppress(Exception):  # told by the first process
+            final_sample(trainer, summary)
         return 0
     run = Path(os.path.relpath(summary["run_dir"]))
     if summary["status"] == "interrupted":

@@ -58,6 +58,9 @@ def _idea(entry: Any, where: str) -> Idea:
     entry = {"settings": entry} if isinstance(entry, str) else entry
     said = f"{where}: {entry!r} is neither a text of settings nor a mapping."
     require(isinstance(entry, dict), said)
+    require(
+        not ({"words", "settings"} <= entry.keys()), f"{where}: `words` is `settings`; say one."
+    )
     entry = {EARLIER.get(key, key): value for key, value in entry.items()}
     strange = [key for key in entry if key not in KEYS]
     require(not strange, f"{where}: unknown {strange}; there are {', '.join(KEYS)}.")

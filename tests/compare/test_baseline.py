@@ -11,6 +11,7 @@ from altgrad.compare.baseline import (
     narrow_spread,
     verify_baseline,
 )
+from altgrad.compose import compose_config
 from altgrad.runs.folder import find_runs
 from altgrad.training.build import build_run
 from altgrad.training.config import TrainConfig
@@ -87,6 +88,15 @@ def test_a_record_whose_seeds_nearly_use_up_what_is_allowed_is_told(runs):
 @pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.json")), ids=lambda path: path.stem)
 def test_a_record_that_ships_leaves_room_for_other_sums(path):
     assert narrow_spread(path) == ""
+
+
+def test_the_control_that_ships_is_the_preset_of_its_name():
+    record = json.loads((SHIPPED / "baseline-control.json").read_text())["settings"]
+    preset = compose_config(["experiment=control"]).to_dict()
+    preset["model"]["vocab_size"] = 65  # of the text
+    for group in ("model", "precision", "optim", "schedule", "max_steps", "compile"):
+        assert record[group] == preset[group], group
+    assert record["data"].items() <= preset["data"].items()
 
 
 def test_runs_that_differ_in_more_than_the_seed_are_no_baseline(runs, compose):

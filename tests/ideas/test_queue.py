@@ -123,6 +123,7 @@ def test_an_open_reckoning_is_ended_before_anything_is_tried(ledger, queue, monk
     [
         ("5", "must be a list"),
         ("- {word: a=1}", "unknown"),
+        ("- {words: a=1, settings: b=1}", "say one"),
         ("- 7", "neither a text of settings nor a mapping"),
         ("- nothing", "not KEY=VALUE"),
         ("- {why: x}", "at least one KEY=VALUE"),
